@@ -1,0 +1,2 @@
+//! The `netrootfs` command.
+fn main() {}
