@@ -1,2 +1,29 @@
 //! netrootfs: a directory of live ISOs, presented as a netboot tree.
+
+pub mod args;
+pub mod background;
+pub mod cache;
+pub mod catalog;
+pub mod check;
+pub mod cli;
+pub mod command;
+pub mod content;
+pub mod daemon;
+pub mod family;
+pub mod fs;
+pub mod fuse;
+pub mod hook;
+pub mod initrd;
+pub mod inspect;
+pub mod iso;
+pub mod label;
+pub mod layout;
+pub mod loader;
+pub mod logging;
+pub mod menu;
+pub mod render;
+pub mod settled;
 pub mod source;
+pub mod tree;
+pub mod verdicts;
+pub mod watch;

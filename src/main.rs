@@ -1,2 +1,17 @@
-//! The `netrootfs` command.
-fn main() {}
+//! The `netrootfs` command: parse, do, and end with 0, 1 (it failed, and says why) or 2 (bad usage).
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use netrootfs::cli::Cli;
+use netrootfs::command;
+
+fn main() -> ExitCode {
+    match command::run(Cli::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("netrootfs: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

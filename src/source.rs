@@ -22,3 +22,16 @@ pub trait ReadAt: Send + Sync {
         self.len() == 0
     }
 }
+
+impl ReadAt for Vec<u8> {
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        let from = usize::try_from(offset).unwrap_or(usize::MAX);
+        let bytes = from.checked_add(buf.len()).and_then(|end| self.get(from..end));
+        buf.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn len(&self) -> u64 {
+        Vec::len(self) as u64
+    }
+}

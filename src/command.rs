@@ -1,0 +1,187 @@
+//! What the command line asks for, done: the mount, and the commands that need none.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use clap::CommandFactory;
+
+use crate::catalog::{self, Catalog, Iso, Plain, Scanner, Skipped};
+use crate::check::Report;
+use crate::cli::{self, Cli, Command, TreeOptions};
+use crate::fuse::Owner;
+use crate::label::Label;
+use crate::layout;
+use crate::logging::{self, Sink};
+use crate::tree::{Kind, Tree};
+use crate::verdicts::Verdicts;
+use crate::{background, daemon, loader};
+
+/// Does it.
+///
+/// # Errors
+/// With a sentence for the administrator.
+pub fn run(cli: Cli) -> Result<ExitCode> {
+    match (cli.command, cli.mount) {
+        (Some(Command::Check(args)), _) => check(&args),
+        (Some(Command::Tree(args)), _) => {
+            let tree = lay_out(&args.iso_dir, &args.mountpoint, &args.tree)?;
+            print(tree.dump().as_bytes())
+        }
+        (Some(Command::Cat(args)), _) => cat(&args),
+        (Some(Command::Man), _) => {
+            clap_mangen::Man::new(Cli::command()).render(&mut io::stdout())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        (Some(Command::Completions { shell }), _) => {
+            clap_complete::generate(shell, &mut Cli::command(), "netrootfs", &mut io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+        (None, Some(args)) => mount(args),
+        (None, None) => bail!("nothing to do; see --help"),
+    }
+}
+
+fn mount(args: cli::Mount) -> Result<ExitCode> {
+    if !args.foreground && !background::is_child() {
+        return background::start();
+    }
+    let sink = match &args.log_file {
+        Some(path) => Sink::File(path),
+        None if args.foreground => Sink::Stderr,
+        None => Sink::Journal,
+    };
+    logging::start(sink, args.verbose)?;
+    let foreground = args.foreground;
+    let config = configure(args)?;
+    if foreground {
+        daemon::run(&config, || Ok(()))?;
+    } else {
+        background::detach();
+        daemon::run(&config, background::ready)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn configure(args: cli::Mount) -> Result<daemon::Config> {
+    let iso_dir = directory(&args.iso_dir)?;
+    let mountpoint = mountpoint(&args.mountpoint)?;
+    if iso_dir.starts_with(&mountpoint) {
+        bail!("{}: the directory of ISOs would lie under the mount", iso_dir.display());
+    }
+    Ok(daemon::Config {
+        settings: args.tree.settings(&mountpoint)?,
+        pins: args.tree.pins()?,
+        owner: Owner {
+            uid: args.uid.unwrap_or_else(|| rustix::process::getuid().as_raw()),
+            gid: args.gid.unwrap_or_else(|| rustix::process::getgid().as_raw()),
+            mode: args.mode,
+        },
+        cache_size: args.cache_size,
+        on_change: args.on_change,
+        state_dir: args.state_dir.or_else(default_state_dir),
+        iso_dir,
+        mountpoint,
+    })
+}
+
+/// The absolute path of a directory that is there.
+fn directory(path: &Path) -> Result<PathBuf> {
+    let absolute = path.canonicalize().with_context(|| path.display().to_string())?;
+    if !absolute.is_dir() {
+        bail!("{}: not a directory", path.display());
+    }
+    Ok(absolute)
+}
+
+/// The absolute path of a mount point, which may be a dead mount: only what lies above it can be asked.
+fn mountpoint(path: &Path) -> Result<PathBuf> {
+    match path.canonicalize() {
+        Ok(path) => Ok(path),
+        Err(error) if error.raw_os_error() == Some(libc::ENOTCONN) => {
+            let absolute = std::path::absolute(path)?;
+            let name = absolute.file_name().context("the root directory is no mount point")?;
+            Ok(absolute.parent().unwrap_or(Path::new("/")).canonicalize()?.join(name))
+        }
+        Err(error) => Err(error).with_context(|| format!("mount point {}", path.display())),
+    }
+}
+
+fn default_state_dir() -> Option<PathBuf> {
+    if rustix::process::geteuid().is_root() {
+        return Some("/var/cache/netrootfs".into());
+    }
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
+    Some(cache?.join("netrootfs"))
+}
+
+fn check(args: &cli::Check) -> Result<ExitCode> {
+    let mut catalog = Catalog::default();
+    for path in &args.paths {
+        if path.is_dir() {
+            let found = Scanner::new(directory(path)?, args.tree.pins()?, Arc::new(Plain)).scan();
+            let found = found.with_context(|| path.display().to_string())?;
+            catalog.isos.extend(found.isos);
+            catalog.skipped.extend(found.skipped);
+        } else {
+            check_file(path, &mut catalog);
+        }
+    }
+    let verdicts = Verdicts::load(None);
+    for iso in &mut catalog.isos {
+        iso.initrd = Some(verdicts.look_into(&iso.disc));
+    }
+    let settings = args.tree.settings(Path::new("/"))?;
+    let host = loader::missing(&loader::find()).map(str::to_owned).into_iter().collect();
+    let report = Report::new(&catalog, &settings.server, &settings.append, host);
+    let text = if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { report.to_string() };
+    print(text.as_bytes())?;
+    Ok(if report.refused.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn check_file(path: &Path, catalog: &mut Catalog) {
+    let name = path.display().to_string();
+    match catalog::open_file(path) {
+        Ok(disc) => {
+            let stem = path.file_stem().unwrap_or_default().as_encoded_bytes();
+            let label = Label::from_volume_id(&disc.facts.volume_id).unwrap_or_else(|| Label::from_file_stem(stem));
+            catalog.isos.push(Iso { label, name, disc, initrd: None });
+        }
+        Err(reason) => catalog.skipped.push(Skipped { name, reason, pending: false }),
+    }
+}
+
+fn lay_out(iso_dir: &Path, mountpoint: &Path, options: &TreeOptions) -> Result<Tree> {
+    let mut scanner = Scanner::new(directory(iso_dir)?, options.pins()?, Arc::new(Plain));
+    let mut catalog = scanner.scan().with_context(|| iso_dir.display().to_string())?;
+    let verdicts = Verdicts::load(None);
+    for iso in &mut catalog.isos {
+        iso.initrd = Some(verdicts.look_into(&iso.disc));
+    }
+    let mountpoint = std::path::absolute(mountpoint)?;
+    Ok(layout::lay_out(&catalog, &options.settings(&mountpoint)?, &layout::loader_files(loader::find())))
+}
+
+fn cat(args: &cli::Cat) -> Result<ExitCode> {
+    let tree = lay_out(&args.iso_dir, &args.mountpoint, &args.tree)?;
+    let node = tree.resolve(&args.path);
+    let node = node.with_context(|| format!("{}: no such file in the tree; see 'netrootfs tree'", args.path))?;
+    let Kind::File(content) = &node.kind else { bail!("{}: is a directory", args.path) };
+    let copied = io::copy(&mut content.reader(), &mut io::stdout().lock());
+    finish(copied.map(drop))
+}
+
+fn print(bytes: &[u8]) -> Result<ExitCode> {
+    finish(io::stdout().write_all(bytes))
+}
+
+/// A reader that has seen enough (`| head`) is no failure.
+fn finish(written: io::Result<()>) -> Result<ExitCode> {
+    match written.and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}

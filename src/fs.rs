@@ -1,0 +1,296 @@
+//! The file system's operations on a snapshot of the tree: look up, list, open, read.
+//!
+//! A [`Fs`] holds the current [`Tree`] and replaces it as a whole. Open handles own what they have opened, so a file
+//! outlives its name; nodes of an older tree stay known while the kernel remembers them. Nothing here knows the FUSE
+//! library, and nothing here logs: an [`Error`] carries its errno and how loudly to say it.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use crate::content::Content;
+use crate::tree::{Kind, Node, ROOT_INO, Tree};
+
+/// Why an operation failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No such name or inode.
+    #[error("no such file or directory")]
+    NotFound,
+    /// A directory was asked for.
+    #[error("not a directory")]
+    NotADirectory,
+    /// A file was asked for.
+    #[error("is a directory")]
+    IsADirectory,
+    /// A handle that isn't open.
+    #[error("no such handle")]
+    BadHandle,
+    /// The backing file can't be read.
+    #[error("the backing file can't be read: {0}")]
+    Backing(#[from] io::Error),
+}
+
+impl Error {
+    /// The errno for the caller (errno(3)).
+    pub fn errno(&self) -> i32 {
+        match self {
+            Self::NotFound => libc::ENOENT,
+            Self::NotADirectory => libc::ENOTDIR,
+            Self::IsADirectory => libc::EISDIR,
+            Self::BadHandle => libc::EBADF,
+            // Whatever happened to the ISO, to a client it is a bad sector.
+            Self::Backing(_) => libc::EIO,
+        }
+    }
+
+    /// How loudly to log it. Loaders ask for many files that need not be there.
+    pub fn level(&self) -> log::Level {
+        match self {
+            Self::NotFound => log::Level::Debug,
+            Self::Backing(_) => log::Level::Error,
+            _ => log::Level::Warn,
+        }
+    }
+}
+
+/// One name in a listing.
+pub struct Listed {
+    /// Inode number.
+    pub ino: u64,
+    /// Whether it is a directory.
+    pub directory: bool,
+    /// The name; `.` and `..` come first.
+    pub name: String,
+}
+
+/// What an open handle is open on.
+enum Handle {
+    File(Arc<Content>),
+    Directory(Vec<Listed>),
+}
+
+/// A node that the kernel remembers, and how often it was told of it.
+struct Known {
+    node: Arc<Node>,
+    lookups: u64,
+}
+
+/// The mounted tree with its open handles.
+pub struct Fs {
+    tree: RwLock<Arc<Tree>>,
+    known: Mutex<HashMap<u64, Known>>,
+    handles: RwLock<HashMap<u64, Arc<Handle>>>,
+    next_handle: AtomicU64,
+}
+
+impl Fs {
+    /// A file system that shows this tree.
+    pub fn new(tree: Tree) -> Self {
+        Self {
+            tree: RwLock::new(Arc::new(tree)),
+            known: Mutex::default(),
+            handles: RwLock::default(),
+            next_handle: AtomicU64::new(1),
+        }
+    }
+
+    /// Shows another tree from now on, and returns the one before.
+    pub fn replace(&self, tree: Tree) -> Arc<Tree> {
+        let mut current = self.tree.write().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *current, Arc::new(tree))
+    }
+
+    /// The tree that is shown now.
+    pub fn tree(&self) -> Arc<Tree> {
+        self.tree.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Finds a name in a directory. Each success is to be matched by a [`Fs::forget`].
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::NotADirectory`].
+    pub fn lookup(&self, parent: u64, name: &str) -> Result<Arc<Node>, Error> {
+        let tree = self.tree();
+        let Some(directory) = tree.by_ino(parent) else { return Err(Error::NotFound) };
+        if matches!(directory.kind, Kind::File(_)) {
+            return Err(Error::NotADirectory);
+        }
+        let node = tree.lookup(directory, name).ok_or(Error::NotFound)?.clone();
+        let mut known = self.known();
+        known.entry(node.ino).or_insert_with(|| Known { node: node.clone(), lookups: 0 }).lookups += 1;
+        Ok(node)
+    }
+
+    /// The kernel forgets `count` look-ups of an inode.
+    pub fn forget(&self, ino: u64, count: u64) {
+        let mut known = self.known();
+        if let Some(entry) = known.get_mut(&ino) {
+            entry.lookups = entry.lookups.saturating_sub(count);
+            if entry.lookups == 0 {
+                known.remove(&ino);
+            }
+        }
+    }
+
+    /// The node of an inode number: of the tree that is shown, or of an older one that the kernel still knows.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn node(&self, ino: u64) -> Result<Arc<Node>, Error> {
+        if let Some(node) = self.tree().by_ino(ino) {
+            return Ok(node.clone());
+        }
+        self.known().get(&ino).map(|known| known.node.clone()).ok_or(Error::NotFound)
+    }
+
+    /// Opens a file. The handle keeps its bytes readable, whatever becomes of its name.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::IsADirectory`].
+    pub fn open(&self, ino: u64) -> Result<u64, Error> {
+        match &self.node(ino)?.kind {
+            Kind::File(content) => Ok(self.enter(Handle::File(content.clone()))),
+            Kind::Directory(_) => Err(Error::IsADirectory),
+        }
+    }
+
+    /// Reads from an open file; fewer than `size` bytes only at its end.
+    ///
+    /// # Errors
+    /// [`Error::BadHandle`], [`Error::Backing`].
+    pub fn read(&self, handle: u64, offset: u64, size: usize) -> Result<Vec<u8>, Error> {
+        match self.handle(handle)?.as_ref() {
+            Handle::File(content) => Ok(content.read_at(offset, size)?),
+            Handle::Directory(_) => Err(Error::IsADirectory),
+        }
+    }
+
+    /// Opens a directory: its listing is taken now, so that a reader sees each name once.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::NotADirectory`].
+    pub fn open_directory(&self, ino: u64) -> Result<u64, Error> {
+        let tree = self.tree();
+        let node = tree.by_ino(ino).ok_or(Error::NotFound)?;
+        if matches!(node.kind, Kind::File(_)) {
+            return Err(Error::NotADirectory);
+        }
+        // The kernel answers `..` itself; readdir only wants some number for it.
+        let dots = [(ino, "."), (ROOT_INO, "..")].map(|(ino, name)| Listed {
+            ino,
+            directory: true,
+            name: name.to_owned(),
+        });
+        let entries = tree.list(node).map(|(name, node)| Listed {
+            ino: node.ino,
+            directory: matches!(node.kind, Kind::Directory(_)),
+            name: name.to_owned(),
+        });
+        Ok(self.enter(Handle::Directory(dots.into_iter().chain(entries).collect())))
+    }
+
+    /// Calls `each` with the entries of an open directory from position `from` on, until it returns `false`.
+    ///
+    /// # Errors
+    /// [`Error::BadHandle`], [`Error::NotADirectory`].
+    pub fn read_directory(
+        &self,
+        handle: u64,
+        from: u64,
+        mut each: impl FnMut(u64, &Listed) -> bool,
+    ) -> Result<(), Error> {
+        let handle = self.handle(handle)?;
+        let Handle::Directory(entries) = handle.as_ref() else { return Err(Error::NotADirectory) };
+        let from = usize::try_from(from).unwrap_or(usize::MAX);
+        for (position, entry) in entries.iter().enumerate().skip(from) {
+            if !each(position as u64 + 1, entry) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes a handle of either kind.
+    pub fn release(&self, handle: u64) {
+        self.handles.write().unwrap_or_else(PoisonError::into_inner).remove(&handle);
+    }
+
+    fn enter(&self, handle: Handle) -> u64 {
+        let number = self.next_handle.fetch_add(1, Ordering::Relaxed);
+        let mut handles = self.handles.write().unwrap_or_else(PoisonError::into_inner);
+        handles.insert(number, Arc::new(handle));
+        number
+    }
+
+    fn handle(&self, number: u64) -> Result<Arc<Handle>, Error> {
+        let handles = self.handles.read().unwrap_or_else(PoisonError::into_inner);
+        handles.get(&number).cloned().ok_or(Error::BadHandle)
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<u64, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::Builder;
+    use std::time::SystemTime;
+
+    fn tree(files: &[(&str, &str)]) -> Tree {
+        let mut builder = Builder::new(SystemTime::UNIX_EPOCH);
+        for (name, text) in files {
+            builder.file(Tree::ROOT, name, Content::text((*text).into()), SystemTime::UNIX_EPOCH);
+        }
+        builder.build()
+    }
+
+    #[test]
+    fn an_open_file_outlives_its_name() {
+        let fs = Fs::new(tree(&[("a", "old bytes")]));
+        let node = fs.lookup(ROOT_INO, "a").unwrap();
+        let handle = fs.open(node.ino).unwrap();
+        fs.replace(tree(&[("a", "new")]));
+        assert_eq!(fs.read(handle, 4, 100).unwrap(), b"bytes");
+        assert_ne!(fs.lookup(ROOT_INO, "a").unwrap().ino, node.ino);
+        assert!(fs.node(node.ino).is_ok(), "fstat of the open file still works");
+        fs.forget(node.ino, 1);
+        assert!(matches!(fs.node(node.ino), Err(Error::NotFound)));
+        assert_eq!(fs.read(handle, 0, 3).unwrap(), b"old");
+        fs.release(handle);
+        assert!(matches!(fs.read(handle, 0, 3), Err(Error::BadHandle)));
+    }
+
+    #[test]
+    fn a_listing_is_the_one_of_its_opening() {
+        let fs = Fs::new(tree(&[("a", ""), ("b", "")]));
+        let handle = fs.open_directory(ROOT_INO).unwrap();
+        let mut names = Vec::new();
+        fs.read_directory(handle, 0, |_, entry| {
+            names.push(entry.name.clone());
+            names.len() < 3
+        })
+        .unwrap();
+        fs.replace(tree(&[("0", ""), ("a", ""), ("c", "")]));
+        fs.read_directory(handle, 3, |_, entry| {
+            names.push(entry.name.clone());
+            true
+        })
+        .unwrap();
+        assert_eq!(names, [".", "..", "a", "b"]);
+    }
+
+    #[test]
+    fn errors_have_the_errno_that_a_server_expects() {
+        let fs = Fs::new(tree(&[("a", "")]));
+        let file = fs.lookup(ROOT_INO, "a").unwrap().ino;
+        assert_eq!(fs.lookup(ROOT_INO, "b").err().unwrap().errno(), libc::ENOENT);
+        assert_eq!(fs.lookup(file, "b").err().unwrap().errno(), libc::ENOTDIR);
+        assert_eq!(fs.open(ROOT_INO).unwrap_err().errno(), libc::EISDIR);
+        assert_eq!(fs.open_directory(file).unwrap_err().errno(), libc::ENOTDIR);
+        assert_eq!(Error::from(io::Error::from(io::ErrorKind::UnexpectedEof)).errno(), libc::EIO);
+    }
+}

@@ -1,0 +1,195 @@
+//! FUSE on one side, [`Fs`] on the other: each method is one call, one conversion and, on failure, one line of log.
+//!
+//! A panic in a method would end its event loop and with it the mount; it is caught here and answered with EIO.
+
+use std::ffi::OsStr;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use fuser::{
+    Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags, KernelConfig,
+    LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs,
+    Request,
+};
+
+use crate::fs::{Error, Fs};
+use crate::tree::{Kind, Node};
+
+/// How long the kernel may use a name or attributes without asking again. Names that change are invalidated at once;
+/// this bounds what a look-up that overtakes the invalidation can do.
+const TTL: Duration = Duration::from_secs(1);
+
+/// Requests that the kernel keeps in flight for read-ahead. 64 lifted mountpoint-s3 by half with 32 readers.
+const MAX_BACKGROUND: u16 = 64;
+
+/// Longest file name (NAME_MAX).
+const NAME_MAX: u32 = 255;
+
+/// Who owns the files, and their permissions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// Permission bits of files; directories can be searched by whom files can be read by.
+    pub mode: u16,
+}
+
+/// The adapter.
+pub struct Adapter {
+    fs: Arc<Fs>,
+    owner: Owner,
+}
+
+impl Adapter {
+    /// Serves `fs` with files owned as `owner` says.
+    pub fn new(fs: Arc<Fs>, owner: Owner) -> Self {
+        Self { fs, owner }
+    }
+
+    fn attr(&self, node: &Node) -> FileAttr {
+        let (kind, size, perm, nlink) = match &node.kind {
+            Kind::File(content) => (FileType::RegularFile, content.size(), self.owner.mode, 1),
+            Kind::Directory(_) => (FileType::Directory, 0, self.owner.mode | (self.owner.mode & 0o444) >> 2, 2),
+        };
+        FileAttr {
+            ino: INodeNo(node.ino),
+            size,
+            blocks: size.div_ceil(512),
+            atime: node.mtime,
+            mtime: node.mtime,
+            ctime: node.mtime,
+            crtime: node.mtime,
+            kind,
+            perm,
+            nlink,
+            uid: self.owner.uid,
+            gid: self.owner.gid,
+            rdev: 0,
+            blksize: 4096,
+            flags: 0,
+        }
+    }
+}
+
+/// Runs an operation, and logs what goes wrong.
+fn run<T>(operation: &str, ino: INodeNo, name: &str, call: impl FnOnce() -> Result<T, Error>) -> Result<T, Errno> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => {
+            log::log!(error.level(), "{operation} inode {} {name:?}: {error}", ino.0);
+            Err(Errno::from_i32(error.errno()))
+        }
+        Err(_) => {
+            log::error!("{operation} inode {} {name:?}: internal error, see above", ino.0);
+            Err(Errno::EIO)
+        }
+    }
+}
+
+impl Filesystem for Adapter {
+    fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        // Both are wishes: a kernel that knows less serves the tree all the same.
+        let _ = config.set_max_background(MAX_BACKGROUND);
+        let _ = config.add_capabilities(InitFlags::FUSE_PARALLEL_DIROPS);
+        Ok(())
+    }
+
+    fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let text = name.to_string_lossy();
+        match run("lookup", parent, &text, || self.fs.lookup(parent.0, name.to_str().ok_or(Error::NotFound)?)) {
+            Ok(node) => reply.entry(&TTL, &self.attr(&node), Generation(0)),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn forget(&self, _request: &Request, ino: INodeNo, nlookup: u64) {
+        self.fs.forget(ino.0, nlookup);
+    }
+
+    fn getattr(&self, _request: &Request, ino: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
+        match run("getattr", ino, "", || self.fs.node(ino.0)) {
+            Ok(node) => reply.attr(&TTL, &self.attr(&node)),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn open(&self, _request: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        match run("open", ino, "", || self.fs.open(ino.0)) {
+            // The bytes of an inode never change, so what is cached stays right.
+            Ok(handle) => reply.opened(FileHandle(handle), FopenFlags::FOPEN_KEEP_CACHE),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn read(
+        &self,
+        _request: &Request,
+        ino: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        match run("read", ino, "", || self.fs.read(handle.0, offset, size as usize)) {
+            Ok(bytes) => reply.data(&bytes),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn release(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        handle: FileHandle,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        self.fs.release(handle.0);
+        reply.ok();
+    }
+
+    fn opendir(&self, _request: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        match run("opendir", ino, "", || self.fs.open_directory(ino.0)) {
+            Ok(handle) => reply.opened(FileHandle(handle), FopenFlags::empty()),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn readdir(&self, _request: &Request, ino: INodeNo, handle: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+        let listed = run("readdir", ino, "", || {
+            self.fs.read_directory(handle.0, offset, |next, entry| {
+                let kind = if entry.directory { FileType::Directory } else { FileType::RegularFile };
+                !reply.add(INodeNo(entry.ino), next, kind, &entry.name)
+            })
+        });
+        match listed {
+            Ok(()) => reply.ok(),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn releasedir(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        handle: FileHandle,
+        _flags: OpenFlags,
+        reply: ReplyEmpty,
+    ) {
+        self.fs.release(handle.0);
+        reply.ok();
+    }
+
+    fn statfs(&self, _request: &Request, _ino: INodeNo, reply: ReplyStatfs) {
+        // Full, as every read-only file system is.
+        reply.statfs(0, 0, 0, 0, 0, 4096, NAME_MAX, 4096);
+    }
+}

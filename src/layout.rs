@@ -1,0 +1,180 @@
+//! How a catalog is laid out as a tree. Only this module knows the names `images/` and `tftp/`.
+//!
+//! ```text
+//! images/nbd.conf, liveos_<LABEL>.img, <LABEL>.iso      for the NBD server
+//! tftp/vmlinuz_<LABEL>, initrd_<LABEL>.img, loaders,
+//!      pxelinux.cfg/default                             for the TFTP server
+//! ```
+//!
+//! The root image has a second name that isn't listed, `images/<LABEL>`: nbdkit exports the files of a directory by
+//! their names, nbd-server by the sections of nbd.conf, and with it both know the export by the same one.
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use siphasher::sip::SipHasher13;
+
+use crate::catalog::{Catalog, Disc, FileId, Iso};
+use crate::content::{Content, Segments};
+use crate::family::{self, Boot, Server, Subject};
+use crate::iso::Extent;
+use crate::label::Label;
+use crate::loader::{self, Loader};
+use crate::render::{nbd, pxelinux};
+use crate::source::{FileSource, PageCache, ReadAt};
+use crate::tree::{Builder, NodeId, Tree};
+
+/// What an administrator has chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Absolute path where the tree is mounted.
+    pub mountpoint: String,
+    /// The NBD server, as clients reach it.
+    pub server: Server,
+    /// Arguments for every entry.
+    pub append: String,
+    /// The entry that boots by itself; the first one if there is no such ISO.
+    pub default: Option<Label>,
+    /// Seconds until it does.
+    pub timeout: u32,
+}
+
+/// A boot loader's file of this host, ready to be passed through.
+pub struct LoaderFile {
+    /// Name in `tftp/`.
+    pub name: &'static str,
+    /// Its bytes.
+    pub source: Arc<dyn ReadAt>,
+    /// Identity of its content.
+    pub identity: u64,
+    /// Modification time.
+    pub mtime: SystemTime,
+}
+
+/// Lays out a catalog.
+pub fn lay_out(catalog: &Catalog, settings: &Settings, loaders: &[LoaderFile]) -> Tree {
+    let newest = catalog.isos.iter().map(|iso| iso.disc.mtime).max().unwrap_or(SystemTime::UNIX_EPOCH);
+    let mut builder = Builder::new(newest);
+    let images = builder.directory(Tree::ROOT, "images", newest);
+    let tftp = builder.directory(Tree::ROOT, "tftp", newest);
+    for iso in &catalog.isos {
+        add_iso(&mut builder, images, tftp, iso);
+    }
+    for loader in loaders {
+        let whole = Extent { offset: 0, len: loader.source.len() };
+        let content = Segments::new(loader.source.clone(), loader.identity).extents([&whole]);
+        builder.file(tftp, loader.name, Content::Segments(content), loader.mtime);
+    }
+    let conf = render_nbd_conf(catalog, settings);
+    builder.file(images, "nbd.conf", Content::text(conf), newest);
+    let directory = builder.directory(tftp, "pxelinux.cfg", newest);
+    let graphical = loaders.iter().any(|loader| loader.name == loader::MENU);
+    let menu = render_pxelinux(catalog, settings, graphical);
+    builder.file(directory, "default", Content::text(menu), newest);
+    builder.build()
+}
+
+/// The host's loaders as they are now; one that can't be read is not there.
+pub fn loader_files(loaders: Vec<Loader>) -> Vec<LoaderFile> {
+    let open = |loader: Loader| {
+        let stat = loader.file.metadata().ok()?;
+        let source = FileSource::new(Arc::new(loader.file), PageCache::Keep).ok()?;
+        let identity = hash(&FileId::of(&stat));
+        Some(LoaderFile { name: loader.name, source: Arc::new(source), identity, mtime: stat.modified().ok()? })
+    };
+    loaders.into_iter().filter_map(open).collect()
+}
+
+/// How an ISO of the catalog boots.
+pub fn boot(iso: &Iso, server: &Server) -> Boot {
+    let facts = &iso.disc.facts;
+    let subject = Subject {
+        family: facts.family,
+        label: &iso.label,
+        volume_id: &facts.volume_id,
+        args: &facts.args,
+        root: facts.root.as_ref().map(|root| root.format),
+        initrd: iso.initrd.as_deref(),
+    };
+    family::boot(&subject, server)
+}
+
+/// The initrds of an ISO as the one file that they are served as.
+pub fn initrd(disc: &Disc) -> Content {
+    Content::Segments(segments(disc).archives(&disc.facts.initrds))
+}
+
+fn add_iso(builder: &mut Builder, images: NodeId, tftp: NodeId, iso: &Iso) {
+    let Iso { label, disc, .. } = iso;
+    let facts = &disc.facts;
+    let mut file = |parent, name: String, content| builder.file(parent, &name, content, disc.mtime);
+    let whole = Extent { offset: 0, len: disc.len };
+    file(images, iso_file(label), Content::Segments(segments(disc).extents([&whole])));
+    file(tftp, kernel_file(label), Content::Segments(segments(disc).extents(&facts.kernel.extents)));
+    file(tftp, initrd_file(label), initrd(disc));
+    if let Some(root) = &facts.root {
+        let content = Content::Segments(segments(disc).extents(&root.file.extents));
+        let node = file(images, image_file(label), content);
+        builder.alias(images, label.as_str(), node);
+    }
+}
+
+fn segments(disc: &Disc) -> Segments {
+    Segments::new(disc.source.clone(), hash(&disc.id))
+}
+
+fn hash(id: &FileId) -> u64 {
+    // Fixed keys: inode numbers are made of this, and are the same after a restart.
+    let mut hasher = SipHasher13::new();
+    id.hash(&mut hasher);
+    hasher.finish()
+}
+
+fn render_nbd_conf(catalog: &Catalog, settings: &Settings) -> String {
+    let mut exports = Vec::new();
+    for iso in &catalog.isos {
+        if iso.disc.facts.root.is_some() {
+            exports.push(nbd::Export { name: iso.label.to_string(), file: image_file(&iso.label) });
+        }
+        exports.push(nbd::Export { name: iso_file(&iso.label), file: iso_file(&iso.label) });
+    }
+    nbd::render(settings.server.port, &format!("{}/images", settings.mountpoint.trim_end_matches('/')), &exports)
+}
+
+fn render_pxelinux(catalog: &Catalog, settings: &Settings, graphical: bool) -> String {
+    let entries = catalog.isos.iter().map(|iso| pxelinux::Entry {
+        label: iso.label.to_string(),
+        title: title(iso),
+        kernel: kernel_file(&iso.label),
+        initrd: initrd_file(&iso.label),
+        args: boot(iso, &settings.server).args.append(&settings.append).to_string(),
+    });
+    let wanted = settings.default.as_ref().and_then(|label| catalog.isos.iter().find(|iso| iso.label == *label));
+    let default = wanted.or(catalog.isos.first()).map_or("", |iso| iso.label.as_str());
+    let menu = pxelinux::Menu { graphical, default, timeout: settings.timeout, append: &settings.append };
+    pxelinux::render(&menu, entries)
+}
+
+fn title(iso: &Iso) -> String {
+    match iso.disc.facts.title.as_str() {
+        "" => iso.label.to_string(),
+        title => format!("{}: {title}", iso.label),
+    }
+}
+
+fn image_file(label: &Label) -> String {
+    format!("liveos_{label}.img")
+}
+
+fn iso_file(label: &Label) -> String {
+    format!("{label}.iso")
+}
+
+fn kernel_file(label: &Label) -> String {
+    format!("vmlinuz_{label}")
+}
+
+fn initrd_file(label: &Label) -> String {
+    format!("initrd_{label}.img")
+}

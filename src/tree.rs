@@ -1,0 +1,252 @@
+//! The directory tree that is served: nodes in an arena, found by integer id.
+//!
+//! A [`Tree`] is built once, from directories and files with their [`Content`], and never changes. It has no notion of
+//! what its names mean. Inode numbers come from path and content, so they are the same after a rescan or a restart as
+//! long as the bytes are, and new when the bytes are new: block and TFTP servers share descriptors by inode number.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use siphasher::sip::SipHasher13;
+
+use crate::content::Content;
+
+/// The inode number of the root directory, as FUSE has it (FUSE_ROOT_ID).
+pub const ROOT_INO: u64 = 1;
+
+/// Index of a node in its tree.
+pub type NodeId = usize;
+
+/// One directory or file.
+pub struct Node {
+    /// Inode number.
+    pub ino: u64,
+    /// Last change of the content.
+    pub mtime: SystemTime,
+    /// Directory or file.
+    pub kind: Kind,
+}
+
+/// What a node is.
+pub enum Kind {
+    /// A directory with its entries by name.
+    Directory(BTreeMap<String, Dentry>),
+    /// A regular file.
+    File(Arc<Content>),
+}
+
+/// An entry of a directory.
+#[derive(Debug, Clone, Copy)]
+pub struct Dentry {
+    /// The node of that name.
+    pub node: NodeId,
+    /// Whether a listing shows it. One that isn't listed is found by who knows its name.
+    pub listed: bool,
+}
+
+/// An immutable tree. Node 0 is the root.
+pub struct Tree {
+    nodes: Vec<Arc<Node>>,
+    by_ino: HashMap<u64, NodeId>,
+}
+
+impl Tree {
+    /// The root directory.
+    pub const ROOT: NodeId = 0;
+
+    /// The node with that id.
+    pub fn node(&self, id: NodeId) -> Option<&Arc<Node>> {
+        self.nodes.get(id)
+    }
+
+    /// The node with that inode number.
+    pub fn by_ino(&self, ino: u64) -> Option<&Arc<Node>> {
+        self.nodes.get(*self.by_ino.get(&ino)?)
+    }
+
+    /// The node of that name in a directory.
+    pub fn lookup(&self, directory: &Node, name: &str) -> Option<&Arc<Node>> {
+        match &directory.kind {
+            Kind::Directory(entries) => self.nodes.get(entries.get(name)?.node),
+            Kind::File(_) => None,
+        }
+    }
+
+    /// The node at a path of names separated by `/`.
+    pub fn resolve(&self, path: &str) -> Option<&Arc<Node>> {
+        let root = self.nodes.get(Self::ROOT)?;
+        path.split('/').filter(|name| !name.is_empty()).try_fold(root, |node, name| self.lookup(node, name))
+    }
+
+    /// The entries of a directory that a listing shows, by name.
+    pub fn list<'a>(&'a self, directory: &'a Node) -> impl Iterator<Item = (&'a str, &'a Arc<Node>)> {
+        let entries = match &directory.kind {
+            Kind::Directory(entries) => Some(entries),
+            Kind::File(_) => None,
+        };
+        let listed = entries.into_iter().flatten().filter(|(_, dentry)| dentry.listed);
+        listed.filter_map(|(name, dentry)| Some((name.as_str(), self.nodes.get(dentry.node)?)))
+    }
+
+    /// Names that `self` has and `newer` has not, or has as another inode: (inode number of the directory, name).
+    pub fn changed_names<'a>(&'a self, newer: &Tree) -> Vec<(u64, &'a str)> {
+        let mut changed = Vec::new();
+        for node in &self.nodes {
+            let Kind::Directory(entries) = &node.kind else { continue };
+            let other = newer.by_ino(node.ino);
+            for (name, dentry) in entries {
+                let ino = self.nodes.get(dentry.node).map(|node| node.ino);
+                let new = other.and_then(|other| newer.lookup(other, name)).map(|node| node.ino);
+                if ino != new {
+                    changed.push((node.ino, name.as_str()));
+                }
+            }
+        }
+        changed
+    }
+
+    /// The tree as text, a line a node: path, size, and what it is made of. Not listed names stand in parentheses.
+    pub fn dump(&self) -> String {
+        let mut out = String::new();
+        if let Some(root) = self.nodes.get(Self::ROOT) {
+            self.dump_into(&mut out, root, "");
+        }
+        out
+    }
+
+    fn dump_into(&self, out: &mut String, directory: &Node, path: &str) {
+        let Kind::Directory(entries) = &directory.kind else { return };
+        for (name, dentry) in entries {
+            let Some(node) = self.nodes.get(dentry.node) else { continue };
+            let shown = if dentry.listed { format!("{path}{name}") } else { format!("({path}{name})") };
+            // Writing to a String can't fail.
+            let _ = match &node.kind {
+                Kind::Directory(_) => writeln!(out, "{shown}/"),
+                Kind::File(content) => writeln!(out, "{shown} {} {}", content.size(), content.describe()),
+            };
+            self.dump_into(out, node, &format!("{path}{name}/"));
+        }
+    }
+}
+
+/// Builds a [`Tree`].
+pub struct Builder {
+    nodes: Vec<Node>,
+    by_ino: HashMap<u64, NodeId>,
+}
+
+impl Builder {
+    /// A tree with nothing but its root.
+    pub fn new(mtime: SystemTime) -> Self {
+        let root = Node { ino: ROOT_INO, mtime, kind: Kind::Directory(BTreeMap::new()) };
+        Self { nodes: vec![root], by_ino: HashMap::from([(ROOT_INO, Tree::ROOT)]) }
+    }
+
+    /// Adds a directory.
+    pub fn directory(&mut self, parent: NodeId, name: &str, mtime: SystemTime) -> NodeId {
+        let wanted = hash(&(self.ino(parent), name, "directory"));
+        self.add(parent, name, wanted, Node { ino: 0, mtime, kind: Kind::Directory(BTreeMap::new()) })
+    }
+
+    /// Adds a file.
+    pub fn file(&mut self, parent: NodeId, name: &str, content: Content, mtime: SystemTime) -> NodeId {
+        let wanted = hash(&(self.ino(parent), name, content.identity()));
+        self.add(parent, name, wanted, Node { ino: 0, mtime, kind: Kind::File(Arc::new(content)) })
+    }
+
+    /// Gives a node a second name that no listing shows.
+    pub fn alias(&mut self, parent: NodeId, name: &str, node: NodeId) {
+        self.enter(parent, name, Dentry { node, listed: false });
+    }
+
+    /// The finished tree.
+    pub fn build(self) -> Tree {
+        Tree { nodes: self.nodes.into_iter().map(Arc::new).collect(), by_ino: self.by_ino }
+    }
+
+    fn ino(&self, id: NodeId) -> u64 {
+        self.nodes.get(id).map_or(0, |node| node.ino)
+    }
+
+    fn add(&mut self, parent: NodeId, name: &str, wanted: u64, mut node: Node) -> NodeId {
+        // 0 means "no inode" to readdir(3); numbers that are taken are passed over.
+        let mut ino = wanted.max(ROOT_INO + 1);
+        while self.by_ino.contains_key(&ino) {
+            ino = ino.wrapping_add(1).max(ROOT_INO + 1);
+        }
+        node.ino = ino;
+        let id = self.nodes.len();
+        self.nodes.push(node);
+        self.by_ino.insert(ino, id);
+        self.enter(parent, name, Dentry { node: id, listed: true });
+        id
+    }
+
+    fn enter(&mut self, parent: NodeId, name: &str, dentry: Dentry) {
+        if let Some(Node { kind: Kind::Directory(entries), .. }) = self.nodes.get_mut(parent) {
+            let before = entries.insert(name.to_owned(), dentry);
+            debug_assert!(before.is_none(), "two nodes named {name}");
+        }
+    }
+}
+
+fn hash(value: &impl Hash) -> u64 {
+    // Fixed keys: the numbers must be the same after a restart.
+    let mut hasher = SipHasher13::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(text: &str) -> Tree {
+        let mut builder = Builder::new(SystemTime::UNIX_EPOCH);
+        let images = builder.directory(Tree::ROOT, "images", SystemTime::UNIX_EPOCH);
+        builder.file(images, "nbd.conf", Content::text(text.into()), SystemTime::UNIX_EPOCH);
+        let root = builder.file(images, "liveos_F.img", Content::text("x".into()), SystemTime::UNIX_EPOCH);
+        builder.alias(images, "F", root);
+        builder.build()
+    }
+
+    #[test]
+    fn dump_is_a_line_a_node() {
+        assert_eq!(
+            tree("abc").dump(),
+            "images/\n(images/F) 1 rendered\nimages/liveos_F.img 1 rendered\nimages/nbd.conf 3 rendered\n"
+        );
+    }
+
+    #[test]
+    fn an_alias_is_found_and_not_listed() {
+        let tree = tree("abc");
+        let images = tree.resolve("images").unwrap();
+        assert_eq!(tree.lookup(images, "F").unwrap().ino, tree.lookup(images, "liveos_F.img").unwrap().ino);
+        let names: Vec<&str> = tree.list(images).map(|(name, _)| name).collect();
+        assert_eq!(names, ["liveos_F.img", "nbd.conf"]);
+    }
+
+    #[test]
+    fn inode_numbers_follow_path_and_content() {
+        let (one, same, other) = (tree("abc"), tree("abc"), tree("abd"));
+        let ino = |tree: &Tree, path| tree.resolve(path).unwrap().ino;
+        assert_eq!(ino(&one, "images/nbd.conf"), ino(&same, "images/nbd.conf"));
+        assert_ne!(ino(&one, "images/nbd.conf"), ino(&other, "images/nbd.conf"));
+        assert_eq!(ino(&one, "images"), ino(&other, "images"));
+        assert_eq!(ino(&one, "/"), ROOT_INO);
+    }
+
+    #[test]
+    fn changed_names_are_those_to_forget() {
+        let (one, other) = (tree("abc"), tree("abd"));
+        let images = one.resolve("images").unwrap().ino;
+        assert_eq!(one.changed_names(&other), [(images, "nbd.conf")]);
+        assert!(one.changed_names(&tree("abc")).is_empty());
+        let empty = Builder::new(SystemTime::UNIX_EPOCH).build();
+        assert_eq!(one.changed_names(&empty).len(), 4);
+    }
+}

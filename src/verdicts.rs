@@ -1,0 +1,169 @@
+//! What each initrd can do, found out beside the mount and remembered across restarts.
+//!
+//! Unpacking an initrd takes a second or more, so nobody waits for it: threads of low priority do it one after the other,
+//! and tell when something new is known. The verdicts are kept in a small file; one that can't be read is thrown away,
+//! and one that can't be written costs the work at the next start, nothing more.
+
+use std::collections::{HashMap, HashSet};
+use std::io::{self, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use crate::catalog::{Catalog, Disc, FileId};
+use crate::initrd::{self, Features, Limits};
+use crate::layout;
+
+/// Read at a time from the ISO.
+const READ_SIZE: usize = 256 << 10;
+
+/// Initrds that are unpacked at once. Each needs a core and some megabytes, and clients come first.
+const WORKERS: usize = 2;
+
+/// Name of the file in the state directory.
+const FILE_NAME: &str = "initrds.json";
+
+/// Version of its format.
+const VERSION: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    version: u32,
+    /// The program's version: another one may see other things in an initrd.
+    program: String,
+    verdicts: Vec<(FileId, Features)>,
+}
+
+/// The verdicts, shared with the threads that add to them.
+pub struct Verdicts {
+    file: Option<PathBuf>,
+    known: Mutex<HashMap<FileId, Arc<Features>>>,
+}
+
+impl Verdicts {
+    /// Reads what was known at the end of the last run; `None` remembers nothing.
+    pub fn load(directory: Option<&Path>) -> Self {
+        let file = directory.map(|directory| directory.join(FILE_NAME));
+        let stored = file.as_deref().and_then(|file| read(file).ok()).unwrap_or_default();
+        let known = stored.into_iter().map(|(id, features)| (id, Arc::new(features))).collect();
+        Self { file, known: Mutex::new(known) }
+    }
+
+    /// Enters what is known into a catalog, and returns the ISOs of which nothing is known.
+    pub fn enter(&self, catalog: &mut Catalog) -> Vec<Arc<Disc>> {
+        let known = self.known();
+        let mut unknown = Vec::new();
+        for iso in &mut catalog.isos {
+            iso.initrd = known.get(&iso.disc.id).cloned();
+            if iso.initrd.is_none() {
+                unknown.push(iso.disc.clone());
+            }
+        }
+        unknown
+    }
+
+    /// Looks into the initrd of an ISO, unless its verdict is known.
+    pub fn look_into(&self, disc: &Disc) -> Arc<Features> {
+        if let Some(features) = self.known().get(&disc.id) {
+            return features.clone();
+        }
+        let features = Arc::new(probe(disc));
+        self.known().insert(disc.id, features.clone());
+        features
+    }
+
+    /// Writes down what is known of the ISOs of a catalog, and forgets the others.
+    ///
+    /// # Errors
+    /// If the state directory can't be made or written.
+    pub fn save(&self, catalog: &Catalog) -> io::Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let served: HashSet<FileId> = catalog.isos.iter().map(|iso| iso.disc.id).collect();
+        let mut known = self.known();
+        known.retain(|id, _| served.contains(id));
+        let verdicts = known.iter().map(|(id, features)| (*id, Features::clone(features))).collect();
+        drop(known);
+        let stored = Stored { version: VERSION, program: env!("CARGO_PKG_VERSION").into(), verdicts };
+        write(file, &serde_json::to_vec(&stored)?)
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<FileId, Arc<Features>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The threads that look into initrds. They end when this is dropped and their work is done.
+pub struct Workers {
+    queue: Sender<Arc<Disc>>,
+    asked: HashSet<FileId>,
+}
+
+impl Workers {
+    /// Starts them; `done` is called each time that a verdict has come in, with whether there are more to come.
+    ///
+    /// # Errors
+    /// If no thread can be started.
+    pub fn start(verdicts: &Arc<Verdicts>, done: impl Fn() + Clone + Send + 'static) -> io::Result<Self> {
+        let (queue, orders) = channel();
+        let orders = Arc::new(Mutex::new(orders));
+        for number in 0..WORKERS {
+            let (verdicts, orders, done) = (verdicts.clone(), orders.clone(), done.clone());
+            let work = move || {
+                lower_priority();
+                while let Some(disc) = next(&orders) {
+                    verdicts.look_into(&disc);
+                    done();
+                }
+            };
+            std::thread::Builder::new().name(format!("initrd-{number}")).spawn(work)?;
+        }
+        Ok(Self { queue, asked: HashSet::new() })
+    }
+
+    /// Has these looked into, each once.
+    pub fn ask(&mut self, discs: Vec<Arc<Disc>>) {
+        for disc in discs {
+            if self.asked.insert(disc.id) {
+                // The threads live as long as the queue does.
+                let _ = self.queue.send(disc);
+            }
+        }
+    }
+}
+
+fn next(orders: &Mutex<Receiver<Arc<Disc>>>) -> Option<Arc<Disc>> {
+    orders.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
+}
+
+/// Gives way to the threads that serve clients (nice(2) is per thread on Linux).
+fn lower_priority() {
+    let _ = rustix::process::nice(10);
+}
+
+fn probe(disc: &Disc) -> Features {
+    let content = layout::initrd(disc);
+    let reader = BufReader::with_capacity(READ_SIZE, content.reader());
+    initrd::probe(reader, Limits::default()).unwrap_or_else(|error| Features {
+        damage: Some(error.to_string()),
+        ..Features::default()
+    })
+}
+
+fn read(file: &Path) -> io::Result<Vec<(FileId, Features)>> {
+    let stored: Stored = serde_json::from_slice(&std::fs::read(file)?)?;
+    let current = stored.version == VERSION && stored.program == env!("CARGO_PKG_VERSION");
+    Ok(if current { stored.verdicts } else { Vec::new() })
+}
+
+fn write(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    if let Some(directory) = file.parent() {
+        std::fs::create_dir_all(directory)?;
+    }
+    let new = file.with_extension("json.new");
+    let mut out = std::fs::File::create(&new)?;
+    out.write_all(bytes)?;
+    out.sync_all()?;
+    std::fs::rename(new, file)
+}
