@@ -99,7 +99,7 @@ pub enum Error {
     #[error("it ends too early, at {place}")]
     Truncated { place: Place },
     /// A decompressor refused its input, or needs more memory than it is given.
-    #[error("the compressed archive is damaged at {place}: {source}")]
+    #[error("the compressed archive is damaged at {place}")]
     Damaged { place: Place, source: io::Error },
     /// Neither zeros nor an archive.
     #[error("no archive and no known compression at {place}")]
