@@ -1,2 +1,3 @@
 //! netrootfs: a directory of live ISOs, presented as a netboot tree.
+pub mod menu;
 pub mod source;
