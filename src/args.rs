@@ -77,7 +77,9 @@ mod tests {
 
     #[test]
     fn arguments_are_taken_out_by_key() {
-        let args = Args::parse("root=live:CDLABEL=X rd.live.image rd.live.check rootflags=loop inst.ks=a inst.repo=b");
+        let args = Args::parse(
+            "root=live:CDLABEL=X rd.live.image rd.live.check rootflags=loop inst.ks=a inst.repo=b",
+        );
         let args = args.without(&["root", "rd.live.check", "inst.*"]);
         assert_eq!(args.to_string(), "rd.live.image rootflags=loop");
     }

@@ -158,7 +158,8 @@ impl Scanner {
     /// # Errors
     /// If the directory itself can't be read.
     pub fn scan(&mut self) -> io::Result<Catalog> {
-        let mut catalog = Catalog { remote: settled::is_remote(&File::open(&self.directory)?), ..Catalog::default() };
+        let mut catalog =
+            Catalog { remote: settled::is_remote(&File::open(&self.directory)?), ..Catalog::default() };
         let mut candidates = Vec::new();
         for entry in std::fs::read_dir(&self.directory)? {
             let name = entry?.file_name();
@@ -197,7 +198,12 @@ impl Scanner {
         }
         // Over a network, opening a file is what brings its attributes up to date (nfs(5)).
         let stat = file.metadata().map_err(fault)?;
-        Ok(Some(Candidate { name: name.to_owned(), id: FileId::of(&stat), mtime: modified(&stat), file: Some(file) }))
+        Ok(Some(Candidate {
+            name: name.to_owned(),
+            id: FileId::of(&stat),
+            mtime: modified(&stat),
+            file: Some(file),
+        }))
     }
 
     /// Looks into the files that are new, on every core.
@@ -212,7 +218,8 @@ impl Scanner {
         let opener = &self.opener;
         let work = || {
             while let Some(slot) = queue.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let Some((id, mtime, file)) = slot.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+                let Some((id, mtime, file)) = slot.lock().unwrap_or_else(PoisonError::into_inner).take()
+                else {
                     continue;
                 };
                 let outcome = open_disc(id, mtime, file, opener.as_ref());
@@ -269,7 +276,8 @@ impl Scanner {
     fn new_label(&self, name: &OsStr, disc: &Disc, taken: &HashMap<LabelKey, Label>) -> Label {
         let taken: HashSet<&Label> = taken.values().chain(self.pinned.values()).collect();
         let stem = Path::new(name).file_stem().unwrap_or(name).as_bytes();
-        let first = Label::from_volume_id(&disc.facts.volume_id).unwrap_or_else(|| Label::from_file_stem(stem));
+        let first =
+            Label::from_volume_id(&disc.facts.volume_id).unwrap_or_else(|| Label::from_file_stem(stem));
         if !taken.contains(&first) {
             return first;
         }

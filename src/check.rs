@@ -77,7 +77,8 @@ impl Report {
     pub fn new(catalog: &Catalog, server: &Server, append: &str, host: Vec<String>) -> Self {
         let served = catalog.isos.iter().map(|iso| Served::new(iso, server, append)).collect();
         let refused = catalog.skipped.iter();
-        let refused = refused.map(|skipped| Refused { file: skipped.name.clone(), reason: skipped.reason.clone() });
+        let refused =
+            refused.map(|skipped| Refused { file: skipped.name.clone(), reason: skipped.reason.clone() });
         Self { served, refused: refused.collect(), host }
     }
 }
@@ -100,7 +101,10 @@ impl Served {
                 extents: root.file.extents.len(),
                 format: root.format.name(),
             }),
-            initrd_can: iso.initrd.as_ref().map_or_else(|| "not looked into yet".into(), |initrd| initrd.to_string()),
+            initrd_can: iso
+                .initrd
+                .as_ref()
+                .map_or_else(|| "not looked into yet".into(), |initrd| initrd.to_string()),
             export: boot.export.map(|export| match export {
                 Export::Image => iso.label.to_string(),
                 Export::Iso => format!("{}.iso", iso.label),
@@ -117,7 +121,11 @@ impl fmt::Display for Report {
         let head = ["LABEL", "FAMILY", "KERNEL", "INITRD", "ROOT IMAGE", "EXPORT"].map(String::from);
         f.write_str(&table(&head, &rows))?;
         for iso in &self.served {
-            writeln!(f, "\n{} ({})\n  initrd: {}\n  arguments: {}", iso.label, iso.file, iso.initrd_can, iso.args)?;
+            writeln!(
+                f,
+                "\n{} ({})\n  initrd: {}\n  arguments: {}",
+                iso.label, iso.file, iso.initrd_can, iso.args
+            )?;
             if let Some(caveat) = iso.caveat {
                 writeln!(f, "  but: {caveat}")?;
             }

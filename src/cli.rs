@@ -25,14 +25,19 @@ const MAX_APPEND: usize = 1024;
 /// root images are byte ranges of the ISOs, and configuration files are written when they are read. The command returns
 /// when the tree is usable and stays in the background; `fusermount3 -u MOUNTPOINT` or SIGTERM ends it.
 #[derive(Debug, Parser)]
-#[command(name = "netrootfs", version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(
+    name = "netrootfs",
+    version,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true
+)]
 pub struct Cli {
     /// What to do instead of mounting.
     #[command(subcommand)]
     pub command: Option<Command>,
     /// The main job.
     #[command(flatten)]
-    pub mount: Option<Mount>,
+    pub mount: Mount,
 }
 
 /// What needs no mount.
@@ -59,9 +64,12 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct Mount {
     /// Directory with the ISOs
-    pub iso_dir: PathBuf,
+    // An Option only because the other commands do without.
+    #[arg(required = true)]
+    pub iso_dir: Option<PathBuf>,
     /// Directory to mount the tree on
-    pub mountpoint: PathBuf,
+    #[arg(required = true)]
+    pub mountpoint: Option<PathBuf>,
     /// What the tree says.
     #[command(flatten)]
     pub tree: TreeOptions,
@@ -198,7 +206,10 @@ impl TreeOptions {
     pub fn settings(&self, mountpoint: &Path) -> Result<Settings> {
         let path = mountpoint.to_str().filter(|path| !path.chars().any(char::is_control));
         let path = path.with_context(|| {
-            format!("{}: a mount point whose name is not printable UTF-8 can't be written into nbd.conf", mountpoint.display())
+            format!(
+                "{}: a mount point whose name is not printable UTF-8 can't be written into nbd.conf",
+                mountpoint.display()
+            )
         })?;
         let prefer = match self.root_export {
             RootExport::Auto => None,
@@ -284,7 +295,7 @@ mod tests {
 
     fn mount(args: &[&str]) -> Mount {
         let cli = Cli::try_parse_from(["netrootfs"].iter().chain(args)).unwrap();
-        cli.mount.unwrap()
+        cli.mount
     }
 
     fn refusal(args: &[&str]) -> String {

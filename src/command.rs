@@ -24,23 +24,22 @@ use crate::{background, daemon, loader};
 /// # Errors
 /// With a sentence for the administrator.
 pub fn run(cli: Cli) -> Result<ExitCode> {
-    match (cli.command, cli.mount) {
-        (Some(Command::Check(args)), _) => check(&args),
-        (Some(Command::Tree(args)), _) => {
+    match cli.command {
+        Some(Command::Check(args)) => check(&args),
+        Some(Command::Tree(args)) => {
             let tree = lay_out(&args.iso_dir, &args.mountpoint, &args.tree)?;
             print(tree.dump().as_bytes())
         }
-        (Some(Command::Cat(args)), _) => cat(&args),
-        (Some(Command::Man), _) => {
+        Some(Command::Cat(args)) => cat(&args),
+        Some(Command::Man) => {
             clap_mangen::Man::new(Cli::command()).render(&mut io::stdout())?;
             Ok(ExitCode::SUCCESS)
         }
-        (Some(Command::Completions { shell }), _) => {
+        Some(Command::Completions { shell }) => {
             clap_complete::generate(shell, &mut Cli::command(), "netrootfs", &mut io::stdout());
             Ok(ExitCode::SUCCESS)
         }
-        (None, Some(args)) => mount(args),
-        (None, None) => bail!("nothing to do; see --help"),
+        None => mount(cli.mount),
     }
 }
 
@@ -66,8 +65,8 @@ fn mount(args: cli::Mount) -> Result<ExitCode> {
 }
 
 fn configure(args: cli::Mount) -> Result<daemon::Config> {
-    let iso_dir = directory(&args.iso_dir)?;
-    let mountpoint = mountpoint(&args.mountpoint)?;
+    let (Some(iso_dir), Some(mounted)) = (&args.iso_dir, &args.mountpoint) else { bail!("see --help") };
+    let (iso_dir, mountpoint) = (directory(iso_dir)?, mountpoint(mounted)?);
     if iso_dir.starts_with(&mountpoint) {
         bail!("{}: the directory of ISOs would lie under the mount", iso_dir.display());
     }
@@ -147,7 +146,8 @@ fn check_file(path: &Path, catalog: &mut Catalog) {
     match catalog::open_file(path) {
         Ok(disc) => {
             let stem = path.file_stem().unwrap_or_default().as_encoded_bytes();
-            let label = Label::from_volume_id(&disc.facts.volume_id).unwrap_or_else(|| Label::from_file_stem(stem));
+            let label =
+                Label::from_volume_id(&disc.facts.volume_id).unwrap_or_else(|| Label::from_file_stem(stem));
             catalog.isos.push(Iso { label, name, disc, initrd: None });
         }
         Err(reason) => catalog.skipped.push(Skipped { name, reason, pending: false }),
@@ -168,7 +168,8 @@ fn lay_out(iso_dir: &Path, mountpoint: &Path, options: &TreeOptions) -> Result<T
 fn cat(args: &cli::Cat) -> Result<ExitCode> {
     let tree = lay_out(&args.iso_dir, &args.mountpoint, &args.tree)?;
     let node = tree.resolve(&args.path);
-    let node = node.with_context(|| format!("{}: no such file in the tree; see 'netrootfs tree'", args.path))?;
+    let node =
+        node.with_context(|| format!("{}: no such file in the tree; see 'netrootfs tree'", args.path))?;
     let Kind::File(content) = &node.kind else { bail!("{}: is a directory", args.path) };
     let copied = io::copy(&mut content.reader(), &mut io::stdout().lock());
     finish(copied.map(drop))

@@ -195,8 +195,8 @@ mod tests {
         let all: Vec<u8> = [10, 11, 12, 2, 3].iter().map(|i| i * 7).collect();
         assert_eq!(plain(&content), all);
         assert_eq!(content.read_at(2, 2).unwrap(), [12 * 7, 2 * 7]);
-        assert_eq!(content.read_at(5, 10).unwrap(), []);
-        assert_eq!(content.read_at(u64::MAX, 10).unwrap(), []);
+        assert!(content.read_at(5, 10).unwrap().is_empty());
+        assert!(content.read_at(u64::MAX, 10).unwrap().is_empty());
     }
 
     #[test]
@@ -217,7 +217,8 @@ mod tests {
     #[test]
     fn identity_follows_content() {
         let make = |identity, offset| {
-            Content::Segments(Segments::new(source(20), identity).extents(&[Extent { offset, len: 4 }])).identity()
+            Content::Segments(Segments::new(source(20), identity).extents(&[Extent { offset, len: 4 }]))
+                .identity()
         };
         assert_eq!(make(1, 0), make(1, 0));
         assert_ne!(make(1, 0), make(2, 0));

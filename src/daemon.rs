@@ -227,7 +227,8 @@ impl Keeper<'_> {
         for iso in new.isos.iter().filter(|iso| !serves(&self.catalog, iso)) {
             log::info!("{}: {} ({})", iso.label, iso.name, iso.disc.facts.family.name());
         }
-        let skipped: Vec<_> = new.skipped.iter().map(|file| (file.name.clone(), file.reason.clone())).collect();
+        let skipped: Vec<_> =
+            new.skipped.iter().map(|file| (file.name.clone(), file.reason.clone())).collect();
         for (name, reason) in skipped.iter().filter(|entry| !self.reported.contains(entry)) {
             log::warn!("{name} is not served: {reason}");
         }
@@ -305,7 +306,8 @@ fn clear_stale_mount(mountpoint: &Path) -> Result<()> {
         Err(error) => return Err(error).with_context(|| format!("mount point {}", mountpoint.display())),
     }
     log::warn!("{}: cleaning up after a daemon that was killed", mountpoint.display());
-    detach(mountpoint).with_context(|| format!("{}: the dead mount can't be removed", mountpoint.display()))?;
+    detach(mountpoint)
+        .with_context(|| format!("{}: the dead mount can't be removed", mountpoint.display()))?;
     clear_stale_mount(mountpoint)
 }
 
@@ -325,7 +327,8 @@ fn detach(mountpoint: &Path) -> io::Result<()> {
         Err(Errno::PERM) => {}
         result => return Ok(result?),
     }
-    let status = std::process::Command::new("fusermount3").args(["-u", "-z", "--"]).arg(mountpoint).status()?;
+    let status =
+        std::process::Command::new("fusermount3").args(["-u", "-z", "--"]).arg(mountpoint).status()?;
     if status.success() { Ok(()) } else { Err(io::ErrorKind::PermissionDenied.into()) }
 }
 

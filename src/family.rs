@@ -174,7 +174,9 @@ pub fn boot(iso: &Subject<'_>, server: &Server) -> Boot {
     let own = Args::parse(iso.args).without(&LOCAL_ONLY);
     match iso.family {
         Family::LiveOs => boot_live_os(iso, own, server),
-        Family::Generic => Boot { args: own, export: None, caveat: Some("its way to boot over a network is not known") },
+        Family::Generic => {
+            Boot { args: own, export: None, caveat: Some("its way to boot over a network is not known") }
+        }
     }
 }
 
@@ -203,7 +205,8 @@ fn boot_live_os(iso: &Subject<'_>, own: Args, server: &Server) -> Boot {
 /// Whether an initrd can take a root image that is the block device itself. It needs NetworkManager: with dracut's
 /// network-legacy, udev starts the mount when the still empty nbd0 appears, before nbd-client has connected.
 fn takes_bare_image(root: Format, initrd: Option<&Features>) -> bool {
-    let Some(initrd) = initrd.filter(|initrd| initrd.native_nbd() && initrd.has(Feature::NetworkManager)) else {
+    let Some(initrd) = initrd.filter(|initrd| initrd.native_nbd() && initrd.has(Feature::NetworkManager))
+    else {
         return false;
     };
     let since = match root {
@@ -240,7 +243,8 @@ mod tests {
 
     fn dracut(version: &str, network: Feature) -> Features {
         Features {
-            found: [Feature::Dracut, Feature::DracutNbd, Feature::NbdClient, Feature::DmsquashLive, network].into(),
+            found: [Feature::Dracut, Feature::DracutNbd, Feature::NbdClient, Feature::DmsquashLive, network]
+                .into(),
             dracut_version: Some(version.into()),
             ..Features::default()
         }
@@ -249,7 +253,10 @@ mod tests {
     fn boot_with(root: Option<Format>, initrd: Option<&Features>, prefer: Option<Export>) -> Boot {
         let label = Label::parse("F42").unwrap();
         let volume_id = b"Fedora 42";
-        boot(&Subject { family: Family::LiveOs, label: &label, volume_id, args: OWN, root, initrd }, &server(prefer))
+        boot(
+            &Subject { family: Family::LiveOs, label: &label, volume_id, args: OWN, root, initrd },
+            &server(prefer),
+        )
     }
 
     #[test]
@@ -278,7 +285,7 @@ mod tests {
         let legacy = dracut("059", Feature::NetworkLegacy);
         let old = dracut("049", Feature::NetworkManager);
         let new = dracut("103", Feature::NetworkManager);
-        let export = |root, initrd| boot_with(Some(root), Some(initrd), None).export.unwrap();
+        let export = |root, initrd: &Features| boot_with(Some(root), Some(initrd), None).export.unwrap();
         assert_eq!(export(Format::Squashfs, &legacy), Export::Iso);
         assert_eq!(export(Format::Squashfs, &old), Export::Iso);
         assert_eq!(export(Format::Ext4, &new), Export::Iso);
@@ -290,7 +297,8 @@ mod tests {
     fn an_administrator_can_prefer_an_export() {
         let legacy = dracut("059", Feature::NetworkLegacy);
         let manager = dracut("059", Feature::NetworkManager);
-        let export = |initrd, prefer| boot_with(Some(Format::Squashfs), Some(initrd), Some(prefer)).export.unwrap();
+        let export =
+            |initrd, prefer| boot_with(Some(Format::Squashfs), Some(initrd), Some(prefer)).export.unwrap();
         assert_eq!(export(&legacy, Export::Image), Export::Image);
         assert_eq!(export(&manager, Export::Iso), Export::Iso);
         assert_eq!(boot_with(None, None, Some(Export::Image)).export, Some(Export::Iso));
@@ -298,7 +306,8 @@ mod tests {
 
     #[test]
     fn an_initrd_without_nbd_is_said_so() {
-        let stock = Features { found: [Feature::Dracut, Feature::DmsquashLive].into(), ..Features::default() };
+        let stock =
+            Features { found: [Feature::Dracut, Feature::DmsquashLive].into(), ..Features::default() };
         assert!(boot_with(None, Some(&stock), None).caveat.unwrap().contains("no NBD client"));
     }
 
@@ -306,8 +315,14 @@ mod tests {
     fn another_iso_keeps_its_own_arguments() {
         let label = Label::parse("X").unwrap();
         let args = "boot=live components findiso=/x.iso BOOT_IMAGE=/vmlinuz quiet";
-        let subject =
-            Subject { family: Family::Generic, label: &label, volume_id: b"X", args, root: None, initrd: None };
+        let subject = Subject {
+            family: Family::Generic,
+            label: &label,
+            volume_id: b"X",
+            args,
+            root: None,
+            initrd: None,
+        };
         let boot = boot(&subject, &server(None));
         assert_eq!(boot.args.to_string(), "boot=live components quiet");
         assert_eq!(boot.export, None);

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fuser::{
-    Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags, KernelConfig,
-    LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs,
-    Request,
+    Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
+    IoctlFlags, KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyEmpty,
+    ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyXattr, Request,
 };
 
 use crate::fs::{Error, Fs};
@@ -53,7 +53,9 @@ impl Adapter {
     fn attr(&self, node: &Node) -> FileAttr {
         let (kind, size, perm, nlink) = match &node.kind {
             Kind::File(content) => (FileType::RegularFile, content.size(), self.owner.mode, 1),
-            Kind::Directory(_) => (FileType::Directory, 0, self.owner.mode | (self.owner.mode & 0o444) >> 2, 2),
+            Kind::Directory(_) => {
+                (FileType::Directory, 0, self.owner.mode | (self.owner.mode & 0o444) >> 2, 2)
+            }
         };
         FileAttr {
             ino: INodeNo(node.ino),
@@ -76,7 +78,12 @@ impl Adapter {
 }
 
 /// Runs an operation, and logs what goes wrong.
-fn run<T>(operation: &str, ino: INodeNo, name: &str, call: impl FnOnce() -> Result<T, Error>) -> Result<T, Errno> {
+fn run<T>(
+    operation: &str,
+    ino: INodeNo,
+    name: &str,
+    call: impl FnOnce() -> Result<T, Error>,
+) -> Result<T, Errno> {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => {
@@ -100,7 +107,8 @@ impl Filesystem for Adapter {
 
     fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let text = name.to_string_lossy();
-        match run("lookup", parent, &text, || self.fs.lookup(parent.0, name.to_str().ok_or(Error::NotFound)?)) {
+        match run("lookup", parent, &text, || self.fs.lookup(parent.0, name.to_str().ok_or(Error::NotFound)?))
+        {
             Ok(node) => reply.entry(&TTL, &self.attr(&node), Generation(0)),
             Err(errno) => reply.error(errno),
         }
@@ -163,7 +171,14 @@ impl Filesystem for Adapter {
         }
     }
 
-    fn readdir(&self, _request: &Request, ino: INodeNo, handle: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+    fn readdir(
+        &self,
+        _request: &Request,
+        ino: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectory,
+    ) {
         let listed = run("readdir", ino, "", || {
             self.fs.read_directory(handle.0, offset, |next, entry| {
                 let kind = if entry.directory { FileType::Directory } else { FileType::RegularFile };
@@ -186,6 +201,54 @@ impl Filesystem for Adapter {
     ) {
         self.fs.release(handle.0);
         reply.ok();
+    }
+
+    // What follows is asked of every file system and answered "no": the kernel then stops asking, or does it itself.
+
+    fn flush(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        _handle: FileHandle,
+        _lock_owner: LockOwner,
+        reply: ReplyEmpty,
+    ) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn getxattr(&self, _request: &Request, _ino: INodeNo, _name: &OsStr, _size: u32, reply: ReplyXattr) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn listxattr(&self, _request: &Request, _ino: INodeNo, _size: u32, reply: ReplyXattr) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn lseek(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        _handle: FileHandle,
+        _offset: i64,
+        _whence: i32,
+        reply: ReplyLseek,
+    ) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn ioctl(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        _handle: FileHandle,
+        _flags: IoctlFlags,
+        _command: u32,
+        _in_data: &[u8],
+        _out_size: u32,
+        reply: ReplyIoctl,
+    ) {
+        // nbd-server asks for the size of a block device first, and goes on when this is none.
+        reply.error(Errno::ENOTTY);
     }
 
     fn statfs(&self, _request: &Request, _ino: INodeNo, reply: ReplyStatfs) {

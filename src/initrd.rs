@@ -49,12 +49,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits {
-            bytes: MOST_BYTES,
-            entries: MOST_ENTRIES,
-            archives: MOST_ARCHIVES,
-            name: LONGEST_NAME,
-        }
+        Limits { bytes: MOST_BYTES, entries: MOST_ENTRIES, archives: MOST_ARCHIVES, name: LONGEST_NAME }
     }
 }
 
@@ -69,13 +64,8 @@ impl Default for Limits {
 /// See [`Error`]. Limits and failures of `initrd` itself are errors wherever they are met.
 pub fn probe(initrd: impl Read, limits: Limits) -> Result<Features, Error> {
     let budget = Budget::new(limits.bytes);
-    let mut walk = Walk {
-        limits,
-        features: Features::default(),
-        entries: 0,
-        archives: 0,
-        init: Init::Unseen,
-    };
+    let mut walk =
+        Walk { limits, features: Features::default(), entries: 0, archives: 0, init: Init::Unseen };
     match walk.initrd(&mut Stream::outer(initrd, &budget)) {
         Ok(()) if walk.entries == 0 => return Err(Error::Empty),
         Ok(()) => {}
@@ -118,11 +108,7 @@ pub enum Error {
     Unsupported { place: Place, what: &'static str },
     /// More than [`Limits`] allow.
     #[error("more than {most} {limit}, reached at {place}")]
-    Limit {
-        limit: Limit,
-        most: u64,
-        place: Place,
-    },
+    Limit { limit: Limit, most: u64, place: Place },
     /// There is nothing but zeros in it.
     #[error("it has no archive in it")]
     Empty,
@@ -166,11 +152,9 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.unpacked {
             None => write!(f, "byte {}", self.initrd),
-            Some(unpacked) => write!(
-                f,
-                "byte {unpacked} of what the archive at byte {} unpacks to",
-                self.initrd
-            ),
+            Some(unpacked) => {
+                write!(f, "byte {unpacked} of what the archive at byte {} unpacks to", self.initrd)
+            }
         }
     }
 }
@@ -199,19 +183,12 @@ impl Walk {
             if magic.is_empty() {
                 return Ok(());
             }
-            let magic = [
-                magic.first().copied().unwrap_or(0),
-                magic.get(1).copied().unwrap_or(0),
-            ];
+            let magic = [magic.first().copied().unwrap_or(0), magic.get(1).copied().unwrap_or(0)];
             let format = Format::of(&magic, stream.place())?;
             self.archives += 1;
             if self.archives > self.limits.archives {
                 let place = stream.place();
-                return Err(Error::Limit {
-                    limit: Limit::Archives,
-                    most: self.limits.archives,
-                    place,
-                });
+                return Err(Error::Limit { limit: Limit::Archives, most: self.limits.archives, place });
             }
             self.compressed(format, stream)?;
         }
@@ -235,9 +212,7 @@ impl Walk {
     fn inside<R: Read>(&mut self, unpacked: &mut Stream<R>) -> Result<(), Error> {
         self.raw(unpacked)?;
         if !unpacked.peek(1)?.is_empty() {
-            return Err(Error::Junk {
-                place: unpacked.place(),
-            });
+            return Err(Error::Junk { place: unpacked.place() });
         }
         self.end_archive();
         Ok(())
@@ -258,11 +233,7 @@ impl Walk {
         self.entries += 1;
         if self.entries > self.limits.entries {
             let place = stream.place();
-            return Err(Error::Limit {
-                limit: Limit::Entries,
-                most: self.limits.entries,
-                place,
-            });
+            return Err(Error::Limit { limit: Limit::Entries, most: self.limits.entries, place });
         }
         let entry = cpio::read_entry(stream, &self.limits)?;
         let mut left = entry.body;

@@ -118,7 +118,11 @@ fn menu_entries(image: &mut Image) -> Vec<Entry> {
     menus.iter().filter_map(|menu| menu.boot_entry().cloned()).collect()
 }
 
-fn find_root(image: &mut Image, layout: Option<&Layout>, source: &Arc<dyn ReadAt>) -> Result<Option<Root>, Error> {
+fn find_root(
+    image: &mut Image,
+    layout: Option<&Layout>,
+    source: &Arc<dyn ReadAt>,
+) -> Result<Option<Root>, Error> {
     for path in layout.into_iter().flat_map(|layout| layout.roots) {
         if let Some(file) = image.file(path)? {
             let format = Format::of(&head(source, &file)?);

@@ -81,7 +81,12 @@ pub fn loader_files(loaders: Vec<Loader>) -> Vec<LoaderFile> {
         let stat = loader.file.metadata().ok()?;
         let source = FileSource::new(Arc::new(loader.file), PageCache::Keep).ok()?;
         let identity = hash(&FileId::of(&stat));
-        Some(LoaderFile { name: loader.name, source: Arc::new(source), identity, mtime: stat.modified().ok()? })
+        Some(LoaderFile {
+            name: loader.name,
+            source: Arc::new(source),
+            identity,
+            mtime: stat.modified().ok()?,
+        })
     };
     loaders.into_iter().filter_map(open).collect()
 }
@@ -139,7 +144,11 @@ fn render_nbd_conf(catalog: &Catalog, settings: &Settings) -> String {
         }
         exports.push(nbd::Export { name: iso_file(&iso.label), file: iso_file(&iso.label) });
     }
-    nbd::render(settings.server.port, &format!("{}/images", settings.mountpoint.trim_end_matches('/')), &exports)
+    nbd::render(
+        settings.server.port,
+        &format!("{}/images", settings.mountpoint.trim_end_matches('/')),
+        &exports,
+    )
 }
 
 fn render_pxelinux(catalog: &Catalog, settings: &Settings, graphical: bool) -> String {
@@ -150,7 +159,8 @@ fn render_pxelinux(catalog: &Catalog, settings: &Settings, graphical: bool) -> S
         initrd: initrd_file(&iso.label),
         args: boot(iso, &settings.server).args.append(&settings.append).to_string(),
     });
-    let wanted = settings.default.as_ref().and_then(|label| catalog.isos.iter().find(|iso| iso.label == *label));
+    let wanted =
+        settings.default.as_ref().and_then(|label| catalog.isos.iter().find(|iso| iso.label == *label));
     let default = wanted.or(catalog.isos.first()).map_or("", |iso| iso.label.as_str());
     let menu = pxelinux::Menu { graphical, default, timeout: settings.timeout, append: &settings.append };
     pxelinux::render(&menu, entries)

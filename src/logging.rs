@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use env_logger::{Builder, Target};
-use log::LevelFilter;
+use log::{Level, LevelFilter, Log, Metadata, Record};
 use systemd_journal_logger::JournalLog;
 
 /// Where the lines go.
@@ -32,14 +32,15 @@ pub fn start(sink: Sink<'_>, verbosity: u8) -> Result<()> {
     };
     if let Sink::Journal = sink
         && let Ok(journal) = JournalLog::new()
-        && journal.with_syslog_identifier("netrootfs".into()).install().is_ok()
     {
-        // The libraries' own debug lines are of no use to an administrator, hence the journal's level alone.
-        log::set_max_level(level);
-        return Ok(());
+        let journal = OurLines(journal.with_syslog_identifier(env!("CARGO_PKG_NAME").into()));
+        if log::set_boxed_logger(Box::new(journal)).is_ok() {
+            log::set_max_level(level);
+            return Ok(());
+        }
     }
     let mut builder = Builder::new();
-    builder.filter(None, LevelFilter::Warn).filter(Some(env!("CARGO_PKG_NAME")), level).format_target(false);
+    builder.filter(None, LevelFilter::Error).filter(Some(env!("CARGO_PKG_NAME")), level).format_target(false);
     if let Sink::File(path) = sink {
         let file = OpenOptions::new().create(true).append(true).open(path);
         let file = file.with_context(|| format!("log file {}", path.display()))?;
@@ -48,4 +49,24 @@ pub fn start(sink: Sink<'_>, verbosity: u8) -> Result<()> {
     // It fails if a logger is set already, which then serves as well.
     let _ = builder.try_init();
     Ok(())
+}
+
+/// Lets pass what netrootfs itself logs, and of its libraries only errors.
+struct OurLines<L>(L);
+
+impl<L: Log> Log for OurLines<L> {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        let ours = metadata.target().starts_with(env!("CARGO_PKG_NAME"));
+        (ours || metadata.level() <= Level::Error) && self.0.enabled(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if self.enabled(record.metadata()) {
+            self.0.log(record);
+        }
+    }
+
+    fn flush(&self) {
+        self.0.flush();
+    }
 }

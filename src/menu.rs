@@ -47,13 +47,7 @@ pub struct Environment {
 
 impl Default for Environment {
     fn default() -> Self {
-        Self {
-            cpu: "x86_64".into(),
-            platform: "efi".into(),
-            iso_path: None,
-            fs_uuid: None,
-            label: None,
-        }
+        Self { cpu: "x86_64".into(), platform: "efi".into(), iso_path: None, fs_uuid: None, label: None }
     }
 }
 
@@ -118,10 +112,7 @@ impl Menu {
     /// nothing from reading all of it before it boots.
     #[must_use]
     pub fn boot_entry(&self) -> Option<&Entry> {
-        let default = self
-            .default
-            .and_then(|index| self.entries.get(index))
-            .or(self.entries.first())?;
+        let default = self.default.and_then(|index| self.entries.get(index)).or(self.entries.first())?;
         if !default.checks_media() {
             return Some(default);
         }
@@ -173,9 +164,7 @@ fn title_checks_media(title: &str) -> bool {
     let title = title.to_lowercase();
     let words: Vec<&str> = title.split(|c: char| !c.is_alphanumeric()).collect();
     let has = |wanted: &[&str]| words.iter().any(|word| wanted.contains(word));
-    let names_medium = has(&[
-        "media", "medium", "disc", "disk", "cd", "dvd", "image", "iso", "usb",
-    ]);
+    let names_medium = has(&["media", "medium", "disc", "disk", "cd", "dvd"]);
     (has(&["check", "test", "verify", "verifies"]) && names_medium)
         || has(&["mediacheck", "checksum", "defects"])
         || (has(&["integrity"]) && has(&["check", "test", "verify"]))
@@ -202,12 +191,7 @@ pub(crate) mod tests {
 
     impl Memory {
         pub(crate) fn of<B: AsRef<[u8]>>(files: &[(&str, B)]) -> Self {
-            Self(
-                files
-                    .iter()
-                    .map(|(path, bytes)| (path.to_string(), bytes.as_ref().to_vec()))
-                    .collect(),
-            )
+            Self(files.iter().map(|(path, bytes)| (path.to_string(), bytes.as_ref().to_vec())).collect())
         }
     }
 
@@ -217,18 +201,14 @@ pub(crate) mod tests {
         }
 
         fn exists(&self, path: &str) -> bool {
-            self.0
-                .keys()
-                .any(|key| key == path || key.starts_with(&format!("{path}/")))
+            self.0.keys().any(|key| key == path || key.starts_with(&format!("{path}/")))
         }
 
         fn list(&self, dir: &str) -> Vec<String> {
             let prefix = format!("{}/", dir.trim_end_matches('/'));
             let rest = self.0.keys().filter_map(|key| key.strip_prefix(&prefix));
-            let mut names: Vec<String> = rest
-                .filter_map(|rest| rest.split('/').next())
-                .map(String::from)
-                .collect();
+            let mut names: Vec<String> =
+                rest.filter_map(|rest| rest.split('/').next()).map(String::from).collect();
             names.dedup();
             names
         }
@@ -245,12 +225,7 @@ pub(crate) mod tests {
     }
 
     fn menu(entries: Vec<Entry>, default: Option<usize>) -> Menu {
-        Menu {
-            config: "/x.cfg".into(),
-            loader: Loader::Grub,
-            entries,
-            default,
-        }
+        Menu { config: "/x.cfg".into(), loader: Loader::Grub, entries, default }
     }
 
     const GRUB: &str = "menuentry 'Live' {\n linux /k a\n initrd /i\n}\n";
@@ -258,10 +233,7 @@ pub(crate) mod tests {
 
     #[test]
     fn boot_entry_is_the_default() {
-        let menu = menu(
-            vec![entry("a", "/k", ""), entry("b", "/k", "quiet")],
-            Some(1),
-        );
+        let menu = menu(vec![entry("a", "/k", ""), entry("b", "/k", "quiet")], Some(1));
         assert_eq!(menu.boot_entry().unwrap().title, "b");
     }
 
@@ -269,17 +241,10 @@ pub(crate) mod tests {
     fn boot_entry_avoids_the_media_check_and_keeps_the_kernel() {
         let entries = vec![
             entry("Installer", "/install", ""),
-            entry(
-                "Test this media & start Live",
-                "/k",
-                "rd.live.image rd.live.check",
-            ),
+            entry("Test this media & start Live", "/k", "rd.live.image rd.live.check"),
             entry("Start Live", "/k", "rd.live.image"),
         ];
-        assert_eq!(
-            menu(entries, Some(1)).boot_entry().unwrap().title,
-            "Start Live"
-        );
+        assert_eq!(menu(entries, Some(1)).boot_entry().unwrap().title, "Start Live");
     }
 
     #[test]
@@ -302,10 +267,7 @@ pub(crate) mod tests {
         assert!(checks("x", "boot=casper integrity-check"));
         assert!(checks("x", "MENU=/bin/cdrom-checker-menu"));
         assert!(checks("Check disc for defects", ""));
-        assert!(checks(
-            "Boot and verify integrity of the medium (checksum)",
-            ""
-        ));
+        assert!(checks("Boot and verify integrity of the medium (checksum)", ""));
         assert!(!checks("Arch Linux", "cms_verify=y"));
         assert!(!checks("x", "rd.live.check=0"));
         assert!(!checks("Try it (test version)", "fsck.mode=skip"));
@@ -320,18 +282,9 @@ pub(crate) mod tests {
             ("/boot/grub/grub.cfg", GRUB),
             ("/boot/grub/loopback.cfg", loopback),
         ]);
-        let configs: Vec<String> = read(&files, &Environment::default())
-            .into_iter()
-            .map(|m| m.config)
-            .collect();
-        assert_eq!(
-            configs,
-            [
-                "/boot/grub/grub.cfg",
-                "/isolinux/isolinux.cfg",
-                "/boot/grub/loopback.cfg"
-            ]
-        );
+        let configs: Vec<String> =
+            read(&files, &Environment::default()).into_iter().map(|m| m.config).collect();
+        assert_eq!(configs, ["/boot/grub/grub.cfg", "/isolinux/isolinux.cfg", "/boot/grub/loopback.cfg"]);
     }
 
     #[test]
@@ -346,10 +299,7 @@ pub(crate) mod tests {
         let menus = read(&files, &Environment::default());
         assert_eq!(menus[0].config, "/ISOLINUX/ISOLINUX.CFG");
         assert_eq!(
-            (
-                menus[0].entries[0].kernel.as_str(),
-                menus[0].entries[0].initrds[0].as_str()
-            ),
+            (menus[0].entries[0].kernel.as_str(), menus[0].entries[0].initrds[0].as_str()),
             ("/K", "/I")
         );
     }

@@ -175,7 +175,7 @@ impl Builder {
         // 0 means "no inode" to readdir(3); numbers that are taken are passed over.
         let mut ino = wanted.max(ROOT_INO + 1);
         while self.by_ino.contains_key(&ino) {
-            ino = ino.wrapping_add(1).max(ROOT_INO + 1);
+            ino += 1;
         }
         node.ino = ino;
         let id = self.nodes.len();
@@ -197,7 +197,8 @@ fn hash(value: &impl Hash) -> u64 {
     // Fixed keys: the numbers must be the same after a restart.
     let mut hasher = SipHasher13::new();
     value.hash(&mut hasher);
-    hasher.finish()
+    // Some programs keep an inode number in a signed variable.
+    hasher.finish() & i64::MAX as u64
 }
 
 #[cfg(test)]

@@ -145,10 +145,8 @@ fn lower_priority() {
 fn probe(disc: &Disc) -> Features {
     let content = layout::initrd(disc);
     let reader = BufReader::with_capacity(READ_SIZE, content.reader());
-    initrd::probe(reader, Limits::default()).unwrap_or_else(|error| Features {
-        damage: Some(error.to_string()),
-        ..Features::default()
-    })
+    initrd::probe(reader, Limits::default())
+        .unwrap_or_else(|error| Features { damage: Some(error.to_string()), ..Features::default() })
 }
 
 fn read(file: &Path) -> io::Result<Vec<(FileId, Features)>> {

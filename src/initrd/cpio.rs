@@ -42,18 +42,9 @@ pub(super) fn read_entry<R: Read>(stream: &mut Stream<R>, limits: &Limits) -> Re
     if magic != MAGIC && magic != MAGIC_CHECKSUM {
         return Err(Error::NotNewc { place });
     }
-    let mode = field(&header, MODE).ok_or(Error::Header {
-        place,
-        field: "mode",
-    })?;
-    let body = field(&header, FILE_SIZE).ok_or(Error::Header {
-        place,
-        field: "file size",
-    })?;
-    let name_size = field(&header, NAME_SIZE).ok_or(Error::Header {
-        place,
-        field: "name size",
-    })?;
+    let mode = field(&header, MODE).ok_or(Error::Header { place, field: "mode" })?;
+    let body = field(&header, FILE_SIZE).ok_or(Error::Header { place, field: "file size" })?;
+    let name_size = field(&header, NAME_SIZE).ok_or(Error::Header { place, field: "name size" })?;
 
     let file_type = mode & FILE_TYPE;
     let unpackable = file_type == REGULAR || file_type == SYMLINK || body == 0;
@@ -67,10 +58,7 @@ pub(super) fn read_entry<R: Read>(stream: &mut Stream<R>, limits: &Limits) -> Re
         _ => stream.skip(u64::from(name_size))?,
     }
     skip_padding(stream)?;
-    Ok(Entry {
-        name,
-        body: u64::from(body),
-    })
+    Ok(Entry { name, body: u64::from(body) })
 }
 
 /// Passes over what is left of an entry of which `left` bytes of the body have not been read.

@@ -49,22 +49,15 @@ impl Format {
     }
 
     /// What the member that `source` stands at unpacks to. At its end `source` stands at the first byte behind it.
-    pub(super) fn open<'s, R: Read>(
-        self,
-        source: &'s mut Stream<'_, R>,
-    ) -> io::Result<Box<dyn Read + 's>> {
+    pub(super) fn open<'s, R: Read>(self, source: &'s mut Stream<'_, R>) -> io::Result<Box<dyn Read + 's>> {
         Ok(match self {
             Format::Gzip => Box::new(flate2::bufread::GzDecoder::new(source)),
             Format::Bzip2 => Box::new(bzip2::bufread::BzDecoder::new(source)),
             Format::Lzma => lzma(source, Lzma::new_lzma_decoder(LZMA_MEMORY)?),
             Format::Xz => lzma(source, Lzma::new_stream_decoder(LZMA_MEMORY, 0)?),
-            Format::Lz4 => Box::new(OldLz4 {
-                source,
-                packed: Vec::new(),
-                block: Vec::new(),
-                start: 0,
-                end: 0,
-            }),
+            Format::Lz4 => {
+                Box::new(OldLz4 { source, packed: Vec::new(), block: Vec::new(), start: 0, end: 0 })
+            }
             Format::Zstd => {
                 let mut decoder = zstd::stream::read::Decoder::with_buffer(source)?.single_frame();
                 decoder.window_log_max(ZSTD_WINDOW_LOG)?;
@@ -99,8 +92,8 @@ impl<R: Read> OldLz4<'_, '_, R> {
         self.packed.resize(size, 0);
         io::Read::read_exact(&mut self.source, &mut self.packed)?;
         self.block.resize(LZ4_BLOCK, 0);
-        self.end = lz4_flex::block::decompress_into(&self.packed, &mut self.block)
-            .map_err(io::Error::other)?;
+        self.end =
+            lz4_flex::block::decompress_into(&self.packed, &mut self.block).map_err(io::Error::other)?;
         if self.end == 0 {
             return Err(io::Error::other("an empty lz4 block"));
         }
@@ -109,10 +102,7 @@ impl<R: Read> OldLz4<'_, '_, R> {
 
     fn next_size(&mut self) -> io::Result<Option<usize>> {
         loop {
-            let peeked = self
-                .source
-                .peek(4)
-                .map(|bytes| <[u8; 4]>::try_from(bytes).ok());
+            let peeked = self.source.peek(4).map(|bytes| <[u8; 4]>::try_from(bytes).ok());
             let Some(word) = peeked.map_err(|error| self.source.keep_failure(error))? else {
                 return Ok(None);
             };
@@ -137,10 +127,7 @@ impl<R: Read> Read for OldLz4<'_, '_, R> {
         }
         let ready = self.block.get(self.start..self.end).unwrap_or_default();
         let count = ready.len().min(target.len());
-        target
-            .get_mut(..count)
-            .unwrap_or_default()
-            .copy_from_slice(ready.get(..count).unwrap_or_default());
+        target.get_mut(..count).unwrap_or_default().copy_from_slice(ready.get(..count).unwrap_or_default());
         self.start += count;
         Ok(count)
     }

@@ -67,11 +67,7 @@ impl Features {
     /// dracut's version as a number: 59 for `059-22.fc39`.
     pub fn dracut_number(&self) -> Option<u32> {
         let version = self.dracut_version.as_deref()?;
-        version
-            .split(|character: char| !character.is_ascii_digit())
-            .next()?
-            .parse()
-            .ok()
+        version.split(|character: char| !character.is_ascii_digit()).next()?.parse().ok()
     }
 
     /// Whether the initrd can attach its root over NBD by itself: driver (there, or not known to be missing), client,
@@ -98,10 +94,7 @@ impl Features {
         let Some(module) = below_modules(path) else {
             return;
         };
-        let kernel = module
-            .split(|&byte| byte == b'/')
-            .next()
-            .unwrap_or_default();
+        let kernel = module.split(|&byte| byte == b'/').next().unwrap_or_default();
         if let Some(kernel) = printable(kernel)
             && self.kernels.len() < KERNELS
         {
@@ -128,19 +121,12 @@ impl fmt::Display for Features {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (builders, others): (Vec<Feature>, Vec<Feature>) =
             self.found.iter().partition(|it| it.is_builder());
-        f.write_str(
-            builders
-                .first()
-                .map_or("unknown kind", |builder| builder.label()),
-        )?;
+        f.write_str(builders.first().map_or("unknown kind", |builder| builder.label()))?;
         if let Some(version) = &self.dracut_version {
             write!(f, " {version}")?;
         }
         let mut parts: Vec<&str> = others.iter().map(|feature| feature.label()).collect();
-        for (driver, missing) in [
-            (Driver::Nbd, "no nbd driver"),
-            (Driver::Nic, "no network drivers"),
-        ] {
+        for (driver, missing) in [(Driver::Nbd, "no nbd driver"), (Driver::Nic, "no network drivers")] {
             if self.driver(driver) == Presence::Absent {
                 parts.push(missing);
             }
@@ -176,12 +162,9 @@ fn plain(name: &[u8]) -> &[u8] {
 /// What follows `lib/modules/`, which NixOS has in a directory of its store.
 fn below_modules(path: &[u8]) -> Option<&[u8]> {
     const MODULES: &[u8] = b"lib/modules/";
-    let start = path
-        .windows(MODULES.len())
-        .position(|window| window == MODULES)?;
+    let start = path.windows(MODULES.len()).position(|window| window == MODULES)?;
     let whole = start == 0 || path.get(start - 1) == Some(&b'/');
-    path.get(start + MODULES.len()..)
-        .filter(|rest| whole && !rest.is_empty())
+    path.get(start + MODULES.len()..).filter(|rest| whole && !rest.is_empty())
 }
 
 fn printable(text: &[u8]) -> Option<String> {
@@ -195,9 +178,7 @@ mod tests {
 
     fn features(names: &[&str]) -> Features {
         let mut features = Features::default();
-        names
-            .iter()
-            .for_each(|name| features.note_path(name.as_bytes()));
+        names.iter().for_each(|name| features.note_path(name.as_bytes()));
         features
     }
 
@@ -221,10 +202,7 @@ mod tests {
             "dracut 059-22.fc39: nbd, nbd-client, NetworkManager, dmsquash-live, livenet"
         );
         assert_eq!(features.dracut_number(), Some(59));
-        assert_eq!(
-            features.kernels,
-            BTreeSet::from(["6.5.6-300.fc39.x86_64".to_owned()])
-        );
+        assert_eq!(features.kernels, BTreeSet::from(["6.5.6-300.fc39.x86_64".to_owned()]));
         assert!(features.native_nbd());
     }
 
@@ -233,10 +211,7 @@ mod tests {
         for (pattern, feature) in table::FEATURES {
             let name = pattern.replace('*', "x");
             assert!(features(&[&name]).has(*feature), "{name}");
-            assert!(
-                features(&[&format!("./usr/{name}")]).has(*feature),
-                "./usr/{name}"
-            );
+            assert!(features(&[&format!("./usr/{name}")]).has(*feature), "./usr/{name}");
         }
     }
 
@@ -267,10 +242,7 @@ mod tests {
         let mut hidden = features(&["squashfs-root.img"]);
         hidden.note_builtin(b"kernel/fs/ext4/ext4.ko\n");
         assert_eq!(hidden.driver(Driver::Nic), Presence::Unknown);
-        let mut damaged = Features {
-            damage: Some("x".into()),
-            ..Features::default()
-        };
+        let mut damaged = Features { damage: Some("x".into()), ..Features::default() };
         damaged.note_builtin(b"kernel/fs/ext4/ext4.ko\n");
         assert_eq!(damaged.driver(Driver::Nic), Presence::Unknown);
     }
@@ -291,22 +263,11 @@ mod tests {
             "lib/modules/6.8.0-31-generic/kernel/drivers/net/ethernet/intel/e1000/e1000.ko.zst",
         ];
         assert_eq!(features(&ubuntu).to_string(), "initramfs-tools: casper");
-        let arch = [
-            "buildconfig",
-            "hooks/archiso",
-            "hooks/archiso_pxe_nbd",
-            "bin/nbd-client",
-        ];
-        assert_eq!(
-            features(&arch).to_string(),
-            "mkinitcpio: nbd-client, archiso, archiso_pxe_nbd"
-        );
+        let arch = ["buildconfig", "hooks/archiso", "hooks/archiso_pxe_nbd", "bin/nbd-client"];
+        assert_eq!(features(&arch).to_string(), "mkinitcpio: nbd-client, archiso, archiso_pxe_nbd");
         let mut alpine = features(&["sbin/nlplug-findfs", "lib/modules/6.6.31-0-lts/modules.dep"]);
         alpine.note_builtin(b"kernel/fs/ext4/ext4.ko\n");
-        assert_eq!(
-            alpine.to_string(),
-            "mkinitfs: no nbd driver, no network drivers"
-        );
+        assert_eq!(alpine.to_string(), "mkinitfs: no nbd driver, no network drivers");
         assert_eq!(features(&[]).to_string(), "unknown kind");
     }
 
@@ -317,29 +278,16 @@ mod tests {
         ]);
         assert_eq!(nixos.kernels, BTreeSet::from(["6.6.32".to_owned()]));
         assert_eq!(nixos.driver(Driver::Isofs), Presence::Module);
-        assert!(
-            features(&["mylib/modules/6.6/nbd.ko", "lib/modules/"])
-                .kernels
-                .is_empty()
-        );
+        assert!(features(&["mylib/modules/6.6/nbd.ko", "lib/modules/"]).kernels.is_empty());
     }
 
     #[test]
     fn what_is_foreign_is_kept_only_if_it_is_one_short_word() {
         let long = format!("lib/modules/{}", "6".repeat(VERSION + 1));
-        let bad = features(&[
-            "lib/dracut/dracut-059\n060",
-            "lib/modules/6.1 x/nbd.ko",
-            &long,
-        ]);
+        let bad = features(&["lib/dracut/dracut-059\n060", "lib/modules/6.1 x/nbd.ko", &long]);
         assert_eq!((bad.dracut_version, bad.kernels.len()), (None, 0));
         let many: Vec<String> = (0..100).map(|n| format!("lib/modules/{n}")).collect();
-        assert_eq!(
-            features(&many.iter().map(String::as_str).collect::<Vec<_>>())
-                .kernels
-                .len(),
-            KERNELS
-        );
+        assert_eq!(features(&many.iter().map(String::as_str).collect::<Vec<_>>()).kernels.len(), KERNELS);
     }
 
     #[test]

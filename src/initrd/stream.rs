@@ -19,10 +19,7 @@ pub(super) struct Budget {
 
 impl Budget {
     pub(super) fn new(total: u64) -> Self {
-        Budget {
-            left: Cell::new(total),
-            total,
-        }
+        Budget { left: Cell::new(total), total }
     }
 }
 
@@ -57,10 +54,7 @@ impl<'a, R: Read> Stream<'a, R> {
 
     /// What comes out of the compressed archive that begins at byte `archive` of the initrd.
     pub(super) fn unpacked(inner: R, archive: u64, budget: &'a Budget) -> Self {
-        Stream {
-            archive: Some(archive),
-            ..Stream::outer(inner, budget)
-        }
+        Stream { archive: Some(archive), ..Stream::outer(inner, budget) }
     }
 
     pub(super) fn budget(&self) -> &'a Budget {
@@ -74,14 +68,8 @@ impl<'a, R: Read> Stream<'a, R> {
 
     pub(super) fn place(&self) -> Place {
         match self.archive {
-            None => Place {
-                initrd: self.at,
-                unpacked: None,
-            },
-            Some(initrd) => Place {
-                initrd,
-                unpacked: Some(self.at),
-            },
+            None => Place { initrd: self.at, unpacked: None },
+            Some(initrd) => Place { initrd, unpacked: Some(self.at) },
         }
     }
 
@@ -111,9 +99,7 @@ impl<'a, R: Read> Stream<'a, R> {
             let buffered = self.buffered();
             let count = buffered.len().min(target.len());
             if count == 0 {
-                return Err(Error::Truncated {
-                    place: self.place(),
-                });
+                return Err(Error::Truncated { place: self.place() });
             }
             let (now, later) = target.split_at_mut(count);
             now.copy_from_slice(buffered.get(..count).unwrap_or_default());
@@ -128,14 +114,9 @@ impl<'a, R: Read> Stream<'a, R> {
         let mut left = count;
         while left > 0 {
             self.fill(1)?;
-            let step = self
-                .buffered()
-                .len()
-                .min(usize::try_from(left).unwrap_or(usize::MAX));
+            let step = self.buffered().len().min(usize::try_from(left).unwrap_or(usize::MAX));
             if step == 0 {
-                return Err(Error::Truncated {
-                    place: self.place(),
-                });
+                return Err(Error::Truncated { place: self.place() });
             }
             self.advance(step);
             left -= step as u64;
@@ -164,9 +145,7 @@ impl<'a, R: Read> Stream<'a, R> {
     fn advance(&mut self, count: usize) {
         self.start += count;
         self.at += count as u64;
-        self.budget
-            .left
-            .set(self.budget.left.get().saturating_sub(count as u64));
+        self.budget.left.set(self.budget.left.get().saturating_sub(count as u64));
     }
 
     /// Makes at least `count` bytes available, unless the stream ends before.
@@ -182,10 +161,7 @@ impl<'a, R: Read> Stream<'a, R> {
             self.buffer.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             self.start = 0;
-            match self
-                .inner
-                .read(self.buffer.get_mut(self.end..).unwrap_or_default())
-            {
+            match self.inner.read(self.buffer.get_mut(self.end..).unwrap_or_default()) {
                 Ok(0) => break,
                 Ok(read) => self.end = self.end.saturating_add(read).min(self.buffer.len()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

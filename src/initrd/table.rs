@@ -188,9 +188,7 @@ impl Feature {
 
 /// What `path`, a path of an initrd without its prefix, shows.
 pub(super) fn features(path: &[u8]) -> impl Iterator<Item = Feature> + '_ {
-    let hits = FEATURES
-        .iter()
-        .filter(|row| matches(row.0.as_bytes(), path));
+    let hits = FEATURES.iter().filter(|row| matches(row.0.as_bytes(), path));
     hits.map(|row| row.1)
 }
 
@@ -246,11 +244,7 @@ mod tests {
             ("*ab*ab", "abab", true),
             ("*ab*ab", "aab", false),
         ] {
-            assert_eq!(
-                matches(pattern.as_bytes(), path.as_bytes()),
-                want,
-                "{pattern} {path}"
-            );
+            assert_eq!(matches(pattern.as_bytes(), path.as_bytes()), want, "{pattern} {path}");
         }
     }
 }

@@ -3,36 +3,13 @@ use proptest::prelude::*;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-const ALL: [Format; 6] = [
-    Format::Gzip,
-    Format::Bzip2,
-    Format::Lzma,
-    Format::Xz,
-    Format::Lz4,
-    Format::Zstd,
-];
+const ALL: [Format; 6] = [Format::Gzip, Format::Bzip2, Format::Lzma, Format::Xz, Format::Lz4, Format::Zstd];
 
 /// A newc entry; the checksum variant of the format has the same shape.
 fn entry(magic: &str, mode: u32, name: &str, body: &[u8]) -> Vec<u8> {
-    let fields = [
-        1,
-        mode,
-        0,
-        0,
-        1,
-        0,
-        body.len() as u32,
-        0,
-        0,
-        0,
-        0,
-        name.len() as u32 + 1,
-        0,
-    ];
+    let fields = [1, mode, 0, 0, 1, 0, body.len() as u32, 0, 0, 0, 0, name.len() as u32 + 1, 0];
     let mut bytes = magic.as_bytes().to_vec();
-    fields
-        .iter()
-        .for_each(|field| write!(bytes, "{field:08x}").unwrap());
+    fields.iter().for_each(|field| write!(bytes, "{field:08x}").unwrap());
     bytes.extend(name.as_bytes());
     bytes.push(0);
     pad(&mut bytes, 4);
@@ -46,40 +23,26 @@ fn pad(bytes: &mut Vec<u8>, to: usize) {
 }
 
 fn archive(names: &[&str]) -> Vec<u8> {
-    archive_of(
-        &names
-            .iter()
-            .map(|name| (*name, b"body".as_slice()))
-            .collect::<Vec<_>>(),
-    )
+    archive_of(&names.iter().map(|name| (*name, b"body".as_slice())).collect::<Vec<_>>())
 }
 
 fn archive_of(files: &[(&str, &[u8])]) -> Vec<u8> {
-    let mut bytes: Vec<u8> = files
-        .iter()
-        .flat_map(|(name, body)| entry("070701", 0o100_644, name, body))
-        .collect();
+    let mut bytes: Vec<u8> =
+        files.iter().flat_map(|(name, body)| entry("070701", 0o100_644, name, body)).collect();
     bytes.extend(entry("070701", 0, "TRAILER!!!", b""));
     bytes
 }
 
 /// An archive whose size is not near that of anything else, with `init` in it.
 fn main_archive() -> Vec<u8> {
-    let noise: Vec<u8> = (0..300_000u32)
-        .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
-        .collect();
-    archive_of(&[
-        ("init", b"#!/bin/sh"),
-        ("usr/lib/firmware/noise", &noise),
-        ("scripts/casper", b""),
-    ])
+    let noise: Vec<u8> = (0..300_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    archive_of(&[("init", b"#!/bin/sh"), ("usr/lib/firmware/noise", &noise), ("scripts/casper", b"")])
 }
 
 fn pack(format: Format, bytes: &[u8]) -> Vec<u8> {
     match format {
         Format::Gzip => {
-            let mut encoder =
-                flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
             encoder.write_all(bytes).unwrap();
             encoder.finish().unwrap()
         }
@@ -171,10 +134,7 @@ fn raw_archives_with_padding_between() {
 
 #[test]
 fn an_archive_without_its_trailer_ends_with_the_initrd() {
-    assert_whole(
-        &entry("070701", 0o100_644, "scripts/casper", b"body"),
-        &[Feature::Casper],
-    );
+    assert_whole(&entry("070701", 0o100_644, "scripts/casper", b"body"), &[Feature::Casper]);
 }
 
 #[test]
@@ -222,13 +182,9 @@ fn lz4_goes_on_after_its_magic_number() {
 
 #[test]
 fn names_as_other_programs_write_them() {
-    for name in [
-        "scripts/casper",
-        "./scripts/casper",
-        "/scripts/casper",
-        "././scripts/casper",
-        "usr/scripts/casper",
-    ] {
+    for name in
+        ["scripts/casper", "./scripts/casper", "/scripts/casper", "././scripts/casper", "usr/scripts/casper"]
+    {
         assert_whole(&archive(&[name]), &[Feature::Casper]);
     }
 }
@@ -238,12 +194,7 @@ fn longer_names_and_bodies_of_directories_are_passed_over() {
     let long = format!("scripts/casper{}", "x".repeat(5000));
     let mut initrd = archive_of(&[(&long, b"body"), ("hooks/miso", b"")]);
     initrd.truncate(initrd.len() - entry("070701", 0, "TRAILER!!!", b"").len());
-    initrd.extend(entry(
-        "070701",
-        0o040_755,
-        "scripts/live",
-        b"a directory has no body",
-    ));
+    initrd.extend(entry("070701", 0o040_755, "scripts/live", b"a directory has no body"));
     initrd.extend(archive(&["scripts/casper"]));
     assert_whole(&initrd, &[Feature::MisoHook, Feature::Casper]);
 }
@@ -261,12 +212,7 @@ fn archives_made_by_the_tools() {
     ];
     for (tool, filter) in lists {
         if [tool, "cpio"].iter().any(|tool| {
-            Command::new(tool)
-                .arg("--version")
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .status()
-                .is_err()
+            Command::new(tool).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err()
         }) {
             eprintln!("SKIPPED: no cpio or no {tool} here");
             continue;
@@ -275,11 +221,7 @@ fn archives_made_by_the_tools() {
         let script = format!(
             "mkdir scripts && touch init scripts/casper && find . | cpio -o -H newc --quiet | {filter} > initrd"
         );
-        let made = Command::new("sh")
-            .args(["-ec", &script])
-            .current_dir(&directory)
-            .status()
-            .unwrap();
+        let made = Command::new("sh").args(["-ec", &script]).current_dir(&directory).status().unwrap();
         assert!(made.success(), "{script}");
         let initrd = std::fs::read(directory.path().join("initrd")).unwrap();
         assert_whole(&initrd, &[Feature::Casper]);
@@ -290,27 +232,16 @@ fn archives_made_by_the_tools() {
 fn nothing_in_it() {
     assert!(matches!(probe_all(b""), Err(Error::Empty)));
     assert!(matches!(probe_all(&[0; 100_000]), Err(Error::Empty)));
-    assert!(matches!(
-        probe_all(&pack(Format::Zstd, b"")),
-        Err(Error::Empty)
-    ));
+    assert!(matches!(probe_all(&pack(Format::Zstd, b"")), Err(Error::Empty)));
 }
 
 #[test]
 fn truncated_before_its_end() {
     let whole = main_archive();
-    assert!(matches!(
-        probe_all(&whole[..whole.len() / 2]),
-        Err(Error::Truncated { .. })
-    ));
+    assert!(matches!(probe_all(&whole[..whole.len() / 2]), Err(Error::Truncated { .. })));
     assert!(matches!(
         probe_all(&whole[..50]),
-        Err(Error::Truncated {
-            place: Place {
-                initrd: 50,
-                unpacked: None
-            }
-        })
+        Err(Error::Truncated { place: Place { initrd: 50, unpacked: None } })
     ));
     for format in ALL {
         let mut initrd = archive(&["kernel/x86/microcode/AuthenticAMD.bin"]);
@@ -332,10 +263,7 @@ fn damage_behind_the_main_archive_is_noted_and_no_error() {
         initrd.extend(b"\xaa\xaa\xaa\xaa garbage");
         let features = probe_all(&initrd).unwrap();
         assert!(features.has(Feature::Casper));
-        assert!(
-            features.damage.unwrap().contains("no known compression"),
-            "{format:?}"
-        );
+        assert!(features.damage.unwrap().contains("no known compression"), "{format:?}");
     }
 }
 
@@ -369,27 +297,12 @@ fn each_kind_of_damage_has_its_error() {
         bytes[at..at + with.len()].copy_from_slice(with);
         probe_all(&bytes).unwrap_err().to_string()
     };
-    assert_eq!(
-        patched(0, b"070707"),
-        "no cpio archive of the newc format at byte 0"
-    );
+    assert_eq!(patched(0, b"070707"), "no cpio archive of the newc format at byte 0");
     assert_eq!(patched(0, b"\x89L"), "lzo at byte 0 is not supported");
-    assert_eq!(
-        patched(0, b"\x7fELF"),
-        "no archive and no known compression at byte 0"
-    );
-    assert_eq!(
-        patched(6 + 8, b"xyz"),
-        "the mode of the entry at byte 0 is not a number"
-    );
-    assert_eq!(
-        patched(6 + 6 * 8, b"-0000001"),
-        "the file size of the entry at byte 0 is not a number"
-    );
-    assert_eq!(
-        patched(6 + 11 * 8, b"+"),
-        "the name size of the entry at byte 0 is not a number"
-    );
+    assert_eq!(patched(0, b"\x7fELF"), "no archive and no known compression at byte 0");
+    assert_eq!(patched(6 + 8, b"xyz"), "the mode of the entry at byte 0 is not a number");
+    assert_eq!(patched(6 + 6 * 8, b"-0000001"), "the file size of the entry at byte 0 is not a number");
+    assert_eq!(patched(6 + 11 * 8, b"+"), "the name size of the entry at byte 0 is not a number");
     let unaligned = [&[0; 3], good.as_slice()].concat();
     assert_eq!(
         probe_all(&unaligned).unwrap_err().to_string(),
@@ -397,9 +310,7 @@ fn each_kind_of_damage_has_its_error() {
     );
     let inside = [0; 4].iter().chain(b"junk").copied().collect::<Vec<_>>();
     assert_eq!(
-        probe_all(&pack(Format::Gzip, &inside))
-            .unwrap_err()
-            .to_string(),
+        probe_all(&pack(Format::Gzip, &inside)).unwrap_err().to_string(),
         "no archive and no known compression at byte 4 of what the archive at byte 0 unpacks to"
     );
 }
@@ -423,19 +334,13 @@ fn a_failing_reader_is_told_from_damage() {
         let error = probe(Failing(&packed[..packed.len() / 2]), Limits::default()).unwrap_err();
         assert!(matches!(error, Error::Read { .. }), "{format:?}: {error}");
         let behind_the_end = probe(Failing(&packed), Limits::default()).unwrap_err();
-        assert!(
-            matches!(behind_the_end, Error::Read { .. }),
-            "{format:?}: {behind_the_end}"
-        );
+        assert!(matches!(behind_the_end, Error::Read { .. }), "{format:?}: {behind_the_end}");
     }
 }
 
 #[test]
 fn a_bomb_ends_at_the_limit_of_bytes() {
-    let limits = Limits {
-        bytes: 1 << 20,
-        ..Limits::default()
-    };
+    let limits = Limits { bytes: 1 << 20, ..Limits::default() };
     let bomb = archive_of(&[("init", b""), ("bomb", &vec![0; 4 << 20])]);
     for initrd in ALL.map(|format| pack(format, &bomb)).iter().chain([&bomb]) {
         let error = probe(initrd.as_slice(), limits).unwrap_err();
@@ -447,85 +352,33 @@ fn a_bomb_ends_at_the_limit_of_bytes() {
     // Zeros behind an archive are padding, and bytes all the same.
     let mut padded = archive(&["init"]);
     padded.resize(2 << 20, 0);
-    assert!(matches!(
-        probe(padded.as_slice(), limits),
-        Err(Error::Limit {
-            limit: Limit::Bytes,
-            ..
-        })
-    ));
+    assert!(matches!(probe(padded.as_slice(), limits), Err(Error::Limit { limit: Limit::Bytes, .. })));
 }
 
 #[test]
 fn entries_and_archives_are_limited() {
-    let limits = Limits {
-        entries: 100,
-        archives: 5,
-        ..Limits::default()
-    };
+    let limits = Limits { entries: 100, archives: 5, ..Limits::default() };
     let many = archive(&["x"; 101]);
     let error = probe(pack(Format::Zstd, &many).as_slice(), limits).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            Error::Limit {
-                limit: Limit::Entries,
-                most: 100,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, Error::Limit { limit: Limit::Entries, most: 100, .. }), "{error}");
     let small = pack(Format::Gzip, &archive(&["init"]));
     let error = probe(small.repeat(6).as_slice(), limits).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            Error::Limit {
-                limit: Limit::Archives,
-                most: 5,
-                ..
-            }
-        ),
-        "{error}"
-    );
-    assert_eq!(
-        probe(small.repeat(5).as_slice(), limits).unwrap().damage,
-        None
-    );
+    assert!(matches!(error, Error::Limit { limit: Limit::Archives, most: 5, .. }), "{error}");
+    assert_eq!(probe(small.repeat(5).as_slice(), limits).unwrap().damage, None);
 }
 
 #[test]
 fn a_decoder_may_not_ask_for_more_memory() {
     // A frame with a window of 2^28 bytes, and one with 2^27, which the kernel takes too; both end early.
-    let zstd = |window_log: u8| {
-        [
-            0x28,
-            0xb5,
-            0x2f,
-            0xfd,
-            0,
-            (window_log - 10) << 3,
-            0x02,
-            0,
-            0,
-        ]
-    };
+    let zstd = |window_log: u8| [0x28, 0xb5, 0x2f, 0xfd, 0, (window_log - 10) << 3, 0x02, 0, 0];
     assert!(matches!(probe_all(&zstd(28)), Err(Error::Damaged { .. })));
     assert!(matches!(probe_all(&zstd(27)), Err(Error::Truncated { .. })));
     // A dictionary of 3 GiB.
     let lzma = [&[0x5d, 0, 0, 0, 0xc0], [0xff; 8].as_slice(), &[0; 64]].concat();
     assert!(matches!(probe_all(&lzma), Err(Error::Damaged { .. })));
     // Blocks of no bytes would never end.
-    let empty_blocks = [
-        [0x02, 0x21, 0x4c, 0x18].as_slice(),
-        &[1, 0, 0, 0, 0].repeat(1000),
-    ]
-    .concat();
-    assert!(matches!(
-        probe_all(&empty_blocks),
-        Err(Error::Damaged { .. })
-    ));
+    let empty_blocks = [[0x02, 0x21, 0x4c, 0x18].as_slice(), &[1, 0, 0, 0, 0].repeat(1000)].concat();
+    assert!(matches!(probe_all(&empty_blocks), Err(Error::Damaged { .. })));
 }
 
 /// Counts what is read, so that a test can say that reading stopped.
@@ -539,12 +392,7 @@ impl Read for Counting<'_> {
     }
 }
 
-const TIGHT: Limits = Limits {
-    bytes: 256 << 10,
-    entries: 200,
-    archives: 8,
-    name: 256,
-};
+const TIGHT: Limits = Limits { bytes: 256 << 10, entries: 200, archives: 8, name: 256 };
 
 #[track_caller]
 fn assert_bounded(bytes: &[u8]) {

@@ -19,10 +19,7 @@ pub fn read(files: &dyn Files, environment: &Environment) -> Option<Menu> {
 
 pub(super) fn read_from(disc: &mut Disc, environment: &Environment) -> Option<Menu> {
     let names = disc.list(ENTRIES);
-    let confs = names
-        .iter()
-        .filter(|name| name.to_ascii_lowercase().ends_with(".conf"))
-        .take(MAX_ENTRIES);
+    let confs = names.iter().filter(|name| name.to_ascii_lowercase().ends_with(".conf")).take(MAX_ENTRIES);
     let mut items: Vec<Item> = Vec::new();
     for name in confs {
         if let Some(text) = disc.read(&format!("{ENTRIES}/{name}")) {
@@ -35,11 +32,7 @@ pub(super) fn read_from(disc: &mut Disc, environment: &Environment) -> Option<Me
     let mut entries = Vec::new();
     let mut indices = Vec::new();
     for item in &items {
-        let entry = if item.is_linux {
-            item.draft.pass(disc)
-        } else {
-            None
-        };
+        let entry = if item.is_linux { item.draft.pass(disc) } else { None };
         indices.push(entry.as_ref().map(|_| entries.len()));
         entries.extend(entry);
     }
@@ -47,22 +40,11 @@ pub(super) fn read_from(disc: &mut Disc, environment: &Environment) -> Option<Me
         return None;
     }
     let settings = disc.read(CONFIG).unwrap_or_default();
-    let pattern = fields(&settings)
-        .filter(|(key, _)| *key == "default")
-        .last()
-        .map(|(_, value)| value);
+    let pattern = fields(&settings).filter(|(key, _)| *key == "default").last().map(|(_, value)| value);
     let chosen = pattern.and_then(|pattern| items.iter().position(|item| item.answers_to(pattern)));
     let default = indices.get(chosen.unwrap_or(0)).copied().flatten();
-    let config = disc
-        .locate(CONFIG)
-        .or_else(|| disc.locate(ENTRIES))
-        .unwrap_or_else(|| CONFIG.into());
-    Some(Menu {
-        config,
-        loader: Loader::SystemdBoot,
-        entries,
-        default,
-    })
+    let config = disc.locate(CONFIG).or_else(|| disc.locate(ENTRIES)).unwrap_or_else(|| CONFIG.into());
+    Some(Menu { config, loader: Loader::SystemdBoot, entries, default })
 }
 
 /// One file of `loader/entries`.
@@ -79,10 +61,7 @@ struct Item {
 
 impl Item {
     fn parse(name: &str, text: &str) -> Self {
-        let mut item = Self {
-            id: name.to_lowercase(),
-            ..Self::default()
-        };
+        let mut item = Self { id: name.to_lowercase(), ..Self::default() };
         item.draft.cwd = "/".into();
         let mut other = false;
         for (key, value) in fields(text) {
@@ -148,25 +127,20 @@ impl Item {
 
 /// Lines of a key, blanks and a value; `#` begins a comment line.
 fn fields(text: &str) -> impl Iterator<Item = (&str, &str)> {
-    let lines = text
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.starts_with('#'));
+    let lines = text.lines().map(str::trim).filter(|line| !line.starts_with('#'));
     lines
         .filter_map(|line| line.split_once(|c: char| c.is_whitespace()))
         .map(|(key, value)| (key, value.trim()))
 }
 
-/// `uapi-group.org`'s version order, in short: digits count as numbers, `~` comes before the end, the rest as bytes.
+/// The Version Format Specification's order (UAPI.10): digits count as numbers, `~` comes before the end, separators
+/// after it, then letters.
 fn compare_versions(a: &str, b: &str) -> Ordering {
     let (mut a, mut b) = (a, b);
     loop {
         let (number_a, rest_a) = split_digits(a);
         let (number_b, rest_b) = split_digits(b);
-        let numbers = number_a
-            .len()
-            .cmp(&number_b.len())
-            .then_with(|| number_a.cmp(number_b));
+        let numbers = number_a.len().cmp(&number_b.len()).then_with(|| number_a.cmp(number_b));
         if numbers.is_ne() {
             return numbers;
         }
@@ -174,10 +148,19 @@ fn compare_versions(a: &str, b: &str) -> Ordering {
         match (chars_a.next(), chars_b.next()) {
             (None, None) => return Ordering::Equal,
             (Some(x), Some(y)) if x == y => (a, b) = (chars_a.as_str(), chars_b.as_str()),
-            (Some('~'), _) => return Ordering::Less,
-            (_, Some('~')) => return Ordering::Greater,
-            (x, y) => return x.cmp(&y),
+            (x, y) => return (rank(x), x).cmp(&(rank(y), y)),
         }
+    }
+}
+
+fn rank(c: Option<char>) -> u8 {
+    match c {
+        Some('~') => 0,
+        None => 1,
+        Some('-') => 2,
+        Some('^') => 3,
+        Some('.') => 4,
+        Some(_) => 5,
     }
 }
 
@@ -216,29 +199,22 @@ mod tests {
     fn menu(settings: &str, entries: &[(&str, &str)]) -> Option<Menu> {
         let mut files = Memory::of(&[(CONFIG, settings)]);
         for (name, text) in entries {
-            files
-                .0
-                .insert(format!("{ENTRIES}/{name}"), text.as_bytes().to_vec());
+            files.0.insert(format!("{ENTRIES}/{name}"), text.as_bytes().to_vec());
         }
         read(&files, &Environment::default())
     }
 
     fn titles(menu: &Menu) -> Vec<&str> {
-        menu.entries
-            .iter()
-            .map(|entry| entry.title.as_str())
-            .collect()
+        menu.entries.iter().map(|entry| entry.title.as_str()).collect()
     }
 
     #[test]
     fn initrds_and_options_may_repeat() {
-        let text = "# c\r\ntitle\tLive  One\r\nlinux /k\ninitrd /ucode\ninitrd /initrd\noptions a\noptions b  c";
+        let text =
+            "# c\r\ntitle\tLive  One\r\nlinux /k\ninitrd /ucode\ninitrd /initrd\noptions a\noptions b  c";
         let menu = menu("", &[("a.conf", text)]).unwrap();
         let entry = &menu.entries[0];
-        assert_eq!(
-            (entry.title.as_str(), entry.args.as_str()),
-            ("Live One", "a b c")
-        );
+        assert_eq!((entry.title.as_str(), entry.args.as_str()), ("Live One", "a b c"));
         assert_eq!(entry.initrds, ["/ucode", "/initrd"]);
     }
 
@@ -258,10 +234,7 @@ mod tests {
         let text = "linux /k\ninitrd /i";
         let entries = [("aa.conf", text), ("bb.conf", text), ("cc.conf", text)];
         let default = |settings: &str| menu(settings, &entries).unwrap().default.unwrap();
-        assert_eq!(
-            titles(&menu("", &entries).unwrap()),
-            ["cc.conf", "bb.conf", "aa.conf"]
-        );
+        assert_eq!(titles(&menu("", &entries).unwrap()), ["cc.conf", "bb.conf", "aa.conf"]);
         assert_eq!(default("timeout 3\ndefault bb\n"), 1);
         assert_eq!(default("default AA.conf"), 2);
         assert_eq!(default("default b*"), 1);
@@ -272,10 +245,7 @@ mod tests {
 
     #[test]
     fn a_default_that_boots_no_linux_is_none() {
-        let entries = [
-            ("a.conf", "linux /k\ninitrd /i"),
-            ("b.conf", "efi /shell.efi"),
-        ];
+        let entries = [("a.conf", "linux /k\ninitrd /i"), ("b.conf", "efi /shell.efi")];
         assert_eq!(menu("default b.conf", &entries).unwrap().default, None);
     }
 
@@ -283,20 +253,9 @@ mod tests {
     fn sort_keys_come_first_and_newer_versions_before_older() {
         let text = |title: &str, rest: &str| format!("title {title}\nlinux /k\ninitrd /i\n{rest}");
         let (a, b) = (text("none", ""), text("old", "sort-key x\nversion 6.9"));
-        let (c, d) = (
-            text("new", "sort-key x\nversion 6.10"),
-            text("first", "sort-key a"),
-        );
-        let entries = [
-            ("z.conf", a.as_str()),
-            ("b.conf", &b),
-            ("c.conf", &c),
-            ("d.conf", &d),
-        ];
-        assert_eq!(
-            titles(&menu("", &entries).unwrap()),
-            ["first", "new", "old", "none"]
-        );
+        let (c, d) = (text("new", "sort-key x\nversion 6.10"), text("first", "sort-key a"));
+        let entries = [("z.conf", a.as_str()), ("b.conf", &b), ("c.conf", &c), ("d.conf", &d)];
+        assert_eq!(titles(&menu("", &entries).unwrap()), ["first", "new", "old", "none"]);
     }
 
     #[test]
@@ -304,6 +263,7 @@ mod tests {
         assert_eq!(compare_versions("6.10", "6.9"), Ordering::Greater);
         assert_eq!(compare_versions("6.1~rc1", "6.1"), Ordering::Less);
         assert_eq!(compare_versions("a-x", "a"), Ordering::Greater);
+        assert_eq!(compare_versions("a-x.conf", "a.conf"), Ordering::Less);
         assert_eq!(compare_versions("007", "7"), Ordering::Equal);
     }
 

@@ -36,14 +36,9 @@ impl Draft {
         if args.len() > MAX_ARGS || self.initrds.is_empty() || self.initrds.len() > MAX_INITRDS {
             return None;
         }
-        let mut spelt =
-            |text: &str| path(text, &self.cwd).map(|path| disc.locate(&path).unwrap_or(path));
+        let mut spelt = |text: &str| path(text, &self.cwd).map(|path| disc.locate(&path).unwrap_or(path));
         let kernel = spelt(&self.kernel)?;
-        let initrds = self
-            .initrds
-            .iter()
-            .map(|initrd| spelt(initrd))
-            .collect::<Option<Vec<_>>>()?;
+        let initrds = self.initrds.iter().map(|initrd| spelt(initrd)).collect::<Option<Vec<_>>>()?;
         Some(Entry {
             title: title(&self.title, &kernel),
             submenu: self.submenu.clone(),
@@ -77,11 +72,7 @@ pub(super) fn line(text: &str, limit: usize) -> String {
 /// A title as [`line`]; an entry without one is called after its kernel.
 pub(super) fn title(text: &str, kernel: &str) -> String {
     let title = line(text, MAX_TITLE);
-    if title.is_empty() {
-        line(kernel, MAX_TITLE)
-    } else {
-        title
-    }
+    if title.is_empty() { line(kernel, MAX_TITLE) } else { title }
 }
 
 /// An absolute path inside the ISO: device prefixes (`(hd0,1)`, TFTP's `::`) are dropped, `.`, `..` and doubled slashes
@@ -131,8 +122,7 @@ fn is_gap(c: char) -> bool {
 
 /// Besides Unicode's controls, the line and paragraph separators and the marks that reorder a line.
 fn is_control(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -142,10 +132,7 @@ mod tests {
 
     #[test]
     fn a_line_has_single_blanks_and_no_controls() {
-        assert_eq!(
-            line(" a\t\tb\r\n c\0d\u{1b}[2J\u{202e} ", 99),
-            "a b c d [2J"
-        );
+        assert_eq!(line(" a\t\tb\r\n c\0d\u{1b}[2J\u{202e} ", 99), "a b c d [2J");
     }
 
     #[test]
@@ -156,10 +143,7 @@ mod tests {
 
     #[test]
     fn paths_lose_their_device() {
-        assert_eq!(
-            path("(hd0,msdos1)/boot/k", "/x").as_deref(),
-            Some("/boot/k")
-        );
+        assert_eq!(path("(hd0,msdos1)/boot/k", "/x").as_deref(), Some("/boot/k"));
         assert_eq!(path("()/boot/k", "/x").as_deref(), Some("/boot/k"));
         assert_eq!(path("::/boot/k", "/x").as_deref(), Some("/boot/k"));
     }
@@ -172,25 +156,13 @@ mod tests {
 
     #[test]
     fn paths_never_leave_the_iso() {
-        assert_eq!(
-            path("/../../etc/passwd", "/").as_deref(),
-            Some("/etc/passwd")
-        );
+        assert_eq!(path("/../../etc/passwd", "/").as_deref(), Some("/etc/passwd"));
         assert_eq!(path("..", "/a"), None);
     }
 
     #[test]
     fn what_is_no_file_of_the_iso_is_no_path() {
-        for text in [
-            "",
-            "/",
-            "http://host/k",
-            "(hd0)+1",
-            "+1",
-            "(hd0",
-            "/a\nb",
-            "/a\0",
-        ] {
+        for text in ["", "/", "http://host/k", "(hd0)+1", "+1", "(hd0", "/a\nb", "/a\0"] {
             assert_eq!(path(text, "/"), None, "{text:?}");
         }
         assert_eq!(path(&format!("/{}", "a".repeat(MAX_PATH)), "/"), None);
@@ -200,11 +172,7 @@ mod tests {
     fn too_many_arguments_refuse_the_entry() {
         let files = Memory::default();
         let mut disc = Disc::new(&files);
-        let mut draft = Draft {
-            kernel: "/k".into(),
-            initrds: vec!["/i".into()],
-            ..Draft::default()
-        };
+        let mut draft = Draft { kernel: "/k".into(), initrds: vec!["/i".into()], ..Draft::default() };
         draft.args = "a".repeat(MAX_ARGS);
         assert_eq!(draft.pass(&mut disc).unwrap().title, "/k");
         draft.args.push('a');

@@ -6,6 +6,7 @@
 mod condition;
 mod eval;
 mod lex;
+mod options;
 mod parse;
 mod variables;
 
@@ -29,9 +30,13 @@ const KNOWN: [&str; 9] = [
     "/boot/grub/grub_void.cfg",
 ];
 /// Where any `.cfg` is tried if none of [`KNOWN`] gives a menu (`kernels.cfg`, …).
-const DIRECTORIES: [&str; 4] = ["/boot/grub", "/boot/grub2", "/EFI/BOOT", "/grub"];
+const DIRECTORIES: [&str; 4] = ["/boot/grub", "/boot/grub2", "/grub", "/grub2"];
 /// Menus for booting the ISO as a file on a disk, by another GRUB.
 const LOOPBACK: [&str; 2] = ["/boot/grub/loopback.cfg", "/boot/grub2/loopback.cfg"];
+/// Directories of `/EFI`: one a distribution.
+const MAX_VENDORS: usize = 16;
+/// Entries that lead to another configuration, one after the other (a language, then an edition, …).
+const MAX_CHAIN: usize = 4;
 /// Submenus in submenus.
 const MAX_SUBMENUS: usize = 8;
 
@@ -43,16 +48,13 @@ pub fn read(files: &dyn Files, config: &str, environment: &Environment) -> Optio
 
 pub(super) fn read_known(disc: &mut Disc, environment: &Environment, menus: &mut Vec<Menu>) {
     let before = menus.len();
-    menus.extend(
-        KNOWN
-            .iter()
-            .filter_map(|path| read_from(disc, path, environment)),
-    );
+    menus.extend(KNOWN.iter().filter_map(|path| read_from(disc, path, environment)));
     if menus.len() > before {
         return;
     }
-    for dir in DIRECTORIES {
-        for name in disc.list(dir) {
+    let vendors = disc.list("/EFI").into_iter().take(MAX_VENDORS).map(|name| format!("/EFI/{name}"));
+    for dir in DIRECTORIES.into_iter().map(String::from).chain(vendors) {
+        for name in disc.list(&dir) {
             let lower = name.to_ascii_lowercase();
             if lower.ends_with(".cfg") && lower != "loopback.cfg" {
                 menus.extend(read_from(disc, &format!("{dir}/{name}"), environment));
@@ -62,47 +64,39 @@ pub(super) fn read_known(disc: &mut Disc, environment: &Environment, menus: &mut
 }
 
 pub(super) fn read_loopback(disc: &mut Disc, environment: &Environment, menus: &mut Vec<Menu>) {
-    menus.extend(
-        LOOPBACK
-            .iter()
-            .filter_map(|path| read_from(disc, path, environment)),
-    );
+    menus.extend(LOOPBACK.iter().filter_map(|path| read_from(disc, path, environment)));
 }
 
 fn read_from(disc: &mut Disc, config: &str, environment: &Environment) -> Option<Menu> {
-    let path = disc.locate(config)?;
-    let mut machine = Machine::new(disc, environment);
-    machine.variables.set(
-        "prefix",
-        &format!("({}){}", variables::DEVICE, gate::parent(&path)),
-    );
-    machine.file(&path);
-    let path = match machine.taken_over.take() {
-        None => path,
-        Some((path, items, variables)) => {
-            (machine.items, machine.variables) = (items, variables);
-            path
+    let mut path = disc.locate(config)?;
+    let mut variables = Variables::new(environment);
+    variables.set("prefix", &format!("({}){}", variables::DEVICE, prefix(&path)));
+    for _ in 0..MAX_CHAIN {
+        let mut machine = Machine::new(disc, environment, variables);
+        machine.file(&path);
+        if let Some(other) = machine.taken_over.take() {
+            (path, machine.items, machine.variables) = other;
         }
-    };
-    let mut reader = Reader {
-        machine,
-        entries: Vec::new(),
-        submenu: Vec::new(),
-    };
-    let nodes = reader.menu();
-    let default = reader
-        .machine
-        .variables
-        .value("default")
-        .unwrap_or_default();
-    let default = chosen(&nodes, default);
-    let entries = reader.entries;
-    (!entries.is_empty()).then_some(Menu {
-        config: path,
-        loader: Loader::Grub,
-        entries,
-        default,
-    })
+        let mut reader = Reader { machine, entries: Vec::new(), submenu: Vec::new(), leads_to: None };
+        let nodes = reader.menu();
+        if !reader.entries.is_empty() {
+            let default = reader.machine.variables.value("default").unwrap_or_default();
+            let default = chosen(&nodes, default);
+            return Some(Menu { config: path, loader: Loader::Grub, entries: reader.entries, default });
+        }
+        // A menu of languages, say: the first that leads anywhere stands for all.
+        let next = reader.leads_to?;
+        variables = next.1;
+        path = disc.locate(&next.0)?;
+    }
+    None
+}
+
+/// GRUB's directory, of which the configuration may lie in the platform's (`x86_64-efi`).
+fn prefix(config: &str) -> &str {
+    let dir = gate::parent(config);
+    let name = gate::base_name(dir);
+    if name.ends_with("-efi") || name.ends_with("-pc") { gate::parent(dir) } else { dir }
 }
 
 /// What a menu shows at one place.
@@ -124,6 +118,8 @@ struct Reader<'m, 'd> {
     entries: Vec<Entry>,
     /// Titles of the submenus around.
     submenu: Vec<String>,
+    /// The configuration that the first entry to do so leads to, and the variables that it would see.
+    leads_to: Option<(String, Variables)>,
 }
 
 impl Reader<'_, '_> {
@@ -134,16 +130,8 @@ impl Reader<'_, '_> {
             if !self.machine.disc.spend(self.machine.variables.bytes()) {
                 break;
             }
-            let what = if item.is_submenu {
-                self.submenu(&item)
-            } else {
-                What::Entry(self.entry(&item))
-            };
-            nodes.push(Node {
-                title: item.title,
-                id: item.id,
-                what,
-            });
+            let what = if item.is_submenu { self.submenu(&item) } else { What::Entry(self.entry(&item)) };
+            nodes.push(Node { title: item.title, id: item.id, what });
         }
         nodes
     }
@@ -154,14 +142,14 @@ impl Reader<'_, '_> {
         }
         let saved = self.machine.variables.clone();
         self.machine.variables.positional = item.args.clone();
-        self.machine.boot = gate::Draft {
-            cwd: "/".into(),
-            ..gate::Draft::default()
-        };
+        self.machine.boot = gate::Draft { cwd: "/".into(), ..gate::Draft::default() };
         self.machine.in_entry = true;
         self.machine.body(&item.body);
         self.machine.in_entry = false;
-        self.machine.variables = saved;
+        let variables = replace(&mut self.machine.variables, saved);
+        if let Some(path) = self.machine.leads_to.take() {
+            self.leads_to.get_or_insert_with(|| (path, variables.exported()));
+        }
 
         let mut draft = take(&mut self.machine.boot);
         draft.title = item.title.clone();
@@ -207,17 +195,10 @@ fn chosen(nodes: &[Node], default: &str) -> Option<usize> {
 /// The first component of a path of titles, in which `>>` stands for `>`.
 fn split_path(path: &str) -> (String, &str) {
     let mut from = 0;
-    while let Some(at) = path
-        .get(from..)
-        .and_then(|rest| rest.find('>'))
-        .map(|at| from + at)
-    {
+    while let Some(at) = path.get(from..).and_then(|rest| rest.find('>')).map(|at| from + at) {
         if !path.get(at + 1..).is_some_and(|rest| rest.starts_with('>')) {
             let head = path.get(..at).unwrap_or_default();
-            return (
-                head.replace(">>", ">"),
-                path.get(at + 1..).unwrap_or_default(),
-            );
+            return (head.replace(">>", ">"), path.get(at + 1..).unwrap_or_default());
         }
         from = at + 2;
     }
@@ -288,19 +269,22 @@ mod tests {
 
     #[test]
     fn bodies_expand_when_booted_and_titles_when_read() {
-        let menu = read_one(&format!("x=1\nmenuentry \"t$x\" {{ y=$x; linux /k $x$y\n initrd /i }}\nx=2\n{BOOT}"));
+        let menu =
+            read_one(&format!("x=1\nmenuentry \"t$x\" {{ y=$x; linux /k $x$y\n initrd /i }}\nx=2\n{BOOT}"));
         assert_eq!((menu.entries[0].title.as_str(), menu.entries[0].args.as_str()), ("t1", "22"));
     }
 
     #[test]
     fn what_an_entry_sets_stays_inside() {
-        let menu = read_one(&format!("menuentry a {{ x=1\n {BOOT} }}\nmenuentry b {{ linux /k x$x\n initrd /i }}"));
+        let menu =
+            read_one(&format!("menuentry a {{ x=1\n {BOOT} }}\nmenuentry b {{ linux /k x$x\n initrd /i }}"));
         assert_eq!(menu.entries[1].args, "x");
     }
 
     #[test]
     fn submenus_see_exported_variables_only() {
-        let menu = read_one("a=1\nb=2\nexport b\nsubmenu s {\nmenuentry t { linux /k a$a b$b\n initrd /i }\n}");
+        let menu =
+            read_one("a=1\nb=2\nexport b\nsubmenu s {\nmenuentry t { linux /k a$a b$b\n initrd /i }\n}");
         assert_eq!(menu.entries[0].args, "a b2");
         assert_eq!(menu.entries[0].submenu, ["s"]);
     }
@@ -318,7 +302,8 @@ mod tests {
 
     #[test]
     fn the_default_is_the_first_if_it_is_none() {
-        for default in ["", "default=", "default=99", "default=nothing", "default=$saved_entry", "default=0"] {
+        for default in ["", "default=", "default=99", "default=nothing", "default=$saved_entry", "default=0"]
+        {
             assert_eq!(default_of(default), None, "{default}");
         }
         assert_eq!(read_one(&format!("menuentry a {{ {BOOT} }}")).default, Some(0));
@@ -338,7 +323,10 @@ mod tests {
     fn configfile_shows_the_other_menu() {
         let menu = read_files(&[
             ("/boot/grub/grub.cfg", "x=1\nmenuentry a { linux /k\n initrd /i }\nconfigfile /b.cfg\nx=2"),
-            ("/b.cfg", "default=1\nmenuentry b$x { linux /k\n initrd /i }\nmenuentry c { linux /k\n initrd /i }"),
+            (
+                "/b.cfg",
+                "default=1\nmenuentry b$x { linux /k\n initrd /i }\nmenuentry c { linux /k\n initrd /i }",
+            ),
         ]);
         let menu = menu.unwrap();
         assert_eq!((menu.config.as_str(), titles(&menu), menu.default), ("/b.cfg", vec!["b", "c"], Some(1)));
@@ -351,6 +339,35 @@ mod tests {
             ("/b.cfg", "export x=1"),
         ]);
         assert_eq!(titles(&menu.unwrap()), ["a"]);
+    }
+
+    #[test]
+    fn a_menu_of_languages_leads_to_the_next() {
+        let menu = read_files(&[
+            ("/boot/grub/grub.cfg", "menuentry English { export l\n l=en\n configfile ${prefix}/next.cfg }"),
+            ("/boot/grub/next.cfg", "menuentry Live { linux /k lang=$l\n initrd /i }"),
+        ]);
+        let menu = menu.unwrap();
+        assert_eq!((menu.config.as_str(), menu.entries[0].args.as_str()), ("/boot/grub/next.cfg", "lang=en"));
+        let circle = "menuentry a { configfile /boot/grub/grub.cfg }";
+        assert_eq!(read_files(&[("/boot/grub/grub.cfg", circle)]), None);
+    }
+
+    #[test]
+    fn the_platforms_directory_is_not_the_prefix() {
+        let files = Memory::of(&[
+            ("/boot/grub/x86_64-efi/grub.cfg", "source $prefix/a.cfg"),
+            ("/boot/grub/a.cfg", "menuentry a { linux /k\n initrd /i }"),
+        ]);
+        assert!(read(&files, "/boot/grub/x86_64-efi/grub.cfg", &Environment::default()).is_some());
+    }
+
+    #[test]
+    fn any_vendors_configuration_is_tried_at_last() {
+        let files = Memory::of(&[("/EFI/vendor/grub.cfg", format!("menuentry a {{ {BOOT} }}"))]);
+        let mut menus = Vec::new();
+        read_known(&mut Disc::new(&files), &Environment::default(), &mut menus);
+        assert_eq!(menus[0].config, "/EFI/vendor/grub.cfg");
     }
 
     #[test]
@@ -379,8 +396,10 @@ mod tests {
     fn submenus_and_entries_without_end_are_limited() {
         let deep = format!("{} menuentry a {{ {BOOT}", "submenu s { ".repeat(500));
         assert_eq!(read_files(&[("/boot/grub/grub.cfg", &deep)]), None);
-        let many = format!("while true; do menuentry a {{ {BOOT} }}; done");
+        let many = format!("menuentry a {{ {BOOT} }};").repeat(2 * MAX_ENTRIES);
         assert_eq!(read_one(&many).entries.len(), MAX_ENTRIES);
+        let endless = format!("while true; do menuentry a {{ {BOOT} }}; done");
+        assert_eq!(read_files(&[("/boot/grub/grub.cfg", &endless)]), None);
         let fan = "function f { submenu s { f; f; f; }; menuentry a { linux /k\n initrd /i }; }; f";
         assert!(read_one(fan).entries.len() <= MAX_ENTRIES);
     }

@@ -5,12 +5,14 @@
 //! boot a kernel with an initrd become entries.
 
 mod parse;
+mod words;
 
 use super::disc::Disc;
 use super::gate::{self, Draft};
 use super::{Entry, Files, Loader, Menu};
 use parse::{Config, Item, Label, Verb};
 use std::collections::HashSet;
+use words::{chosen_by_cpu, chosen_by_system, is_program, program_name, split_word, without_initrd};
 
 /// Places of the main configuration: ISOLINUX's and SYSLINUX's own search path first.
 const KNOWN: [&str; 14] = [
@@ -49,14 +51,7 @@ const MAX_HOPS: usize = 8;
 pub fn read(files: &dyn Files, config: &str, cwd: Option<&str>) -> Vec<Menu> {
     let mut menus = Vec::new();
     let cwd = cwd.unwrap_or_else(|| gate::parent(config));
-    follow(
-        &mut Disc::new(files),
-        config,
-        cwd,
-        &mut HashSet::new(),
-        0,
-        &mut menus,
-    );
+    follow(&mut Disc::new(files), config, cwd, &mut HashSet::new(), 0, &mut menus);
     menus
 }
 
@@ -142,10 +137,7 @@ impl Config {
             Verb::Config => {
                 let dir = args.split_whitespace().next();
                 let cwd_next = dir.map_or(Some(cwd.into()), |dir| directory(dir, cwd))?;
-                Some(Next {
-                    config: gate::path(target, cwd)?,
-                    cwd: cwd_next,
-                })
+                Some(Next { config: gate::path(target, cwd)?, cwd: cwd_next })
             }
             Verb::Kernel | Verb::Program => self.program(target, &args, cwd, hops),
             Verb::Linux | Verb::Nothing => None,
@@ -159,10 +151,7 @@ impl Config {
         match program_name(name).as_str() {
             "menu" | "vesamenu" => {
                 let file = args.split_whitespace().find(|word| *word != "~")?;
-                Some(Next {
-                    config: gate::path(file, cwd)?,
-                    cwd: cwd.into(),
-                })
+                Some(Next { config: gate::path(file, cwd)?, cwd: cwd.into() })
             }
             "whichsys" => self.command(&chosen_by_system(args), cwd, hops + 1),
             "ifcpu64" | "ifcpu" => self.command(&chosen_by_cpu(args), cwd, hops + 1),
@@ -178,14 +167,9 @@ impl Config {
     fn position(&self, line: &str) -> Option<usize> {
         let (line, word) = (line.trim(), split_word(line).0);
         let find = |wanted: &str| self.labels.iter().position(|label| label.name == wanted);
-        let find_caseless = |wanted: &str| {
-            self.labels
-                .iter()
-                .position(|label| label.name.eq_ignore_ascii_case(wanted))
-        };
-        find(line)
-            .or_else(|| find(word))
-            .or_else(|| find_caseless(word))
+        let find_caseless =
+            |wanted: &str| self.labels.iter().position(|label| label.name.eq_ignore_ascii_case(wanted));
+        find(line).or_else(|| find(word)).or_else(|| find_caseless(word))
     }
 
     fn menu(&self, disc: &mut Disc, path: &str, cwd: &str) -> Option<Menu> {
@@ -199,15 +183,8 @@ impl Config {
         if entries.is_empty() {
             return None;
         }
-        let default = self
-            .default_label()
-            .and_then(|label| indices.get(label).copied().flatten());
-        Some(Menu {
-            config: path.into(),
-            loader: Loader::Syslinux,
-            entries,
-            default,
-        })
+        let default = self.default_label().and_then(|label| indices.get(label).copied().flatten());
+        Some(Menu { config: path.into(), loader: Loader::Syslinux, entries, default })
     }
 
     /// What boots by itself: the last `default` if it names a label, then the first menu's `menu default`, then
@@ -216,10 +193,7 @@ impl Config {
         if let Some(label) = self.default.as_ref().and_then(|line| self.position(line)) {
             return Some(label);
         }
-        let chosen = self
-            .menus
-            .get(self.start)
-            .is_some_and(|menu| menu.default.is_some());
+        let chosen = self.menus.get(self.start).is_some_and(|menu| menu.default.is_some());
         let timeout = || self.ontimeout.as_ref().and_then(|line| self.position(line));
         if chosen {
             return self.first_shown(self.start, 0);
@@ -250,18 +224,12 @@ impl Config {
         let (args, in_args) = without_initrd(&args);
         // The `initrd` line is appended to the arguments, and the last `initrd=` counts.
         let initrd = target.initrd.as_deref().or(in_args.as_deref())?;
-        let initrds = initrd
-            .split(',')
-            .map(str::trim)
-            .filter(|name| !name.is_empty());
+        let initrds = initrd.split(',').map(str::trim).filter(|name| !name.is_empty());
         let draft = Draft {
             title: label.title.clone(),
             submenu: self.path_of(label.menu),
             kernel,
-            initrds: initrds
-                .take(gate::MAX_INITRDS + 1)
-                .map(String::from)
-                .collect(),
+            initrds: initrds.take(gate::MAX_INITRDS + 1).map(String::from).collect(),
             args,
             cwd: cwd.into(),
         };
@@ -277,8 +245,7 @@ impl Config {
             Verb::Kernel | Verb::Program if program_name(target) == "linux" => {
                 return Some((label, String::new()));
             }
-            Verb::Kernel | Verb::Program
-                if program_name(target).starts_with("ifcpu") && hops < MAX_HOPS => {}
+            Verb::Kernel | Verb::Program if program_name(target).starts_with("ifcpu") && hops < MAX_HOPS => {}
             _ => return None,
         }
         let line = chosen_by_cpu(&format!("{rest} {}", label.append));
@@ -300,61 +267,6 @@ impl Config {
     }
 }
 
-/// The first word, and the rest without blanks before it.
-fn split_word(line: &str) -> (&str, &str) {
-    let line = line.trim_start();
-    line.split_once(char::is_whitespace)
-        .map_or((line, ""), |(word, rest)| (word, rest.trim_start()))
-}
-
-/// A program by its name alone: `boot/syslinux/Menu.C32` is `menu`.
-fn program_name(path: &str) -> String {
-    let name = gate::base_name(path).to_ascii_lowercase();
-    name.strip_suffix(".c32").map(String::from).unwrap_or(name)
-}
-
-/// What `KERNEL` loads as something else than Linux, by its extension (SYSLINUX's documentation, "Kernel file types").
-fn is_program(path: &str) -> bool {
-    let name = gate::base_name(path).to_ascii_lowercase();
-    let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
-    matches!(
-        extension,
-        "c32" | "com" | "cbt" | "0" | "bin" | "bs" | "bss" | "img"
-    )
-}
-
-/// `whichsys.c32 -pxe- a -sys- b -iso- c`: booted from an ISO, it runs `c`.
-fn chosen_by_system(args: &str) -> String {
-    let is_option = |word: &&str| matches!(*word, "-iso-" | "-sys-" | "-pxe-");
-    let after = args
-        .split_whitespace()
-        .skip_while(|word| *word != "-iso-")
-        .skip(1);
-    after
-        .take_while(|word| !is_option(word))
-        .collect::<Vec<_>>()
-        .join(" ")
-}
-
-/// `ifcpu64.c32 a -- b`: a 64-bit processor runs `a`. `ifcpu.c32` names what it looks for before that, as options.
-fn chosen_by_cpu(args: &str) -> String {
-    let words = args.split_whitespace().take_while(|word| *word != "--");
-    words.collect::<Vec<_>>().join(" ")
-}
-
-/// The arguments without `initrd=`, and its last value.
-fn without_initrd(args: &str) -> (String, Option<String>) {
-    let mut initrd = None;
-    let mut kept: Vec<&str> = Vec::new();
-    for word in args.split_whitespace() {
-        match word.strip_prefix("initrd=") {
-            Some(value) => initrd = Some(value.to_owned()),
-            None => kept.push(word),
-        }
-    }
-    (kept.join(" "), initrd)
-}
-
 /// As [`gate::path`], but the top of the ISO is one too.
 fn directory(dir: &str, cwd: &str) -> Option<String> {
     let parent = gate::path(&format!("{dir}/x"), cwd)?;
@@ -369,11 +281,8 @@ mod tests {
     const BOOT: &str = "kernel /k\ninitrd /i\n";
 
     fn read_one(text: &str) -> Menu {
-        let mut menus = read(
-            &Memory::of(&[("/isolinux/isolinux.cfg", text)]),
-            "/isolinux/isolinux.cfg",
-            None,
-        );
+        let mut menus =
+            read(&Memory::of(&[("/isolinux/isolinux.cfg", text)]), "/isolinux/isolinux.cfg", None);
         assert_eq!(menus.len(), 1, "{menus:?}");
         menus.remove(0)
     }
@@ -383,10 +292,7 @@ mod tests {
     }
 
     fn titles(menu: &Menu) -> Vec<&str> {
-        menu.entries
-            .iter()
-            .map(|entry| entry.title.as_str())
-            .collect()
+        menu.entries.iter().map(|entry| entry.title.as_str()).collect()
     }
 
     #[test]
@@ -395,14 +301,8 @@ mod tests {
             "LABEL live\r\n\tMenu Label ^Live\tSystem\r\n\tKerNel\tvmlinuz\r\n\tAPPEND\tinitrd=i  a\tb",
         );
         let entry = &menu.entries[0];
-        assert_eq!(
-            (entry.title.as_str(), entry.kernel.as_str()),
-            ("Live System", "/isolinux/vmlinuz")
-        );
-        assert_eq!(
-            (entry.initrds[0].as_str(), entry.args.as_str()),
-            ("/isolinux/i", "a b")
-        );
+        assert_eq!((entry.title.as_str(), entry.kernel.as_str()), ("Live System", "/isolinux/vmlinuz"));
+        assert_eq!((entry.initrds[0].as_str(), entry.args.as_str()), ("/isolinux/i", "a b"));
     }
 
     #[test]
@@ -417,21 +317,14 @@ mod tests {
 
     #[test]
     fn arguments_may_follow_the_kernel() {
-        assert_eq!(
-            read_one("label a\nlinux k one\nappend two initrd=i\n").entries[0].args,
-            "one two"
-        );
+        assert_eq!(read_one("label a\nlinux k one\nappend two initrd=i\n").entries[0].args, "one two");
     }
 
     #[test]
     fn append_of_a_hyphen_is_empty_and_a_global_one_is_inherited() {
-        let menu = read_one(
-            "append global\nlabel a\nkernel k\ninitrd i\nlabel b\nkernel k\ninitrd i\nappend -\n",
-        );
-        assert_eq!(
-            (menu.entries[0].args.as_str(), menu.entries[1].args.as_str()),
-            ("global", "")
-        );
+        let menu =
+            read_one("append global\nlabel a\nkernel k\ninitrd i\nlabel b\nkernel k\ninitrd i\nappend -\n");
+        assert_eq!((menu.entries[0].args.as_str(), menu.entries[1].args.as_str()), ("global", ""));
     }
 
     #[test]
@@ -444,58 +337,36 @@ mod tests {
     #[test]
     fn linux_c32_boots_its_first_argument() {
         let entry = &read_one("label a\ncom32 linux.c32\nappend /k initrd=/i quiet\n").entries[0];
-        assert_eq!(
-            (entry.kernel.as_str(), entry.args.as_str()),
-            ("/k", "quiet")
-        );
+        assert_eq!((entry.kernel.as_str(), entry.args.as_str()), ("/k", "quiet"));
     }
 
     #[test]
     fn the_last_default_that_names_a_label_wins() {
         let labels = format!("label a\n{BOOT}menu default\nlabel b\n{BOOT}label c\n{BOOT}");
-        assert_eq!(
-            default_of(&format!("default b\n{labels}default c")),
-            Some(2)
-        );
-        assert_eq!(
-            default_of(&format!("default b\n{labels}default vesamenu.c32")),
-            Some(0)
-        );
-        assert_eq!(
-            default_of(&format!("default B extra words\n{labels}")),
-            Some(1)
-        );
+        assert_eq!(default_of(&format!("default b\n{labels}default c")), Some(2));
+        assert_eq!(default_of(&format!("default b\n{labels}default vesamenu.c32")), Some(0));
+        assert_eq!(default_of(&format!("default B extra words\n{labels}")), Some(1));
     }
 
     #[test]
     fn the_default_may_be_no_linux() {
-        assert_eq!(
-            default_of(&format!(
-                "default disk\nlabel disk\nlocalboot 0\nlabel a\n{BOOT}"
-            )),
-            None
-        );
+        assert_eq!(default_of(&format!("default disk\nlabel disk\nlocalboot 0\nlabel a\n{BOOT}")), None);
     }
 
     #[test]
     fn without_a_default_the_timeout_then_the_first_shown() {
-        let labels =
-            format!("menu separator\nlabel a\n{BOOT}menu hide\nlabel b\n{BOOT}label c\n{BOOT}");
+        let labels = format!("menu separator\nlabel a\n{BOOT}menu hide\nlabel b\n{BOOT}label c\n{BOOT}");
         assert_eq!(default_of(&format!("ui menu.c32\n{labels}")), Some(1));
         assert_eq!(default_of(&format!("ontimeout c extra\n{labels}")), Some(2));
     }
 
     #[test]
     fn a_default_in_a_submenu_counts_where_the_menu_starts() {
-        let inner = format!(
-            "menu begin\nmenu title S\nlabel b\n{BOOT}label c\n{BOOT}menu default\nmenu end\n"
-        );
+        let inner =
+            format!("menu begin\nmenu title S\nlabel b\n{BOOT}label c\n{BOOT}menu default\nmenu end\n");
         assert_eq!(default_of(&format!("label a\n{BOOT}{inner}")), Some(0));
         assert_eq!(
-            default_of(&format!(
-                "label a\n{BOOT}{}",
-                inner.replace("title S", "title S\nmenu start")
-            )),
+            default_of(&format!("label a\n{BOOT}{}", inner.replace("title S", "title S\nmenu start"))),
             Some(2)
         );
     }
@@ -503,44 +374,26 @@ mod tests {
     #[test]
     fn config_changes_the_working_directory() {
         let files = Memory::of(&[
-            (
-                "/isolinux/isolinux.cfg",
-                "default go\nlabel go\nconfig /arch/boot/a.cfg\nappend /arch/\n",
-            ),
+            ("/isolinux/isolinux.cfg", "default go\nlabel go\nconfig /arch/boot/a.cfg\nappend /arch/\n"),
             (
                 "/arch/boot/a.cfg",
-                "default s\nlabel s\ncom32 whichsys.c32\nappend -pxe- p -sys- q -iso- q x\nlabel q\nconfig boot/b.cfg\n",
+                "default s\nlabel s\ncom32 whichsys.c32\nappend -pxe- p -sys- p -iso- q\nlabel q\nconfig boot/b.cfg\n",
             ),
-            (
-                "/arch/boot/b.cfg",
-                "include boot/head.cfg\nlabel l\nlinux boot/k\ninitrd boot/i\n",
-            ),
+            ("/arch/boot/b.cfg", "include boot/head.cfg\nlabel l\nlinux boot/k\ninitrd boot/i\n"),
             ("/arch/boot/head.cfg", "append from head\n"),
         ]);
         let menus = read(&files, "/isolinux/isolinux.cfg", None);
-        assert_eq!(
-            (menus.len(), menus[0].config.as_str()),
-            (1, "/arch/boot/b.cfg")
-        );
+        assert_eq!((menus.len(), menus[0].config.as_str()), (1, "/arch/boot/b.cfg"));
         assert_eq!(menus[0].entries[0].kernel, "/arch/boot/k");
         assert_eq!(menus[0].entries[0].args, "from head");
     }
 
     #[test]
     fn a_menu_program_may_name_its_file() {
-        for first in [
-            "ui vesamenu.c32 live.cfg",
-            "default m\nlabel m\nkernel /menu.c32\nappend live.cfg",
-        ] {
+        for first in ["ui vesamenu.c32 live.cfg", "default m\nlabel m\nkernel /menu.c32\nappend live.cfg"] {
             let live = format!("label l\n{BOOT}");
-            let files = Memory::of(&[
-                ("/isolinux/isolinux.cfg", first),
-                ("/isolinux/live.cfg", &live),
-            ]);
-            assert_eq!(
-                read(&files, "/isolinux/isolinux.cfg", None)[0].config,
-                "/isolinux/live.cfg"
-            );
+            let files = Memory::of(&[("/isolinux/isolinux.cfg", first), ("/isolinux/live.cfg", &live)]);
+            assert_eq!(read(&files, "/isolinux/isolinux.cfg", None)[0].config, "/isolinux/live.cfg");
         }
     }
 
@@ -549,16 +402,17 @@ mod tests {
         let text = "label live\nmenu label Live\nkernel ifcpu64.c32\nappend l64 -- l32\n\
             label l32\nmenu hide\nkernel k32\ninitrd i32\nlabel l64\nmenu hide\nkernel k64\ninitrd i64\n";
         let entry = &read_one(text).entries[0];
-        assert_eq!(
-            (entry.title.as_str(), entry.kernel.as_str()),
-            ("Live", "/isolinux/k64")
-        );
+        assert_eq!((entry.title.as_str(), entry.kernel.as_str()), ("Live", "/isolinux/k64"));
     }
 
     #[test]
     fn without_own_entries_every_config_is_followed() {
         let files = Memory::of(&[
-            ("/a.cfg", "ui menu.c32\nlabel x\nconfig b.cfg\nlabel y\nconfig c.cfg\nlabel z\nconfig a.cfg\n".to_owned()),
+            (
+                "/a.cfg",
+                "ui menu.c32\nlabel x\nconfig b.cfg\nlabel y\nconfig c.cfg\nlabel z\nconfig a.cfg\n"
+                    .to_owned(),
+            ),
             ("/b.cfg", format!("label b\n{BOOT}")),
             ("/c.cfg", format!("label c\n{BOOT}label back\nconfig a.cfg\n")),
         ]);
@@ -570,10 +424,7 @@ mod tests {
         let files = Memory::of(&[
             ("/a.cfg", "default x\nlabel x\nconfig b.cfg\n"),
             ("/b.cfg", "default x\nlabel x\nconfig a.cfg\n"),
-            (
-                "/c.cfg",
-                "default x\nlabel x\nkernel ifcpu64.c32\nappend x -- x\n",
-            ),
+            ("/c.cfg", "default x\nlabel x\nkernel ifcpu64.c32\nappend x -- x\n"),
         ]);
         assert!(read(&files, "/a.cfg", None).is_empty());
         assert!(read(&files, "/c.cfg", None).is_empty());

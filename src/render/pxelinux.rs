@@ -115,7 +115,10 @@ mod tests {
     #[test]
     fn without_it_a_name_can_be_typed() {
         let text = render(&menu(false, ""), [entry()]);
-        assert!(text.starts_with("prompt 1\nsay Type a name, or press Enter to boot F42.\ndefault F42\n"), "{text}");
+        assert!(
+            text.starts_with("prompt 1\nsay Type a name, or press Enter to boot F42.\ndefault F42\n"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -126,7 +129,9 @@ mod tests {
 
     #[test]
     fn a_serial_console_shows_the_menu_too() {
-        assert!(render(&menu(true, "console=tty0 console=ttyS1,115200n8"), []).starts_with("serial 1 115200\n"));
+        assert!(
+            render(&menu(true, "console=tty0 console=ttyS1,115200n8"), []).starts_with("serial 1 115200\n")
+        );
         assert!(render(&menu(true, "console=ttyS0"), []).starts_with("serial 0 9600\n"));
         assert!(render(&menu(true, "console=ttyS0 console=tty0"), []).starts_with("ui "));
     }

@@ -113,9 +113,7 @@ fn number(text: &str) -> i64 {
     };
     let digits = text.chars().map_while(|c| c.to_digit(base));
     digits
-        .fold(0i64, |sum, digit| {
-            sum.saturating_mul(base.into()).saturating_add(digit.into())
-        })
+        .fold(0i64, |sum, digit| sum.saturating_mul(base.into()).saturating_add(digit.into()))
         .saturating_mul(sign)
 }
 
@@ -126,10 +124,7 @@ mod tests {
 
     fn test(expression: &str) -> bool {
         let files = Memory::of(&[("/boot/grub/x.cfg", "")]);
-        let args: Vec<String> = expression
-            .split(' ')
-            .map(|word| word.replace('_', ""))
-            .collect();
+        let args: Vec<String> = expression.split(' ').map(|word| word.replace('_', "")).collect();
         holds(&mut Disc::new(&files), &args)
     }
 
@@ -159,11 +154,7 @@ mod tests {
 
     #[test]
     fn files() {
-        assert!(
-            test("-e (hd0)/boot/grub/x.cfg ]")
-                && test("-f /BOOT/grub/x.cfg ]")
-                && test("-d /boot ]")
-        );
+        assert!(test("-e (hd0)/boot/grub/x.cfg ]") && test("-f /BOOT/grub/x.cfg ]") && test("-d /boot ]"));
         assert!(!test("-e /boot/y ]") && test("! -s /boot/y"));
     }
 

@@ -6,6 +6,7 @@
 
 use super::condition;
 use super::lex::Word;
+use super::options;
 use super::parse::{self, Block, Command};
 use super::variables::{DEVICE, Variables};
 use crate::menu::Environment;
@@ -17,9 +18,6 @@ use std::collections::HashMap;
 const MAX_DEPTH: usize = 64;
 /// Functions; menus have one or two.
 const MAX_FUNCTIONS: usize = 256;
-/// Options of `menuentry` that take a value.
-const VALUED: [&str; 5] = ["--class", "--id", "--hotkey", "--users", "--source"];
-
 pub struct Machine<'m, 'd> {
     pub disc: &'m mut Disc<'d>,
     pub environment: &'m Environment,
@@ -30,8 +28,10 @@ pub struct Machine<'m, 'd> {
     pub boot: Draft,
     /// Where another configuration took over by `configfile`: its path and menu.
     pub taken_over: Option<(String, Vec<Item>, Variables)>,
-    /// Inside of an entry no further configuration is read.
+    /// Inside of an entry no further configuration is read, only noted.
     pub in_entry: bool,
+    /// The configuration that the entry would have read.
+    pub leads_to: Option<String>,
     functions: HashMap<String, Block>,
     files: Vec<String>,
     depth: usize,
@@ -59,15 +59,16 @@ enum Flow {
 }
 
 impl<'m, 'd> Machine<'m, 'd> {
-    pub fn new(disc: &'m mut Disc<'d>, environment: &'m Environment) -> Self {
+    pub fn new(disc: &'m mut Disc<'d>, environment: &'m Environment, variables: Variables) -> Self {
         Self {
             disc,
             environment,
-            variables: Variables::new(environment),
+            variables,
             items: Vec::new(),
             boot: Draft::default(),
             taken_over: None,
             in_entry: false,
+            leads_to: None,
             functions: HashMap::new(),
             files: Vec::new(),
             depth: 0,
@@ -77,11 +78,7 @@ impl<'m, 'd> Machine<'m, 'd> {
 
     /// Runs a configuration; false if there is none.
     pub fn file(&mut self, path: &str) -> bool {
-        let Some(path) = self
-            .disc
-            .locate(path)
-            .filter(|path| !self.files.contains(path))
-        else {
+        let Some(path) = self.disc.locate(path).filter(|path| !self.files.contains(path)) else {
             return false;
         };
         let Some(text) = self.disc.read(&path) else {
@@ -139,13 +136,8 @@ impl<'m, 'd> Machine<'m, 'd> {
                 }
                 true
             }
-            Command::While {
-                wanted,
-                condition,
-                body,
-            } => {
-                while self.disc.spend(1) && self.run(condition) == *wanted && self.loop_once(body) {
-                }
+            Command::While { wanted, condition, body } => {
+                while self.disc.spend(1) && self.run(condition) == *wanted && self.loop_once(body) {}
                 true
             }
             Command::Function { name, body } => {
@@ -196,11 +188,7 @@ impl<'m, 'd> Machine<'m, 'd> {
                 }
             }
             "setparams" => self.variables.positional = args.to_vec(),
-            "shift" => drop(
-                self.variables
-                    .positional
-                    .drain(..1.min(self.variables.positional.len())),
-            ),
+            "shift" => drop(self.variables.positional.drain(..1.min(self.variables.positional.len()))),
             "[" | "test" => return self.test(args),
             "false" | "keystatus" => return false,
             "cpuid" => {
@@ -242,37 +230,13 @@ impl<'m, 'd> Machine<'m, 'd> {
     }
 
     fn define(&mut self, args: &[String], block: Option<&Block>, is_submenu: bool) {
-        let Some(body) = block.filter(|_| self.items.len() < MAX_ENTRIES && !self.in_entry) else {
+        if self.items.len() >= MAX_ENTRIES || self.in_entry {
             return;
-        };
-        let mut id = None;
-        let mut rest = Vec::new();
-        let mut args = args.iter();
-        while let Some(arg) = args.next() {
-            let (option, value) = arg
-                .split_once('=')
-                .map_or((arg.as_str(), None), |(o, v)| (o, Some(v)));
-            if arg == "--" {
-                rest.extend(args.by_ref().cloned());
-            } else if VALUED.contains(&option) {
-                let value = value.or_else(|| args.next().map(String::as_str));
-                if option == "--id" {
-                    id = value.map(String::from);
-                }
-            } else if !arg.starts_with("--") {
-                rest.push(arg.clone());
-            }
         }
-        let Some(title) = rest.first().cloned() else {
-            return;
-        };
-        self.items.push(Item {
-            title,
-            id,
-            args: rest,
-            body: body.clone(),
-            is_submenu,
-        });
+        let (args, id) = options::menu_entry(args);
+        if let (Some(title), Some(body)) = (args.first().cloned(), block.cloned()) {
+            self.items.push(Item { title, id, args, body, is_submenu });
+        }
     }
 
     /// The file that an ISO is said to lie in counts as there: a loopback menu looks for it.
@@ -280,20 +244,20 @@ impl<'m, 'd> Machine<'m, 'd> {
         let iso = self.environment.iso_path.as_deref();
         let is_iso = |arg: &String| iso.is_some_and(|iso| arg.ends_with(iso));
         match args {
-            [operator, path, _]
-                if matches!(operator.as_str(), "-e" | "-f" | "-s") && is_iso(path) =>
-            {
-                true
-            }
+            [operator, path, _] if matches!(operator.as_str(), "-e" | "-f" | "-s") && is_iso(path) => true,
             args => condition::holds(self.disc, args),
         }
     }
 
     fn other_file(&mut self, name: &str, args: &[String]) -> bool {
         let path = args.first().and_then(|arg| gate::path(arg, "/"));
-        let Some(path) = path.filter(|_| !self.in_entry && self.depth < MAX_DEPTH) else {
+        let Some(path) = path.filter(|_| self.depth < MAX_DEPTH) else {
             return false;
         };
+        if self.in_entry {
+            self.leads_to = Some(path);
+            return true;
+        }
         if matches!(name, "source" | ".") {
             return self.file(&path);
         }
@@ -315,45 +279,24 @@ impl<'m, 'd> Machine<'m, 'd> {
 
     /// Finds by label and UUID whatever is looked for, by file what there is.
     fn search(&mut self, name: &str, args: &[String]) -> bool {
-        let is_file = name == "search.file"
-            || args
-                .iter()
-                .any(|arg| matches!(arg.as_str(), "--file" | "-f"));
-        let mut variable = "root";
-        let mut wanted = None;
-        let mut args = args.iter();
-        while let Some(arg) = args.next() {
-            match arg.as_str() {
-                "--hint" | "-h" => drop(args.next()),
-                arg if arg.starts_with("--set=") => variable = arg.trim_start_matches("--set="),
-                arg if arg.starts_with('-') => {}
-                arg if wanted.is_none() => wanted = Some(arg),
-                arg => variable = arg,
-            }
-        }
-        let is_iso = self.environment.iso_path.as_deref() == wanted;
-        let path = wanted.and_then(|wanted| gate::path(wanted, "/"));
-        let found =
-            !is_file || is_iso || path.is_some_and(|path| self.disc.locate(&path).is_some());
+        let search = options::search(name, args);
+        let is_iso = self.environment.iso_path.as_deref() == search.wanted;
+        let path = search.wanted.and_then(|wanted| gate::path(wanted, "/"));
+        let found = !search.is_file || is_iso || path.is_some_and(|path| self.disc.locate(&path).is_some());
         if found {
-            self.variables.set(variable, DEVICE);
+            self.variables.set(search.variable, DEVICE);
         }
         found
     }
 
     fn probe(&mut self, args: &[String]) {
-        let mut variable = None;
-        let mut value = None;
-        let mut args = args.iter().map(String::as_str);
-        while let Some(arg) = args.next() {
-            match arg {
-                "--set" | "-s" => variable = args.next(),
-                "--fs-uuid" | "-u" => value = self.environment.fs_uuid.as_deref(),
-                "--label" | "-l" => value = self.environment.label.as_deref(),
-                "--fs" | "-f" => value = Some("iso9660"),
-                arg => variable = arg.strip_prefix("--set=").or(variable),
-            }
-        }
+        let (variable, what) = options::probe(args);
+        let value = match what {
+            Some("--fs-uuid" | "-u") => self.environment.fs_uuid.as_deref(),
+            Some("--label" | "-l") => self.environment.label.as_deref(),
+            Some("--fs" | "-f") => Some("iso9660"),
+            _ => None,
+        };
         if let (Some(variable), Some(value)) = (variable, value) {
             self.variables.set(variable, value);
         }
@@ -363,18 +306,12 @@ impl<'m, 'd> Machine<'m, 'd> {
         let [kernel, args @ ..] = args else { return };
         self.boot.kernel = kernel.clone();
         self.boot.initrds.clear();
-        self.boot.args = args
-            .iter()
-            .map(|arg| quote(arg))
-            .collect::<Vec<_>>()
-            .join(" ");
+        self.boot.args = args.iter().map(|arg| options::quote(arg)).collect::<Vec<_>>().join(" ");
     }
 
     fn initrd(&mut self, args: &[String]) {
         // `newc:` packs a file by GRUB's own hand; what is in the ISO would not be the same.
-        let files = args
-            .iter()
-            .filter(|arg| !arg.starts_with("newc:") && !arg.starts_with("--"));
+        let files = args.iter().filter(|arg| !arg.starts_with("newc:") && !arg.starts_with("--"));
         self.boot.initrds = files.take(MAX_INITRDS + 1).cloned().collect();
     }
 
@@ -391,27 +328,6 @@ impl<'m, 'd> Machine<'m, 'd> {
     }
 }
 
-/// An argument as GRUB passes it to the kernel (`lib/cmdline.c`): in quotes if it holds a blank, quotes and backslashes
-/// escaped, but not those of `\x20`.
-fn quote(arg: &str) -> String {
-    let mut out = String::with_capacity(arg.len());
-    for (index, c) in arg.char_indices() {
-        let is_code = arg.get(index..).is_some_and(|rest| {
-            let mut digits = rest.strip_prefix("\\x").unwrap_or_default().chars();
-            (0..2).all(|_| digits.next().is_some_and(|c| c.is_ascii_hexdigit()))
-        });
-        if matches!(c, '\\' | '\'' | '"') && !is_code {
-            out.push('\\');
-        }
-        out.push(c);
-    }
-    if arg.contains(' ') {
-        format!("\"{out}\"")
-    } else {
-        out
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -419,12 +335,9 @@ mod tests {
 
     /// The value of `$x` after a script.
     fn x_in(files: &Memory, script: &str) -> Option<String> {
-        let environment = Environment {
-            fs_uuid: Some("2026-01-01".into()),
-            ..Environment::default()
-        };
+        let environment = Environment { fs_uuid: Some("2026-01-01".into()), ..Environment::default() };
         let mut disc = Disc::new(files);
-        let mut machine = Machine::new(&mut disc, &environment);
+        let mut machine = Machine::new(&mut disc, &environment, Variables::new(&environment));
         machine.text(script);
         machine.variables.value("x").map(String::from)
     }
@@ -472,14 +385,14 @@ mod tests {
 
     #[test]
     fn eval_reads_its_arguments() {
-        assert_eq!(x("y=1; eval \"x=\$y\nx=\\$x\$y\"").unwrap(), "11");
+        assert_eq!(x("y=1; eval 'x=$y; x=${x}'\"$y\"").unwrap(), "11");
     }
 
     #[test]
     fn search_finds_the_iso() {
         let files = Memory::of(&[("/marker", "")]);
         assert_eq!(x_in(&files, "search --no-floppy --set=x --file /marker").unwrap(), DEVICE);
-        assert_eq!(x_in(&files, "search --file /marker --hint y --set x").unwrap_or_default(), "");
+        assert_eq!(x_in(&files, "search --file /marker --hint y --set x"), None);
         assert_eq!(x_in(&files, "search --set=x --file /other"), None);
         assert_eq!(x_in(&files, "search --set=x -l LABEL").unwrap(), DEVICE);
         assert_eq!(x_in(&files, "search.fs_uuid 1234 x").unwrap(), DEVICE);
@@ -511,13 +424,5 @@ mod tests {
     fn files_that_source_one_another_end() {
         let files = Memory::of(&[("/a", "source /b; source /b"), ("/b", "source /a; configfile /a; x=1")]);
         assert_eq!(x_in(&files, "source /a").unwrap(), "1");
-    }
-
-    #[test]
-    fn words_are_quoted_for_the_kernel() {
-        assert_eq!(quote("a b"), "\"a b\"");
-        assert_eq!(quote("a'b\"c\\d"), "a\\'b\\\"c\\\\d");
-        assert_eq!(quote("LABEL=a\\x20b"), "LABEL=a\\x20b");
-        assert_eq!(quote("\\xz"), "\\\\xz");
     }
 }

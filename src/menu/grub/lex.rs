@@ -41,10 +41,7 @@ impl Word {
 }
 
 pub fn tokens(text: &str) -> Vec<Token> {
-    let mut lexer = Lexer {
-        chars: text.chars().peekable(),
-        parts: Vec::new(),
-    };
+    let mut lexer = Lexer { chars: text.chars().peekable(), parts: Vec::new() };
     let mut tokens = Vec::new();
     while let Some(token) = lexer.token() {
         tokens.push(token);
@@ -89,10 +86,7 @@ impl Lexer<'_> {
     }
 
     fn word(&mut self) -> Word {
-        while let Some(c) = self
-            .chars
-            .next_if(|c| !matches!(c, ' ' | '\t' | '\n' | ';' | '{' | '}'))
-        {
+        while let Some(c) = self.chars.next_if(|c| !matches!(c, ' ' | '\t' | '\n' | ';' | '{' | '}')) {
             match c {
                 '\r' => {}
                 '\'' => self.single_quoted(),
@@ -200,10 +194,7 @@ mod tests {
     }
 
     fn variable(name: &str, quoted: bool) -> Part {
-        Part::Variable {
-            name: name.into(),
-            quoted,
-        }
+        Part::Variable { name: name.into(), quoted }
     }
 
     fn words(text: &str) -> Vec<Vec<Part>> {
@@ -229,34 +220,22 @@ mod tests {
 
     #[test]
     fn single_quotes_keep_everything() {
-        assert_eq!(
-            words(r"'a $b \' c"),
-            [vec![quoted(r"a $b \")], vec![plain("c")]]
-        );
+        assert_eq!(words(r"'a $b \' c"), [vec![quoted(r"a $b \")], vec![plain("c")]]);
     }
 
     #[test]
     fn double_quotes_expand_and_escape_three_characters() {
-        assert_eq!(
-            words(r#""a\"\$\\\n$b""#),
-            [vec![quoted(r#"a"$\\n"#), variable("b", true)]]
-        );
+        assert_eq!(words(r#""a\"\$\\\n$b""#), [vec![quoted(r#"a"$\\n"#), variable("b", true)]]);
     }
 
     #[test]
     fn translated_strings_are_strings() {
-        assert_eq!(
-            words(r#"$"a $b""#),
-            [vec![quoted("a "), variable("b", true)]]
-        );
+        assert_eq!(words(r#"$"a $b""#), [vec![quoted("a "), variable("b", true)]]);
     }
 
     #[test]
     fn quotes_join_what_they_touch() {
-        assert_eq!(
-            words(r#"a'b'"c"d"#),
-            [vec![plain("a"), quoted("b"), quoted("c"), plain("d")]]
-        );
+        assert_eq!(words(r#"a'b'"c"d"#), [vec![plain("a"), quoted("b"), quoted("c"), plain("d")]]);
     }
 
     #[test]
@@ -280,19 +259,13 @@ mod tests {
 
     #[test]
     fn a_dollar_before_no_name_is_a_dollar() {
-        assert_eq!(
-            words("a$ $/ \"$\""),
-            [vec![plain("a$")], vec![plain("$/")], vec![quoted("$")]]
-        );
+        assert_eq!(words("a$ $/ \"$\""), [vec![plain("a$")], vec![plain("$/")], vec![quoted("$")]]);
         assert_eq!(words("${a"), [vec![plain("$")], vec![plain("a")]]);
     }
 
     #[test]
     fn a_backslash_continues_the_line() {
-        assert_eq!(
-            words("a \\\n  b\\\r\nc"),
-            [vec![plain("a")], vec![plain("bc")]]
-        );
+        assert_eq!(words("a \\\n  b\\\r\nc"), [vec![plain("a")], vec![plain("bc")]]);
         assert!(!tokens("a \\\nb").contains(&Token::End));
     }
 

@@ -37,11 +37,7 @@ pub enum Command {
 }
 
 pub fn parse(text: &str) -> Vec<Command> {
-    let mut parser = Parser {
-        tokens: lex::tokens(text).into_iter().peekable(),
-        depth: 0,
-        braces: 0,
-    };
+    let mut parser = Parser { tokens: lex::tokens(text).into_iter().peekable(), depth: 0, braces: 0 };
     parser.commands(&[])
 }
 
@@ -119,28 +115,15 @@ impl Parser {
     fn for_loop(&mut self) -> Command {
         self.tokens.next();
         let mut words = self.words().into_iter();
-        let name = words
-            .next()
-            .and_then(|word| word.plain().map(String::from))
-            .unwrap_or_default();
-        let words = words
-            .skip_while(|word| word.plain() == Some("in"))
-            .collect();
-        Command::For {
-            name,
-            words,
-            body: self.loop_body(),
-        }
+        let name = words.next().and_then(|word| word.plain().map(String::from)).unwrap_or_default();
+        let words = words.skip_while(|word| word.plain() == Some("in")).collect();
+        Command::For { name, words, body: self.loop_body() }
     }
 
     fn while_loop(&mut self, wanted: bool) -> Command {
         self.tokens.next();
         let condition = self.commands(&["do", "done"]);
-        Command::While {
-            wanted,
-            condition,
-            body: self.loop_body(),
-        }
+        Command::While { wanted, condition, body: self.loop_body() }
     }
 
     fn loop_body(&mut self) -> Vec<Command> {
@@ -158,10 +141,7 @@ impl Parser {
         if self.tokens.peek() != Some(&Token::Open) {
             return None;
         }
-        Some(Command::Function {
-            name,
-            body: Rc::new(self.block()),
-        })
+        Some(Command::Function { name, body: Rc::new(self.block()) })
     }
 
     /// Commands in braces.
@@ -176,9 +156,7 @@ impl Parser {
 
     fn words(&mut self) -> Vec<Word> {
         let mut words = Vec::new();
-        while let Some(Token::Word(word)) =
-            self.tokens.next_if(|token| matches!(token, Token::Word(_)))
-        {
+        while let Some(Token::Word(word)) = self.tokens.next_if(|token| matches!(token, Token::Word(_))) {
             words.push(word);
         }
         words
@@ -186,9 +164,7 @@ impl Parser {
 
     fn take(&mut self, keywords: &[&str]) -> bool {
         let is_keyword = |word: &Word| word.plain().is_some_and(|word| keywords.contains(&word));
-        self.tokens
-            .next_if(|token| matches!(token, Token::Word(word) if is_keyword(word)))
-            .is_some()
+        self.tokens.next_if(|token| matches!(token, Token::Word(word) if is_keyword(word))).is_some()
     }
 }
 
@@ -200,34 +176,19 @@ mod tests {
     fn outline(commands: &[Command]) -> String {
         let outline = |command: &Command| match command {
             Command::Simple(words, block) => {
-                let name = words
-                    .first()
-                    .and_then(Word::plain)
-                    .unwrap_or("?")
-                    .to_owned();
-                block.as_ref().map_or(name.clone(), |block| {
-                    format!("{name}[{}]", self::outline(block))
-                })
+                let name = words.first().and_then(Word::plain).unwrap_or("?").to_owned();
+                block.as_ref().map_or(name.clone(), |block| format!("{name}[{}]", self::outline(block)))
             }
             Command::If(branches) => {
-                let parts = branches
-                    .iter()
-                    .map(|(c, b)| format!("{}:{}", self::outline(c), self::outline(b)));
+                let parts =
+                    branches.iter().map(|(c, b)| format!("{}:{}", self::outline(c), self::outline(b)));
                 format!("if({})", parts.collect::<Vec<_>>().join("|"))
             }
             Command::For { name, words, body } => {
                 format!("for({name} {} {})", words.len(), self::outline(body))
             }
-            Command::While {
-                wanted,
-                condition,
-                body,
-            } => {
-                format!(
-                    "while({wanted} {} {})",
-                    self::outline(condition),
-                    self::outline(body)
-                )
+            Command::While { wanted, condition, body } => {
+                format!("while({wanted} {} {})", self::outline(condition), self::outline(body))
             }
             Command::Function { name, body } => format!("{name}()[{}]", self::outline(body)),
         };
@@ -240,18 +201,12 @@ mod tests {
 
     #[test]
     fn conditions_with_branches() {
-        assert_eq!(
-            of("if a; then b; c\nelif d\nthen e; else f; fi; g"),
-            "if(a:b c|d:e|:f) g"
-        );
+        assert_eq!(of("if a; then b; c\nelif d\nthen e; else f; fi; g"), "if(a:b c|d:e|:f) g");
     }
 
     #[test]
     fn conditions_in_conditions() {
-        assert_eq!(
-            of("if a; then if b; then c; else d; fi; fi\ne"),
-            "if(a:if(b:c|:d)) e"
-        );
+        assert_eq!(of("if a; then if b; then c; else d; fi; fi\ne"), "if(a:if(b:c|:d)) e");
     }
 
     #[test]
@@ -268,10 +223,7 @@ mod tests {
             of("for x in a b; do c; done; while d; do e; done\nuntil f\ndo g\ndone"),
             "for(x 2 c) while(true d e) while(false f g)"
         );
-        assert_eq!(
-            of("function f {\n a\n b\n}\nfunction g\n{ c; }\nd"),
-            "f()[a b] g()[c] d"
-        );
+        assert_eq!(of("function f {\n a\n b\n}\nfunction g\n{ c; }\nd"), "f()[a b] g()[c] d");
     }
 
     #[test]
@@ -291,10 +243,7 @@ mod tests {
 
     #[test]
     fn an_open_condition_ends_with_its_block() {
-        assert_eq!(
-            of("menuentry x { if a; then b }\nc"),
-            "menuentry[if(a:b)] c"
-        );
+        assert_eq!(of("menuentry x { if a; then b }\nc"), "menuentry[if(a:b)] c");
         assert_eq!(of("menuentry x { if a; then b"), "menuentry[if(a:b)]");
     }
 

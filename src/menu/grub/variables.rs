@@ -11,15 +11,7 @@ const MAX_VALUE: usize = 4096;
 /// Bytes of all names and values: each menu entry is read with a copy of them.
 const MAX_ALL: usize = 64 << 10;
 /// What the core exports to every menu.
-const EXPORTED: [&str; 7] = [
-    "root",
-    "prefix",
-    "cmdpath",
-    "grub_cpu",
-    "grub_platform",
-    "iso_path",
-    "lang",
-];
+const EXPORTED: [&str; 7] = ["root", "prefix", "cmdpath", "grub_cpu", "grub_platform", "iso_path", "lang"];
 /// What stands for the device that the ISO is on.
 pub const DEVICE: &str = "cd";
 
@@ -68,13 +60,7 @@ impl Variables {
         let bytes = name.len() + text.len();
         if self.bytes + bytes <= MAX_ALL {
             self.bytes += bytes;
-            self.values.insert(
-                name.into(),
-                Value {
-                    text: text.into(),
-                    exported,
-                },
-            );
+            self.values.insert(name.into(), Value { text: text.into(), exported });
         }
     }
 
@@ -111,16 +97,11 @@ impl Variables {
             let mut arg: Option<String> = None;
             for part in &word.0 {
                 match part {
-                    Part::Plain(text) | Part::Quoted(text) => {
-                        append(arg.get_or_insert_default(), text)
-                    }
+                    Part::Plain(text) | Part::Quoted(text) => append(arg.get_or_insert_default(), text),
                     Part::Variable { name, quoted: true } => {
                         append(arg.get_or_insert_default(), &self.text(name))
                     }
-                    Part::Variable {
-                        name,
-                        quoted: false,
-                    } => {
+                    Part::Variable { name, quoted: false } => {
                         for (index, piece) in self.text(name).split_whitespace().enumerate() {
                             if index > 0 {
                                 args.extend(arg.take());
@@ -140,9 +121,7 @@ impl Variables {
             "#" => self.positional.len().to_string(),
             "*" | "@" => self.positional.join(" "),
             name => match name.parse::<usize>() {
-                Ok(number) => number
-                    .checked_sub(1)
-                    .and_then(|index| self.positional.get(index).cloned()),
+                Ok(number) => number.checked_sub(1).and_then(|index| self.positional.get(index).cloned()),
                 Err(_) => self.value(name).map(String::from),
             }
             .unwrap_or_default(),
@@ -156,10 +135,7 @@ fn append(arg: &mut String, text: &str) {
 
 /// The text up to a number of bytes, ending with a whole character.
 fn cut(text: &str, limit: usize) -> &str {
-    let end = (0..=limit.min(text.len()))
-        .rev()
-        .find(|end| text.is_char_boundary(*end))
-        .unwrap_or(0);
+    let end = (0..=limit.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
     text.get(..end).unwrap_or_default()
 }
 
@@ -178,10 +154,7 @@ mod tests {
 
     #[test]
     fn an_unset_variable_disappears_unless_quoted() {
-        assert_eq!(
-            expand(&Variables::default(), "a $x ${x}b \"$x\" c=$x"),
-            ["a", "b", "", "c="]
-        );
+        assert_eq!(expand(&Variables::default(), "a $x ${x}b \"$x\" c=$x"), ["a", "b", "", "c="]);
     }
 
     #[test]
@@ -194,14 +167,8 @@ mod tests {
 
     #[test]
     fn positional_variables() {
-        let variables = Variables {
-            positional: vec!["a b".into(), "c".into()],
-            ..Variables::default()
-        };
-        assert_eq!(
-            expand(&variables, "\"$1\" $2 $3 $# \"$@\""),
-            ["a b", "c", "2", "a b c"]
-        );
+        let variables = Variables { positional: vec!["a b".into(), "c".into()], ..Variables::default() };
+        assert_eq!(expand(&variables, "\"$1\" $2 $3 $# \"$@\""), ["a b", "c", "2", "a b c"]);
     }
 
     #[test]
@@ -212,11 +179,7 @@ mod tests {
         variables.export("b");
         let inner = variables.exported();
         assert_eq!(
-            (
-                inner.value("a"),
-                inner.value("b"),
-                inner.value("grub_platform")
-            ),
+            (inner.value("a"), inner.value("b"), inner.value("grub_platform")),
             (None, Some("2"), Some("efi"))
         );
     }
@@ -240,9 +203,6 @@ mod tests {
     fn a_word_is_limited() {
         let mut variables = Variables::default();
         variables.set("a", &"x".repeat(MAX_VALUE));
-        assert_eq!(
-            expand(&variables, &format!("\"{}\"", "$a".repeat(100)))[0].len(),
-            MAX_WORD
-        );
+        assert_eq!(expand(&variables, &format!("\"{}\"", "$a".repeat(100)))[0].len(), MAX_WORD);
     }
 }

@@ -78,10 +78,7 @@ impl Config {
     /// Reads a configuration; `None` if there is no such file.
     pub fn read(disc: &mut Disc, path: &str, cwd: &str) -> Option<Self> {
         let text = disc.read(path)?;
-        let config = Config {
-            menus: vec![Submenu::default()],
-            ..Config::default()
-        };
+        let config = Config { menus: vec![Submenu::default()], ..Config::default() };
         let mut parser = Parser {
             disc,
             cwd,
@@ -147,10 +144,7 @@ impl Parser<'_, '_> {
                     target: value.into(),
                     ..Label::default()
                 };
-                self.label = Some(Draft {
-                    label,
-                    ..Draft::default()
-                });
+                self.label = Some(Draft { label, ..Draft::default() });
             }
             "default" => self.config.default = Some(value.into()),
             "ui" => self.config.ui = Some(value.into()),
@@ -196,12 +190,7 @@ impl Parser<'_, '_> {
             "start" => self.config.start = self.current,
             "title" => {
                 let current = self.current;
-                if let Some(menu) = self
-                    .config
-                    .menus
-                    .get_mut(current)
-                    .filter(|menu| menu.is_tagged)
-                {
+                if let Some(menu) = self.config.menus.get_mut(current).filter(|menu| menu.is_tagged) {
                     menu.title = plain(value);
                     menu.is_tagged = false;
                 }
@@ -227,10 +216,8 @@ impl Parser<'_, '_> {
                 let Some(parent) = self.config.menus.get_mut(parent) else {
                     return;
                 };
-                parent.default = parent
-                    .items
-                    .iter()
-                    .position(|item| matches!(item, Item::Menu(m) if *m == current));
+                parent.default =
+                    parent.items.iter().position(|item| matches!(item, Item::Menu(m) if *m == current));
             }
             _ => {}
         }
@@ -257,23 +244,10 @@ impl Parser<'_, '_> {
             return;
         }
         let append = draft.append.as_ref().unwrap_or(&self.append);
-        let append = if append == "-" {
-            String::new()
-        } else {
-            append.clone()
-        };
+        let append = if append == "-" { String::new() } else { append.clone() };
         let index = self.config.labels.len();
-        self.config.labels.push(Label {
-            append,
-            menu: self.current,
-            ..draft.label
-        });
-        if let Some(menu) = self
-            .config
-            .menus
-            .get_mut(self.current)
-            .filter(|_| !draft.is_hidden)
-        {
+        self.config.labels.push(Label { append, menu: self.current, ..draft.label });
+        if let Some(menu) = self.config.menus.get_mut(self.current).filter(|_| !draft.is_hidden) {
             if draft.is_default {
                 menu.default = Some(menu.items.len());
             }
@@ -286,12 +260,8 @@ impl Parser<'_, '_> {
         if index >= MAX_ENTRIES {
             return;
         }
-        let menu = Submenu {
-            title: plain(tag),
-            is_tagged: true,
-            parent: Some(self.current),
-            ..Submenu::default()
-        };
+        let menu =
+            Submenu { title: plain(tag), is_tagged: true, parent: Some(self.current), ..Submenu::default() };
         self.config.menus.push(menu);
         if let Some(parent) = self.config.menus.get_mut(self.current) {
             parent.items.push(Item::Menu(index));
@@ -300,19 +270,14 @@ impl Parser<'_, '_> {
     }
 
     fn end(&mut self) {
-        let parent = self
-            .config
-            .menus
-            .get(self.current)
-            .and_then(|menu| menu.parent);
+        let parent = self.config.menus.get(self.current).and_then(|menu| menu.parent);
         self.current = parent.unwrap_or(self.current);
     }
 
     fn include(&mut self, value: &str) {
         let (file, tag) = value.split_once(char::is_whitespace).unwrap_or((value, ""));
         let found = gate::path(file, self.cwd).and_then(|path| self.disc.locate(&path));
-        let Some(path) =
-            found.filter(|path| self.active.len() < MAX_DEPTH && !self.active.contains(path))
+        let Some(path) = found.filter(|path| self.active.len() < MAX_DEPTH && !self.active.contains(path))
         else {
             return;
         };
@@ -337,10 +302,7 @@ impl Parser<'_, '_> {
 /// A line without what SYSLINUX does not see: after a carriage return, after its buffer, blanks at the ends.
 fn clean(line: &str) -> &str {
     let line = line.split('\r').next().unwrap_or(line);
-    let end = (0..=MAX_LINE.min(line.len()))
-        .rev()
-        .find(|end| line.is_char_boundary(*end))
-        .unwrap_or(0);
+    let end = (0..=MAX_LINE.min(line.len())).rev().find(|end| line.is_char_boundary(*end)).unwrap_or(0);
     line.get(..end).unwrap_or(line).trim_matches(is_space)
 }
 
@@ -366,44 +328,26 @@ mod tests {
     use crate::menu::tests::Memory;
 
     fn parse(text: &str) -> Config {
-        Config::read(
-            &mut Disc::new(&Memory::of(&[("/a.cfg", text)])),
-            "/a.cfg",
-            "/",
-        )
-        .unwrap()
+        Config::read(&mut Disc::new(&Memory::of(&[("/a.cfg", text)])), "/a.cfg", "/").unwrap()
     }
 
     fn names(config: &Config) -> Vec<&str> {
-        config
-            .labels
-            .iter()
-            .map(|label| label.name.as_str())
-            .collect()
+        config.labels.iter().map(|label| label.name.as_str()).collect()
     }
 
     fn menu_titles(config: &Config) -> Vec<&str> {
-        config
-            .labels
-            .iter()
-            .map(|label| config.menus[label.menu].title.as_str())
-            .collect()
+        config.labels.iter().map(|label| config.menus[label.menu].title.as_str()).collect()
     }
 
     #[test]
     fn comments_and_unknown_words_are_skipped() {
-        assert_eq!(
-            names(&parse("#label a\n # label b\nlabels c\nlabel d # e\n")),
-            ["d # e"]
-        );
+        assert_eq!(names(&parse("#label a\n # label b\nlabels c\nlabel d # e\n")), ["d # e"]);
     }
 
     #[test]
     fn help_text_is_skipped_even_if_it_never_ends() {
         assert_eq!(
-            names(&parse(
-                "label a\nTEXT HELP\nlabel b\n EndText\nlabel c\ntext help\nlabel d\n"
-            )),
+            names(&parse("label a\nTEXT HELP\nlabel b\n EndText\nlabel c\ntext help\nlabel d\n")),
             ["a", "c"]
         );
     }
@@ -425,18 +369,12 @@ mod tests {
     #[test]
     fn disabled_labels_and_separators_are_not_shown() {
         let config = parse("label a\nmenu disable\nmenu separator\nlabel b\nmenu hide\nlabel c\n");
-        assert_eq!(
-            (names(&config), config.menus[0].items.len()),
-            (vec!["b", "c"], 1)
-        );
+        assert_eq!((names(&config), config.menus[0].items.len()), (vec!["b", "c"], 1));
     }
 
     #[test]
     fn a_default_before_the_first_label_is_nobodys() {
-        assert_eq!(
-            parse("menu default\nlabel a\nlabel b\n").menus[0].default,
-            None
-        );
+        assert_eq!(parse("menu default\nlabel a\nlabel b\n").menus[0].default, None);
     }
 
     #[test]
@@ -448,10 +386,7 @@ mod tests {
     #[test]
     fn a_missing_include_is_no_error_and_a_circle_ends() {
         let files = Memory::of(&[
-            (
-                "/a.cfg",
-                "include missing.cfg\ninclude B.CFG\nlabel a\ninclude a.cfg\n",
-            ),
+            ("/a.cfg", "include missing.cfg\ninclude B.CFG\nlabel a\ninclude a.cfg\n"),
             ("/b.cfg", "label b\nmenu include a.cfg\n"),
         ]);
         let config = Config::read(&mut Disc::new(&files), "/a.cfg", "/").unwrap();
@@ -460,10 +395,8 @@ mod tests {
 
     #[test]
     fn an_include_with_a_tag_is_a_submenu() {
-        let files = Memory::of(&[
-            ("/a.cfg", "menu include b.cfg More ^things\nlabel a\n"),
-            ("/b.cfg", "label b\n"),
-        ]);
+        let files =
+            Memory::of(&[("/a.cfg", "menu include b.cfg More ^things\nlabel a\n"), ("/b.cfg", "label b\n")]);
         let config = Config::read(&mut Disc::new(&files), "/a.cfg", "/").unwrap();
         assert_eq!(menu_titles(&config), ["More things", ""]);
     }
@@ -472,13 +405,7 @@ mod tests {
     fn long_lines_and_many_labels_are_cut() {
         let config = parse(&format!("label {}\n", "é".repeat(MAX_LINE)));
         assert!(config.labels[0].name.len() < MAX_LINE);
-        assert_eq!(
-            parse(&"label a\n".repeat(2 * MAX_ENTRIES)).labels.len(),
-            MAX_ENTRIES
-        );
-        assert_eq!(
-            parse(&"menu begin\n".repeat(2 * MAX_ENTRIES)).menus.len(),
-            MAX_ENTRIES
-        );
+        assert_eq!(parse(&"label a\n".repeat(2 * MAX_ENTRIES)).labels.len(), MAX_ENTRIES);
+        assert_eq!(parse(&"menu begin\n".repeat(2 * MAX_ENTRIES)).menus.len(), MAX_ENTRIES);
     }
 }
