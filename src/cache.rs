@@ -11,18 +11,22 @@
 use std::io;
 use std::iter;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::source::{ReadAt, check_range};
 
+mod budget;
+mod flight;
 mod readahead;
 mod store;
 #[cfg(test)]
 mod tests;
 
+use budget::{Block, Lease};
+use flight::Outcome;
 use readahead::{Job, Layout, Pool, Streams};
-use store::{Block, Claim, Found, Key, Lease, Outcome, Store};
+use store::{Claim, Found, Key, Store};
 
 /// How the cache is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,21 +41,38 @@ pub struct Tuning {
     pub threads: usize,
 }
 
+/// Measured with Linux 6.18 on two busy cores and a virtual disk, an image of 2 GiB, reads of 128 KiB:
+///
+/// - Block: hits are as fast with 64 KiB as with 1 MiB (at 4 KiB 1.6 million a second, as fast as `pread` of cached
+///   pages), but a random miss reads a whole block: 0.2 ms with 128 KiB, 0.3 with 256, 0.7 with 512. 128 KiB is also
+///   the most that the kernel asks of a FUSE file at once unless told otherwise.
+/// - Run: one cold stream gets 0.9 GB/s from reads of 128 KiB with `RWF_DONTCACHE` and 2 from reads of 1 MiB.
+/// - Window and threads: one cold stream gets 1.55 GB/s with these, 0.93 without read-ahead, 1.2 from plain `pread`
+///   with the kernel's own; 8 MiB ahead would give 1.8, but fill read-ahead's share of 256 MiB with 8 clients. Where
+///   each read takes 1 ms more, as over a network, it is 1.0 against 0.1. Four cold streams at once keep that disk
+///   busy without any: 1.5 against 1.4.
 impl Default for Tuning {
     fn default() -> Self {
-        Self { block: 128 << 10, window: 32, run: 8, threads: 4 }
+        Self {
+            block: 128 << 10,
+            window: 32, // 4 MiB
+            run: 8,     // 1 MiB
+            threads: 4,
+        }
     }
 }
 
 /// Part of the budget that blocks may take which were read ahead and not yet used: small enough that reading ahead
-/// can't push out what it has read ahead.
+/// can't push out what it has read ahead. Blocks that a client gave up on count until they are evicted, so in a cache
+/// that is not yet full they can leave nothing for others to be read ahead with.
 const AHEAD_SHARE: u64 = 4;
 
 /// Part of the budget that the threads' scratch memory may take on top of it, all together.
 const SCRATCH_SHARE: u64 = 32;
 
-/// Most bytes read in one piece for one reader, so that one huge read does not sweep a small cache.
-const RUN_BYTES: usize = 4 << 20;
+/// Part of the budget that blocks may take which are read in one piece for one reader, so that one huge read does not
+/// sweep the cache.
+const PIECE_SHARE: u64 = 4;
 
 /// Blocks of any number of sources within one budget of bytes.
 #[derive(Debug)]
@@ -89,8 +110,8 @@ pub struct Counters {
 }
 
 impl BlockCache {
-    /// A cache whose blocks take up to `budget` bytes. With less than a block's worth every read goes straight to
-    /// its source.
+    /// A cache whose blocks take up to `budget` bytes; scratch memory of the read-ahead threads can add 3 %. With less
+    /// than a block's worth every read goes straight to its source. Threads start with the first read-ahead.
     pub fn new(budget: u64) -> Arc<Self> {
         Self::with_tuning(budget, Tuning::default())
     }
@@ -299,7 +320,8 @@ impl Attachment {
 
     /// The lengths of the blocks from `first` on that `len` bytes cover whole.
     fn lens(&self, first: u64, len: usize) -> impl Iterator<Item = usize> {
-        let mut rest = len.min(RUN_BYTES.max(self.cache.block));
+        let piece = (self.cache.store.budget.limit / PIECE_SHARE).max(self.cache.block as u64);
+        let mut rest = len.min(usize::try_from(piece).unwrap_or(usize::MAX));
         (first..).map(|block| self.block_len(block)).take_while(move |len| {
             let covered = *len > 0 && *len <= rest;
             rest = rest.saturating_sub(*len);
@@ -322,4 +344,9 @@ fn copy(block: &Block, skip: usize, buf: &mut [u8]) -> usize {
         to.copy_from_slice(from);
     }
     len
+}
+
+/// No code under these locks leaves a value half changed, so one that a panic has poisoned is as good as any.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -14,7 +14,7 @@ pub mod grub;
 pub mod syslinux;
 
 pub use disc::{MAX_FILE, MAX_LISTS, MAX_READS, MAX_TOTAL};
-pub use gate::{MAX_ARGS, MAX_ENTRIES, MAX_INITRDS, MAX_PATH, MAX_TITLE};
+pub use gate::{MAX_ARGS, MAX_ENTRIES, MAX_INITRDS, MAX_MENUS, MAX_PATH, MAX_SUBMENUS, MAX_TITLE};
 
 use disc::Disc;
 
@@ -67,7 +67,7 @@ pub enum Loader {
 pub struct Entry {
     /// One line of at most [`MAX_TITLE`] characters, without hot-key marks; never empty.
     pub title: String,
-    /// Titles of the submenus that the entry lies in, outermost first.
+    /// Titles of the submenus that the entry lies in, outermost first, at most [`MAX_SUBMENUS`].
     pub submenu: Vec<String>,
     /// Absolute path inside the ISO, without a device; spelt as the ISO has it where it was found there.
     pub kernel: String,
@@ -91,7 +91,7 @@ pub struct Menu {
     pub default: Option<usize>,
 }
 
-/// Reads every menu of an ISO, the most useful first, without repetition.
+/// Reads every menu of an ISO, the most useful first, without repetition, at most [`MAX_MENUS`].
 ///
 /// GRUB's menus come before SYSLINUX's, because images that carry both keep the older one for BIOS machines; those
 /// written for booting the ISO as a file on a disk (`loopback.cfg`) come last.
@@ -103,7 +103,9 @@ pub fn read(files: &dyn Files, environment: &Environment) -> Vec<Menu> {
     syslinux::read_known(&mut disc, &mut menus);
     menus.extend(bls::read_from(&mut disc, environment));
     grub::read_loopback(&mut disc, environment, &mut menus);
-    without_repetition(menus)
+    let mut menus = without_repetition(menus);
+    menus.truncate(MAX_MENUS);
+    menus
 }
 
 impl Menu {

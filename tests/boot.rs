@@ -95,21 +95,14 @@ fn boot(label: &str, export: Export) -> Result<()> {
     let how = format!("{label} as {}", export.option());
     let work = Work::new(&format!("boot-{label}-{}", export.option()))?;
     let start = Instant::now();
-    let report = try_boot(label, export, &work)
-        .inspect_err(|_| work.print_logs())
-        .context(how.clone())?;
-    println!(
-        "{how}: {} s, {} s of them after the kernel's start",
-        start.elapsed().as_secs(),
-        report.uptime
-    );
+    let report = try_boot(label, export, &work).inspect_err(|_| work.print_logs()).context(how.clone())?;
+    println!("{how}: {} s, {} s of them after the kernel's start", start.elapsed().as_secs(), report.uptime);
     Ok(())
 }
 
 fn try_boot(label: &str, export: Export, work: &Work) -> Result<Report> {
-    let isos = std::env::var_os("NETROOTFS_BOOT_ISOS").context(
-        "NETROOTFS_BOOT_ISOS, the directory of the test ISOs, is not set: run scripts/boot-test",
-    )?;
+    let isos = std::env::var_os("NETROOTFS_BOOT_ISOS")
+        .context("NETROOTFS_BOOT_ISOS, the directory of the test ISOs, is not set: run scripts/boot-test")?;
     let mountpoint = work.scratch("mnt");
     fs::create_dir(&mountpoint)?;
 
@@ -144,23 +137,12 @@ fn try_boot(label: &str, export: Export, work: &Work) -> Result<Report> {
 fn check(report: &Report, label: &str, export: Export, tree: &Tree) -> Result<()> {
     ensure!(report.label == label, "{label} came up as {}", report.label);
     let name = export.name(label);
-    ensure!(
-        report.export() == Some(&name),
-        "not by the export {name}: {}",
-        report.cmdline
-    );
+    ensure!(report.export() == Some(&name), "not by the export {name}: {}", report.cmdline);
     let size = fs::metadata(export.file(label, tree))?.len();
-    ensure!(
-        report.nbd_bytes == size,
-        "/dev/nbd0 has {} bytes, the export {name} {size}",
-        report.nbd_bytes
-    );
+    ensure!(report.nbd_bytes == size, "/dev/nbd0 has {} bytes, the export {name} {size}", report.nbd_bytes);
     // The whole ISO of a hybrid image shows up as a partition too.
     ensure!(
-        report
-            .layers
-            .iter()
-            .any(|layer| layer.starts_with("/dev/nbd0")),
+        report.layers.iter().any(|layer| layer.starts_with("/dev/nbd0")),
         "the root doesn't lie on /dev/nbd0: {:#?}",
         report.layers
     );

@@ -217,6 +217,7 @@ fn assert_limits(menu: &Menu) {
             assert_one_line(title);
             assert!(!title.is_empty() && title.chars().count() <= menu::MAX_TITLE);
         }
+        assert!(entry.submenu.len() <= menu::MAX_SUBMENUS);
         assert_one_line(&entry.args);
         assert!(entry.args.len() <= menu::MAX_ARGS);
         assert!(!entry.initrds.is_empty() && entry.initrds.len() <= menu::MAX_INITRDS);
@@ -263,6 +264,35 @@ fn a_long_run_of_any_piece_ends() {
         let iso = Counted { files: files.into(), ..Counted::default() };
         menu::read(&iso, &Environment::default()).iter().for_each(assert_limits);
         assert_budget(&iso);
+    }
+}
+
+/// A configuration that hands over to itself in ever new directories gives no more menus than the limit.
+#[test]
+fn menus_are_limited_in_number() {
+    let labels: String = (0..100).map(|n| format!("label c{n}\nconfig a.cfg /{n}\n")).collect();
+    let mut iso = Counted::default();
+    iso.files.insert("/isolinux/isolinux.cfg".into(), labels.replace("a.cfg", "/isolinux/b.cfg").into());
+    iso.files.insert("/isolinux/b.cfg".into(), "label l\nlinux k\ninitrd i\n".into());
+    assert_eq!(menu::read(&iso, &Environment::default()).len(), menu::MAX_MENUS);
+}
+
+/// Commands that cost more than their words: lookups in large directories, copies of many variables.
+#[test]
+fn expensive_commands_are_paid_for() {
+    for body in ["[ -f /A/B/C ]", "configfile /x", "shift", "f", "search --file /A/B"] {
+        let script = format!(
+            "setparams {}\nfunction f {{\n true\n}}\nfor i in {}; do set v$i={}; done\nwhile true; do {body}; done",
+            "a ".repeat(50_000),
+            (0..200).map(|n| format!("{n} ")).collect::<String>(),
+            "x".repeat(300),
+        );
+        let mut iso = Counted::default();
+        iso.files.insert("/boot/grub/grub.cfg".into(), script.into());
+        for number in 0..4000 {
+            iso.files.insert(format!("/a/{number}"), Vec::new());
+        }
+        assert!(menu::read(&iso, &Environment::default()).is_empty());
     }
 }
 

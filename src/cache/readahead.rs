@@ -9,11 +9,11 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, Once, TryLockError, Weak};
 use std::thread;
 
-use super::Attachment;
-use super::store::{Lease, lock};
+use super::budget::Lease;
+use super::{Attachment, lock};
 
-/// Streams told apart on one source. A boot server's clients beyond that still share what the others read ahead; 32
-/// are scanned in some 20 ns.
+/// Streams told apart on one source. More clients than that still share what others read ahead; all of them are scanned
+/// with every read.
 const STREAMS: usize = 32;
 
 /// How far from the expected offset a read may be and still belong to the stream, in lengths of the read. The kernel
@@ -29,6 +29,9 @@ const FIRST_WINDOW: u64 = 2;
 
 /// Requests waiting for a thread. More than that and the source is too slow for them to help.
 const QUEUE: usize = 64;
+
+/// As `ps -T` shows it; the kernel keeps 15 bytes.
+pub(super) const THREAD_NAME: &str = "read-ahead";
 
 /// The sequential readers of one source.
 #[derive(Debug)]
@@ -168,7 +171,7 @@ impl Pool {
             for _ in 0..self.threads {
                 let receiver = Arc::clone(&self.receiver);
                 // Without threads the queue fills up and no job is taken: slower, and nothing else.
-                let _ = thread::Builder::new().name("read-ahead".into()).spawn(move || work(&receiver));
+                let _ = thread::Builder::new().name(THREAD_NAME.into()).spawn(move || work(&receiver));
             }
         });
         self.sender.try_send(job).is_ok()
@@ -187,5 +190,122 @@ fn work(receiver: &Mutex<Receiver<Job>>) {
         };
         // A source that panics does it again in the thread of whoever needs the block.
         let _ = catch_unwind(AssertUnwindSafe(|| source.read_ahead(job.blocks, job.ahead, &mut scratch)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LAYOUT: Layout = Layout { block: 100, blocks: 1_000_000, window: 8, run: 4 };
+
+    /// Notes reads of `len` at these offsets and returns the runs that each asked for, as (first, end).
+    fn note(streams: &Streams, len: u64, offsets: &[u64]) -> Vec<Vec<(u64, u64)>> {
+        let requests = |offset: &u64| {
+            let mut asked = Vec::new();
+            let read = *offset..*offset + len;
+            streams.note(read, LAYOUT, |blocks| {
+                asked.push((blocks.start, blocks.end));
+                true
+            });
+            asked
+        };
+        offsets.iter().map(requests).collect()
+    }
+
+    fn blocks(asked: &[Vec<(u64, u64)>]) -> Vec<u64> {
+        let runs = asked.iter().flatten();
+        runs.flat_map(|(start, end)| *start..*end).collect()
+    }
+
+    #[test]
+    fn the_third_read_in_a_row_starts_it() {
+        let asked = note(&Streams::new(), 100, &[0, 100, 200]);
+        assert_eq!(asked, [vec![], vec![], vec![(3, 5)]]);
+    }
+
+    #[test]
+    fn the_window_doubles_to_its_limit_in_runs() {
+        let streams = Streams::new();
+        let offsets: Vec<u64> = (0..14).map(|i| i * 100).collect();
+        let asked = note(&streams, 100, &offsets);
+        let expected = [
+            vec![(3, 5)],
+            vec![(5, 8)],
+            vec![(8, 12), (12, 13)],
+            vec![],
+            vec![],
+            vec![],
+            vec![(13, 17)],
+            vec![],
+        ];
+        assert_eq!(asked[2..10], expected);
+        assert_eq!(blocks(&asked), (3..21).collect::<Vec<u64>>());
+    }
+
+    #[test]
+    fn it_ends_with_the_source() {
+        let streams = Streams::new();
+        let mut asked = Vec::new();
+        for i in 0..10 {
+            let layout = Layout { blocks: 10, ..LAYOUT };
+            streams.note(i * 100..i * 100 + 100, layout, |blocks| {
+                asked.extend(blocks);
+                true
+            });
+        }
+        assert_eq!(asked, (3..10).collect::<Vec<u64>>());
+    }
+
+    #[test]
+    fn a_refused_request_is_made_again() {
+        let streams = Streams::new();
+        note(&streams, 100, &[0, 100]);
+        streams.note(200..300, LAYOUT, |_| false);
+        assert_eq!(blocks(&note(&streams, 100, &[300])), [4, 5]);
+    }
+
+    #[test]
+    fn as_many_streams_as_there_are_slots_are_each_recognised() {
+        let streams = Streams::new();
+        let starts = (0..STREAMS as u64).map(|i| i * 10_000);
+        let rounds = (0..3).flat_map(|round| starts.clone().map(move |at| at + round * 100));
+        let asked = note(&streams, 100, &rounds.collect::<Vec<u64>>());
+        let (before, third) = asked.split_at(2 * STREAMS);
+        assert_eq!(blocks(before), []);
+        assert!(third.iter().all(|asked| !asked.is_empty()));
+    }
+
+    #[test]
+    fn pieces_that_arrive_out_of_order_are_one_stream() {
+        let streams = Streams::new();
+        let asked = note(&streams, 100, &[100, 0, 300, 200, 500, 400, 700, 600]);
+        let asked = blocks(&asked);
+        assert!(asked.contains(&8));
+        assert!(asked.is_sorted(), "nothing is asked for twice: {asked:?}");
+    }
+
+    #[test]
+    fn random_reads_ask_for_nothing() {
+        let streams = Streams::new();
+        let offsets: Vec<u64> = (0..1000).map(|i| i * 7_919_003 % 99_000_000).collect();
+        assert_eq!(blocks(&note(&streams, 100, &offsets)), []);
+    }
+
+    #[test]
+    fn reading_the_same_place_again_asks_for_nothing() {
+        let asked = note(&Streams::new(), 100, &[500, 500, 500, 500, 450, 500]);
+        assert_eq!(blocks(&asked), []);
+    }
+
+    #[test]
+    fn no_window_means_no_request_but_the_stream_is_known() {
+        let streams = Streams::new();
+        let layout = Layout { window: 0, ..LAYOUT };
+        let streaming = [0, 100, 200].map(|at| {
+            let unasked = |_| panic!("asked for blocks");
+            streams.note(at..at + 100, layout, unasked)
+        });
+        assert_eq!(streaming, [false, false, true]);
     }
 }

@@ -15,6 +15,8 @@ pub const MAX_TOTAL: usize = 4 << 20;
 pub const MAX_READS: usize = 512;
 /// Directories listed, each once: names are looked for in another case in a few places only.
 pub const MAX_LISTS: usize = 128;
+/// Bytes of a name: Rock Ridge's and Linux's limit.
+pub const MAX_NAME: usize = 255;
 /// Names taken of a directory.
 const MAX_NAMES: usize = 4096;
 /// Steps of evaluation, one for each byte that is read or made and each command that is run: fifty times what all the
@@ -59,6 +61,10 @@ impl<'a> Disc<'a> {
         let mut found = String::new();
         for part in path.split('/').filter(|part| !part.is_empty()) {
             let dir = if found.is_empty() { "/" } else { &found };
+            let cost = self.names(dir).len() / 8 + 1;
+            if !self.spend(cost) {
+                return None;
+            }
             let names = self.names(dir);
             let exact = names.iter().find(|name| *name == part);
             let name = exact.or_else(|| names.iter().find(|name| name.eq_ignore_ascii_case(part)))?;
@@ -86,7 +92,7 @@ impl<'a> Disc<'a> {
     fn names(&mut self, dir: &str) -> &[String] {
         if !self.lists.contains_key(dir) && self.lists.len() < MAX_LISTS {
             let mut names = self.files.list(dir);
-            names.retain(|name| !name.is_empty() && !name.contains('/'));
+            names.retain(|name| matches!(name.len(), 1..=MAX_NAME) && !name.contains('/'));
             names.truncate(MAX_NAMES);
             self.lists.insert(dir.into(), names);
         }

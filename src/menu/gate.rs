@@ -15,6 +15,10 @@ pub const MAX_PATH: usize = 1024;
 pub const MAX_INITRDS: usize = 32;
 /// Entries of a menu: the largest one seen has 60 (one for each kernel, desktop and language would still fit).
 pub const MAX_ENTRIES: usize = 256;
+/// Submenus that an entry lies in; the deepest seen is two.
+pub const MAX_SUBMENUS: usize = 8;
+/// Menus of an ISO: three loaders, each in a few places and for a few processors.
+pub const MAX_MENUS: usize = 16;
 
 /// A loader's entry before it has passed the gate.
 #[derive(Debug, Default, Clone)]
@@ -41,7 +45,7 @@ impl Draft {
         let initrds = self.initrds.iter().map(|initrd| spelt(initrd)).collect::<Option<Vec<_>>>()?;
         Some(Entry {
             title: title(&self.title, &kernel),
-            submenu: self.submenu.clone(),
+            submenu: self.submenu.iter().take(MAX_SUBMENUS).cloned().collect(),
             kernel,
             initrds,
             args,

@@ -11,7 +11,7 @@ mod parse;
 mod variables;
 
 use super::disc::Disc;
-use super::gate::{self, MAX_ENTRIES};
+use super::gate::{self, MAX_ENTRIES, MAX_SUBMENUS};
 use super::{Entry, Environment, Files, Loader, Menu};
 use eval::{Item, Machine};
 use std::mem::{replace, take};
@@ -37,8 +37,6 @@ const LOOPBACK: [&str; 2] = ["/boot/grub/loopback.cfg", "/boot/grub2/loopback.cf
 const MAX_VENDORS: usize = 16;
 /// Entries that lead to another configuration, one after the other (a language, then an edition, …).
 const MAX_CHAIN: usize = 4;
-/// Submenus in submenus.
-const MAX_SUBMENUS: usize = 8;
 
 /// Reads one configuration, and those that it hands over to.
 #[must_use]
@@ -141,7 +139,7 @@ impl Reader<'_, '_> {
             return None;
         }
         let saved = self.machine.variables.clone();
-        self.machine.variables.positional = item.args.clone();
+        self.machine.variables.set_positional(&item.args);
         self.machine.boot = gate::Draft { cwd: "/".into(), ..gate::Draft::default() };
         self.machine.in_entry = true;
         self.machine.body(&item.body);
@@ -164,7 +162,7 @@ impl Reader<'_, '_> {
         }
         let inner = self.machine.variables.exported();
         let outer = replace(&mut self.machine.variables, inner);
-        self.machine.variables.positional = item.args.clone();
+        self.machine.variables.set_positional(&item.args);
         self.submenu.push(gate::title(&item.title, "submenu"));
         self.machine.body(&item.body);
         if let Some((_, items, variables)) = self.machine.taken_over.take() {

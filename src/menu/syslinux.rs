@@ -1,6 +1,6 @@
 //! SYSLINUX's and ISOLINUX's menu.
 //!
-//! [`parse`] turns a configuration and what it includes into labels and submenus. Here the loader is followed to the
+//! `parse` turns a configuration and what it includes into labels and submenus. Here the loader is followed to the
 //! menu that it ends up showing (`CONFIG`, `whichsys.c32`, `ifcpu64.c32`, `menu.c32` with a file), and the labels that
 //! boot a kernel with an initrd become entries.
 
@@ -8,7 +8,7 @@ mod parse;
 mod words;
 
 use super::disc::Disc;
-use super::gate::{self, Draft};
+use super::gate::{self, Draft, MAX_MENUS};
 use super::{Entry, Files, Loader, Menu};
 use parse::{Config, Item, Label, Verb};
 use std::collections::HashSet;
@@ -86,7 +86,7 @@ fn follow(
     depth: usize,
     menus: &mut Vec<Menu>,
 ) {
-    if depth > MAX_CHAIN || !visited.insert((path.into(), cwd.into())) {
+    if depth > MAX_CHAIN || menus.len() >= MAX_MENUS || !visited.insert((path.into(), cwd.into())) {
         return;
     }
     let Some(config) = Config::read(disc, path, cwd) else {

@@ -24,8 +24,7 @@ pub const TAP: &str = "tap0";
 pub fn enter() -> Result<()> {
     // SAFETY: NEWNET leaves the table of file descriptors shared with the other threads.
     #[allow(unsafe_code)]
-    unsafe { unshare_unsafe(UnshareFlags::NEWNET) }
-        .context("a network namespace of its own needs root")?;
+    unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.context("a network namespace of its own needs root")?;
     let address = format!("{SERVER}/24");
     for line in [
         "link set lo up",
@@ -55,8 +54,7 @@ fn listens(kind: &str, port: u16) -> Result<bool> {
         let sockets = fs::read_to_string(format!("/proc/thread-self/net/{table}"))?;
         let found = sockets.lines().any(|line| {
             let mut fields = line.split_ascii_whitespace().skip(1);
-            fields.next().is_some_and(|field| field.ends_with(&local))
-                && fields.nth(1) == Some(state)
+            fields.next().is_some_and(|field| field.ends_with(&local)) && fields.nth(1) == Some(state)
         });
         if found {
             return Ok(true);

@@ -22,15 +22,13 @@ impl Mounted {
     pub fn start(isos: &Path, mountpoint: &Path, options: &[&str], work: &Work) -> Result<Self> {
         let process = Process::spawn(
             Command::new(env!("CARGO_BIN_EXE_netrootfs"))
+                .arg("--foreground")
                 .arg(isos)
                 .arg(mountpoint)
                 .args(options),
             work,
         )?;
-        let mut mounted = Self {
-            process,
-            mountpoint: mountpoint.to_owned(),
-        };
+        let mut mounted = Self { process, mountpoint: mountpoint.to_owned() };
         let tree = mounted.tree();
         wait_for("netrootfs to mount", Duration::from_secs(60), || {
             mounted.process.ensure_runs()?;
@@ -41,19 +39,13 @@ impl Mounted {
 
     /// Where its parts lie.
     pub fn tree(&self) -> Tree {
-        Tree {
-            images: self.mountpoint.join("images"),
-            tftp: self.mountpoint.join("tftp"),
-        }
+        Tree { images: self.mountpoint.join("images"), tftp: self.mountpoint.join("tftp") }
     }
 
     /// Ends it as an administrator would: the mount must go with it.
     pub fn stop(mut self) -> Result<()> {
         self.process.terminate(Duration::from_secs(20))?;
-        anyhow::ensure!(
-            !self.tree().images.exists(),
-            "netrootfs has ended, and its mount is still there"
-        );
+        anyhow::ensure!(!self.tree().images.exists(), "netrootfs has ended, and its mount is still there");
         Ok(())
     }
 }

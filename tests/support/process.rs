@@ -47,11 +47,7 @@ impl Process {
     /// Asks it to end, and waits.
     pub fn terminate(&mut self, patience: Duration) -> Result<()> {
         kill_process(Pid::from_child(&self.child), Signal::TERM)?;
-        wait_for(
-            &format!("{} to end after SIGTERM", self.name),
-            patience,
-            || Ok(self.ended()?.is_some()),
-        )
+        wait_for(&format!("{} to end after SIGTERM", self.name), patience, || Ok(self.ended()?.is_some()))
     }
 }
 
@@ -77,11 +73,7 @@ pub fn run(command: &mut Command) -> Result<()> {
 }
 
 /// Asks again and again, until `done` says yes, or fails, or `patience` is over.
-pub fn wait_for(
-    what: &str,
-    patience: Duration,
-    mut done: impl FnMut() -> Result<bool>,
-) -> Result<()> {
+pub fn wait_for(what: &str, patience: Duration, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
     const INTERVAL: Duration = Duration::from_millis(50);
     let deadline = Instant::now() + patience;
     while !done()? {
@@ -95,9 +87,5 @@ pub fn wait_for(
 
 fn program_name(command: &Command) -> String {
     let program = Path::new(command.get_program());
-    program
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned()
+    program.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }

@@ -51,9 +51,7 @@ impl Machine {
             }
             Ok(report.is_some())
         })?;
-        wait_for("the power-off", Duration::from_secs(60), || {
-            Ok(self.process.ended()?.is_some())
-        })?;
+        wait_for("the power-off", Duration::from_secs(60), || Ok(self.process.ended()?.is_some()))?;
         report.context("no report")
     }
 

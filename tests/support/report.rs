@@ -45,15 +45,10 @@ impl Report {
         };
         let all = |key: &str| {
             let start = format!("guest: {key} ");
-            let values =
-                lines().filter_map(move |line| Some(line.strip_prefix(&start)?.to_owned()));
+            let values = lines().filter_map(move |line| Some(line.strip_prefix(&start)?.to_owned()));
             values.collect::<Vec<_>>()
         };
-        let one = |key: &str| {
-            all(key)
-                .pop()
-                .with_context(|| format!("no {key} in the report"))
-        };
+        let one = |key: &str| all(key).pop().with_context(|| format!("no {key} in the report"));
         Ok(Some(Self {
             label: label.to_owned(),
             cmdline: one("cmdline")?,
@@ -77,10 +72,7 @@ fn report_is_read_only_when_it_is_whole() -> Result<()> {
         guest: nbd0 4096\r\nguest: mount /dev/nbd0 /run x\r\nNETROOTFS-BOOT-OK L";
     assert!(Report::read(log)?.is_none(), "the last line may go on");
     let report = Report::read(&format!("{log}\r\n"))?.context("a report")?;
-    assert_eq!(
-        (report.label.as_str(), report.export(), report.nbd_bytes),
-        ("L", Some("L.iso"), 4096)
-    );
+    assert_eq!((report.label.as_str(), report.export(), report.nbd_bytes), ("L", Some("L.iso"), 4096));
     Ok(())
 }
 

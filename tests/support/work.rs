@@ -16,9 +16,7 @@ pub struct Work {
 impl Work {
     /// Directories for the test of this name.
     pub fn new(test: &str) -> Result<Self> {
-        let scratch = tempfile::Builder::new()
-            .prefix("netrootfs-boot.")
-            .tempdir()?;
+        let scratch = tempfile::Builder::new().prefix("netrootfs-boot.").tempdir()?;
         // The servers run as users of their own and must get through.
         fs::set_permissions(scratch.path(), Permissions::from_mode(0o755))?;
         let logs = Path::new(env!("CARGO_TARGET_TMPDIR")).join(test);

@@ -84,10 +84,19 @@ impl<'m, 'd> Machine<'m, 'd> {
         let Some(text) = self.disc.read(&path) else {
             return false;
         };
+        let outer = self.variables.value("config_file").unwrap_or_default().to_owned();
+        self.set_config(&path);
         self.files.push(path);
         self.text(&text);
         self.files.pop();
+        self.set_config(&outer);
+        self.flow.take_if(|flow| *flow == Flow::Return);
         true
+    }
+
+    fn set_config(&mut self, path: &str) {
+        self.variables.set("config_file", path);
+        self.variables.set("config_directory", gate::parent(path));
     }
 
     /// Runs a body from its beginning, whatever ended the last one.
@@ -187,8 +196,8 @@ impl<'m, 'd> Machine<'m, 'd> {
                     self.variables.unset(arg);
                 }
             }
-            "setparams" => self.variables.positional = args.to_vec(),
-            "shift" => drop(self.variables.positional.drain(..1.min(self.variables.positional.len()))),
+            "setparams" => drop(self.variables.set_positional(args)),
+            "shift" => self.variables.shift(),
             "[" | "test" => return self.test(args),
             "false" | "keystatus" => return false,
             "cpuid" => {
@@ -222,9 +231,9 @@ impl<'m, 'd> Machine<'m, 'd> {
     }
 
     fn call(&mut self, body: &Block, args: &[String]) -> bool {
-        let outer = std::mem::replace(&mut self.variables.positional, args.to_vec());
+        let outer = self.variables.set_positional(args);
         let status = self.run(body);
-        self.variables.positional = outer;
+        self.variables.set_positional(&outer);
         self.flow.take_if(|flow| *flow == Flow::Return);
         status
     }
@@ -260,6 +269,9 @@ impl<'m, 'd> Machine<'m, 'd> {
         }
         if matches!(name, "source" | ".") {
             return self.file(&path);
+        }
+        if !self.disc.spend(self.variables.bytes()) {
+            return false;
         }
         // Another configuration has a menu of its own, which is shown instead of this one.
         let inner = self.variables.exported();
@@ -418,6 +430,17 @@ mod tests {
         ] {
             x(script);
         }
+    }
+
+    #[test]
+    fn a_file_knows_its_place_and_may_return() {
+        let files = Memory::of(&[("/a/b", "x=$config_directory; return; x=no")]);
+        assert_eq!(x_in(&files, "source /a/b; x=$x$config_file"), Some("/a".into()));
+    }
+
+    #[test]
+    fn menus_ask_for_features() {
+        assert_eq!(x("if [ x$feature_menuentry_id = xy ]; then x=--id; fi").unwrap(), "--id");
     }
 
     #[test]

@@ -10,8 +10,31 @@ pub const MAX_WORD: usize = 64 << 10;
 const MAX_VALUE: usize = 4096;
 /// Bytes of all names and values: each menu entry is read with a copy of them.
 const MAX_ALL: usize = 64 << 10;
+/// Arguments of a function or entry: `$1` to `$64`.
+const MAX_POSITIONAL: usize = 64;
 /// What the core exports to every menu.
-const EXPORTED: [&str; 7] = ["root", "prefix", "cmdpath", "grub_cpu", "grub_platform", "iso_path", "lang"];
+const EXPORTED: [&str; 9] = [
+    "root",
+    "prefix",
+    "cmdpath",
+    "grub_cpu",
+    "grub_platform",
+    "iso_path",
+    "lang",
+    "config_file",
+    "config_directory",
+];
+/// What this GRUB says it can do (`normal/main.c`); menus ask before they use it.
+const FEATURES: [&str; 8] = [
+    "feature_200_final",
+    "feature_all_video_module",
+    "feature_chainloader_bpb",
+    "feature_default_font_path",
+    "feature_menuentry_id",
+    "feature_menuentry_options",
+    "feature_platform_search_hint",
+    "feature_timeout_style",
+];
 /// What stands for the device that the ISO is on.
 pub const DEVICE: &str = "cd";
 
@@ -20,7 +43,7 @@ pub struct Variables {
     values: HashMap<String, Value>,
     bytes: usize,
     /// `$1`, `$2`, …
-    pub positional: Vec<String>,
+    positional: Vec<String>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -40,7 +63,8 @@ impl Variables {
         if let Some(path) = &environment.iso_path {
             variables.set("iso_path", path);
         }
-        EXPORTED.iter().for_each(|name| variables.export(name));
+        FEATURES.iter().for_each(|name| variables.set(name, "y"));
+        EXPORTED.iter().chain(&FEATURES).for_each(|name| variables.export(name));
         variables
     }
 
@@ -69,6 +93,17 @@ impl Variables {
         let old = self.values.remove(name);
         self.bytes -= old.as_ref().map_or(0, |old| name.len() + old.text.len());
         old.is_some_and(|old| old.exported)
+    }
+
+    /// Sets `$1`, `$2`, …; gives back what they were.
+    pub fn set_positional(&mut self, args: &[String]) -> Vec<String> {
+        let args = args.iter().take(MAX_POSITIONAL).cloned().collect();
+        std::mem::replace(&mut self.positional, args)
+    }
+
+    /// Drops `$1`: the others move up.
+    pub fn shift(&mut self) {
+        self.positional.drain(..1.min(self.positional.len()));
     }
 
     pub fn export(&mut self, name: &str) {
