@@ -181,7 +181,7 @@ fn a_read_past_the_end_is_refused_before_the_source_is_asked() {
         let error = read(&cached, offset, len).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
     }
-    assert_eq!(read(&cached, B + 3, 0).unwrap(), []);
+    assert!(read(&cached, B + 3, 0).unwrap().is_empty());
     assert_eq!(source.reads(), []);
 }
 
