@@ -107,7 +107,7 @@ pub fn run(config: &Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()
     let fs = Arc::new(Fs::new(tree));
     let (notifier, mut unmounter) = mount(&fs, config, sender)?;
     let hook = config.on_change.as_deref().map(Hook::start).transpose()?;
-    log::info!("{} serves {} ISOs", config.mountpoint.display(), keeper.catalog.isos.len());
+    log::info!("{}: mounted; ISOs: {}", config.mountpoint.display(), keeper.catalog.isos.len());
     ready()?;
     drop(look);
     follow(&inbox, &mut keeper, &fs, &notifier, hook.as_ref(), &cache);

@@ -1,0 +1,140 @@
+//! How start-up, memory and reading the menus grow with the number of ISOs: `cargo bench --bench scale [COUNT…]`.
+//!
+//! Each ISO is a file of its own, of 4 MiB. The mount is made by the command, as an administrator would, with cold and
+//! with warm page cache; memory is the daemon's resident size less what its block cache holds.
+
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+const COUNTS: [usize; 4] = [1, 10, 100, 1000];
+const ISO_SIZE: usize = 4 << 20;
+/// The volume id in the primary volume descriptor (ECMA-119, 8.4.7).
+const VOLUME_ID: u64 = 16 * 2048 + 40;
+
+fn main() {
+    let counts: Vec<usize> = std::env::args().filter_map(|arg| arg.parse().ok()).collect();
+    let counts = if counts.is_empty() { COUNTS.to_vec() } else { counts };
+    println!("ISOs   mount cold   mount warm   rescan   nbd.conf   menu   resident");
+    for count in counts {
+        measure(count);
+    }
+}
+
+fn measure(count: usize) {
+    let work = tempfile::tempdir().expect("a directory");
+    let isos = work.path().join("isos");
+    let mountpoint = work.path().join("mnt");
+    fs::create_dir(&isos).and_then(|()| fs::create_dir(&mountpoint)).expect("directories");
+    make_isos(work.path(), &isos, count);
+
+    rustix::fs::sync();
+    let dropped = fs::write("/proc/sys/vm/drop_caches", "3").is_ok();
+    let cold = time(|| mount(&isos, &mountpoint, work.path()));
+    unmount(&mountpoint);
+    let warm = time(|| mount(&isos, &mountpoint, work.path()));
+
+    let conf = time_read(&mountpoint.join("images/nbd.conf"));
+    let menu = time_read(&mountpoint.join("tftp/pxelinux.cfg/default"));
+    let resident = resident_kib(&mountpoint);
+    let rescan = time(|| {
+        fs::rename(isos.join("0.iso"), work.path().join("0.iso")).expect("rename");
+        while mountpoint.join("images/BENCH-0.iso").exists() {
+            std::thread::yield_now();
+        }
+    });
+    unmount(&mountpoint);
+    println!(
+        "{count:>4}   {:>7.0} ms{}  {:>7.0} ms   {:>3.0} ms   {:>5.2} ms   {:>5.2} ms   {:>4.1} MiB",
+        millis(cold),
+        if dropped { " " } else { "?" },
+        millis(warm),
+        millis(rescan),
+        millis(conf),
+        millis(menu),
+        resident as f64 / 1024.0,
+    );
+}
+
+/// One ISO by xorriso, and copies of it with other volume ids.
+fn make_isos(work: &Path, isos: &Path, count: usize) {
+    let disc = work.join("disc");
+    for (path, bytes) in [
+        ("images/pxeboot/vmlinuz", vec![1; 64 << 10]),
+        ("images/pxeboot/initrd.img", b"070701".to_vec()),
+        ("LiveOS/squashfs.img", [b"hsqs".as_slice(), &vec![7; ISO_SIZE - (512 << 10)]].concat()),
+        ("isolinux/isolinux.cfg", MENU.as_bytes().to_vec()),
+        ("EFI/BOOT/grub.cfg", GRUB.as_bytes().to_vec()),
+    ] {
+        let path = disc.join(path);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+        fs::write(path, bytes).expect("a file");
+    }
+    let first = work.join("first.iso");
+    let mut xorriso = Command::new("xorriso");
+    xorriso.args(["-as", "mkisofs", "-quiet", "-R", "-J", "-V", "BENCH", "-o"]).arg(&first).arg(&disc);
+    let made = xorriso.output().expect("xorriso (package xorriso)");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    for number in 0..count {
+        let path = isos.join(format!("{number}.iso"));
+        fs::copy(&first, &path).expect("a copy");
+        let mut file = File::options().write(true).open(path).expect("the copy");
+        file.seek(SeekFrom::Start(VOLUME_ID)).expect("seek");
+        write!(file, "{:<32}", format!("BENCH-{number}")).expect("a volume id");
+    }
+}
+
+const MENU: &str = "default linux\nlabel linux\n  menu label Start\n  kernel /images/pxeboot/vmlinuz\n  \
+                    append initrd=/images/pxeboot/initrd.img root=live:CDLABEL=BENCH rd.live.image quiet\n";
+const GRUB: &str = "menuentry 'Start' {\n linux /images/pxeboot/vmlinuz root=live:CDLABEL=BENCH rd.live.image quiet\n \
+                    initrd /images/pxeboot/initrd.img\n}\n";
+
+fn mount(isos: &Path, mountpoint: &Path, state: &Path) {
+    let status = Command::new(env!("CARGO_BIN_EXE_netrootfs"))
+        .args(["--server", "10.0.2.2", "--state-dir"])
+        .arg(state.join("state"))
+        .arg("--log-file")
+        .arg(state.join("log"))
+        .args([isos, mountpoint])
+        .status();
+    assert!(status.expect("netrootfs").success());
+}
+
+fn unmount(mountpoint: &Path) {
+    let status = Command::new("fusermount3").arg("-u").arg(mountpoint).status();
+    assert!(status.expect("fusermount3 (package fuse3)").success());
+}
+
+fn time(work: impl FnOnce()) -> Duration {
+    let start = Instant::now();
+    work();
+    start.elapsed()
+}
+
+fn time_read(path: &Path) -> Duration {
+    time(|| {
+        let mut text = String::new();
+        File::open(path).and_then(|mut file| file.read_to_string(&mut text)).expect("a rendered file");
+        assert!(!text.is_empty());
+    })
+}
+
+/// Resident size of the daemon that serves this mount, in KiB (proc_pid_status(5)).
+fn resident_kib(mountpoint: &Path) -> u64 {
+    let name = mountpoint.as_os_str().as_encoded_bytes();
+    for process in fs::read_dir("/proc").expect("/proc").flatten() {
+        let command = fs::read(process.path().join("cmdline")).unwrap_or_default();
+        if command.split(|&byte| byte == 0).any(|word| word == name) {
+            let status = fs::read_to_string(process.path().join("status")).unwrap_or_default();
+            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+            return line.and_then(|line| line.trim_end_matches("kB").trim().parse().ok()).unwrap_or(0);
+        }
+    }
+    0
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}
