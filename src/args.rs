@@ -19,6 +19,11 @@ impl Args {
         Self(words.filter(|word| !word.is_empty()).map(str::to_owned).collect())
     }
 
+    /// The arguments one by one.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+
     /// Whether there is an argument of that key.
     pub fn has(&self, key: &str) -> bool {
         self.0.iter().any(|arg| key_of(arg) == key)

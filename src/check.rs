@@ -6,8 +6,8 @@ use std::fmt::{self, Write as _};
 
 use serde::Serialize;
 
+use crate::boot::{Export, Servers, Transport};
 use crate::catalog::{Catalog, Iso};
-use crate::family::{Export, Server};
 use crate::layout;
 
 /// What is known of the ISOs.
@@ -40,11 +40,13 @@ pub struct Served {
     pub root: Option<Root>,
     /// What the initrd can do, in words.
     pub initrd_can: String,
+    /// How its root comes to the client; `None` if it has no entry in the menus.
+    pub transport: Option<&'static str>,
     /// Name of the export that its entry attaches.
     pub export: Option<String>,
     /// Kernel arguments of its entry.
-    pub args: String,
-    /// What stands in the way of a boot.
+    pub args: Option<String>,
+    /// What stands in the way of a boot, or why there is no entry.
     pub caveat: Option<&'static str>,
 }
 
@@ -74,8 +76,8 @@ pub struct Refused {
 
 impl Report {
     /// Reports on a catalog. `host` is what this host lacks.
-    pub fn new(catalog: &Catalog, server: &Server, append: &str, host: Vec<String>) -> Self {
-        let served = catalog.isos.iter().map(|iso| Served::new(iso, server, append)).collect();
+    pub fn new(catalog: &Catalog, servers: &Servers, append: &str, host: Vec<String>) -> Self {
+        let served = catalog.isos.iter().map(|iso| Served::new(iso, servers, append)).collect();
         let refused = catalog.skipped.iter();
         let refused =
             refused.map(|skipped| Refused { file: skipped.name.clone(), reason: skipped.reason.clone() });
@@ -84,9 +86,13 @@ impl Report {
 }
 
 impl Served {
-    fn new(iso: &Iso, server: &Server, append: &str) -> Self {
+    fn new(iso: &Iso, servers: &Servers, append: &str) -> Self {
         let facts = &iso.disc.facts;
-        let boot = layout::boot(iso, server);
+        let (boot, caveat) = match layout::boot(iso, servers) {
+            Ok(boot) => (Some((boot.transport, boot.args.append(append).to_string())), boot.caveat),
+            Err(reason) => (None, Some(reason)),
+        };
+        let transport = boot.as_ref().map(|(transport, _)| *transport);
         Self {
             label: iso.label.to_string(),
             file: iso.name.clone(),
@@ -105,12 +111,19 @@ impl Served {
                 .initrd
                 .as_ref()
                 .map_or_else(|| "not looked into yet".into(), |initrd| initrd.to_string()),
-            export: boot.export.map(|export| match export {
-                Export::Image => iso.label.to_string(),
-                Export::Iso => format!("{}.iso", iso.label),
+            transport: transport.map(|transport| match transport {
+                Transport::Nbd(_) => "NBD",
+                Transport::Http => "HTTP",
+                Transport::Nfs => "NFS",
+                Transport::Own => "its own",
             }),
-            args: boot.args.append(append).to_string(),
-            caveat: boot.caveat,
+            export: match transport {
+                Some(Transport::Nbd(Export::Image)) => Some(iso.label.to_string()),
+                Some(Transport::Nbd(Export::Iso)) => Some(format!("{}.iso", iso.label)),
+                _ => None,
+            },
+            args: boot.map(|(_, args)| args),
+            caveat,
         }
     }
 }
@@ -118,14 +131,14 @@ impl Served {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rows: Vec<_> = self.served.iter().map(Served::row).collect();
-        let head = ["LABEL", "FAMILY", "KERNEL", "INITRD", "ROOT IMAGE", "EXPORT"].map(String::from);
+        let head = ["LABEL", "FAMILY", "KERNEL", "INITRD", "ROOT IMAGE", "BOOTS BY"].map(String::from);
         f.write_str(&table(&head, &rows))?;
         for iso in &self.served {
-            writeln!(
-                f,
-                "\n{} ({})\n  initrd: {}\n  arguments: {}",
-                iso.label, iso.file, iso.initrd_can, iso.args
-            )?;
+            writeln!(f, "\n{} ({})\n  initrd: {}", iso.label, iso.file, iso.initrd_can)?;
+            match &iso.args {
+                Some(args) => writeln!(f, "  arguments: {args}")?,
+                None => writeln!(f, "  no entry in the menus")?,
+            }
             if let Some(caveat) = iso.caveat {
                 writeln!(f, "  but: {caveat}")?;
             }
@@ -155,7 +168,11 @@ impl Served {
             self.kernel.clone(),
             self.initrds.join(" "),
             root,
-            self.export.clone().unwrap_or_else(|| "-".into()),
+            match (self.transport, &self.export) {
+                (Some(transport), Some(export)) => format!("{transport} [{export}]"),
+                (Some(transport), None) => transport.into(),
+                (None, _) => "-".into(),
+            },
         ]
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::family::{Export, Server};
+use crate::boot::{Export, Servers};
 use crate::label::Label;
 use crate::layout::Settings;
 use crate::render::{nbd, pxelinux};
@@ -114,6 +114,12 @@ pub struct TreeOptions {
     /// Which export clients attach: the root image, the whole ISO, or what each one's initrd works best with
     #[arg(long, value_enum, default_value_t = RootExport::Auto)]
     pub root_export: RootExport,
+    /// URL at which an HTTP server shows the tree, for ISOs that can't boot over NBD
+    #[arg(long, value_name = "URL", value_parser = parse_url)]
+    pub http_url: Option<String>,
+    /// Where an NFS server shows the tree, for ISOs that can't boot over NBD
+    #[arg(long, value_name = "HOST:/PATH", value_parser = parse_nfs)]
+    pub nfs: Option<String>,
     /// Kernel arguments for every entry
     #[arg(long, value_name = "ARGS", default_value = "", hide_default_value = true, value_parser = parse_append)]
     pub append: String,
@@ -217,9 +223,11 @@ impl TreeOptions {
             RootExport::Iso => Some(Export::Iso),
         };
         let host = self.server.clone().unwrap_or_else(default_host);
+        let (port, http, nfs) = (self.nbd_port, self.http_url.clone(), self.nfs.clone());
         Ok(Settings {
             mountpoint: path.to_owned(),
-            server: Server { host, port: self.nbd_port, prefer },
+            servers: Servers { host, port, prefer, http, nfs },
+            host_given: self.server.is_some(),
             append: self.append.clone(),
             default: self.default.clone(),
             timeout: self.timeout,
@@ -265,6 +273,28 @@ fn parse_host(text: &str) -> Result<String, String> {
     } else {
         Err("not an IPv4 address, a host name, or an IPv6 address in brackets".into())
     }
+}
+
+fn parse_url(text: &str) -> Result<String, String> {
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    match rest.filter(|rest| !rest.is_empty() && rest.bytes().all(is_url_byte)) {
+        Some(_) => Ok(text.trim_end_matches('/').to_owned()),
+        None => Err("not a URL such as http://192.168.50.1/netboot".into()),
+    }
+}
+
+fn parse_nfs(text: &str) -> Result<String, String> {
+    match text.split_once(":/") {
+        Some((host, path)) if parse_host(host).is_ok() && path.bytes().all(is_url_byte) => {
+            Ok(text.trim_end_matches('/').to_owned())
+        }
+        _ => Err("not HOST:/PATH such as 192.168.50.1:/srv/netboot".into()),
+    }
+}
+
+/// What may stand in a kernel argument, and doesn't expand in GRUB or iPXE.
+fn is_url_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"/:.-_~%[]@+".contains(&byte)
 }
 
 fn parse_append(text: &str) -> Result<String, String> {

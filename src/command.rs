@@ -135,7 +135,7 @@ fn check(args: &cli::Check) -> Result<ExitCode> {
     }
     let settings = args.tree.settings(Path::new("/"))?;
     let host = loader::missing(&loader::find()).map(str::to_owned).into_iter().collect();
-    let report = Report::new(&catalog, &settings.server, &settings.append, host);
+    let report = Report::new(&catalog, &settings.servers, &settings.append, host);
     let text = if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { report.to_string() };
     print(text.as_bytes())?;
     Ok(if report.refused.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

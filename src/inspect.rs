@@ -6,10 +6,13 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use crate::family::{Family, Format, Layout};
+use crate::family::{self, Family, Format, Layout};
 use crate::iso::{self, Image};
-use crate::menu::{self, Entry};
+use crate::menu::{self, Entry, Menu};
 use crate::source::ReadAt;
+
+/// Other entries of a menu that are kept. Language menus have hundreds.
+const MAX_VARIANTS: usize = 16;
 
 /// What an ISO has to boot from.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,6 +21,8 @@ pub struct Facts {
     pub volume_id: Vec<u8>,
     /// How it finds its root.
     pub family: Family,
+    /// Where the family's own files lie, such as `/arch/x86_64/airootfs.sfs`; empty for a generic ISO.
+    pub found: String,
     /// The kernel.
     pub kernel: iso::File,
     /// The initrds, in the order in which they are loaded; at least one.
@@ -28,6 +33,8 @@ pub struct Facts {
     pub title: String,
     /// Arguments of that entry: one line.
     pub args: String,
+    /// Title and arguments of the menu's other entries for the same kernel and initrds.
+    pub more: Vec<(String, String)>,
 }
 
 /// A root image.
@@ -56,28 +63,42 @@ pub enum Error {
 /// If it can't be served, with the reason.
 pub fn inspect(source: &Arc<dyn ReadAt>) -> Result<Facts, Error> {
     let mut image = Image::open(source.clone())?;
-    let layout = Layout::recognise(|path| image.exists(path));
+    let recognised = Layout::recognise(|pattern| find(&mut image, pattern));
+    let (layout, found) = recognised.map_or((None, String::new()), |(layout, found)| (Some(layout), found));
     let (kernel, initrds, entry) = find_kernel(&mut image, layout)?;
     let root = find_root(&mut image, layout, source)?;
     let volume_id = image.volume_id().to_vec();
     let family = layout.map_or(Family::Generic, |layout| layout.family);
-    let (title, args) = match entry {
-        Some(entry) => (entry.title, entry.args),
-        None => (String::new(), layout.map_or("", |layout| layout.args).to_owned()),
+    let (title, args, more) = match entry {
+        Some((entry, more)) => (entry.title, entry.args, more),
+        None => (String::new(), layout.map_or("", |layout| layout.args).to_owned(), Vec::new()),
     };
-    Ok(Facts { volume_id, family, kernel, initrds, root, title, args })
+    Ok(Facts { volume_id, family, found, kernel, initrds, root, title, args, more })
 }
 
-type Found = (iso::File, Vec<iso::File>, Option<Entry>);
+/// The first path that fits a pattern, as it is written in the image.
+fn find(image: &mut Image, pattern: &str) -> Option<String> {
+    fn descend(image: &mut Image, path: &str, rest: &str) -> Option<String> {
+        let (part, rest) = rest.split_once('/').unwrap_or((rest, ""));
+        let names = image.list(if path.is_empty() { "/" } else { path }).ok()?;
+        let fitting = names.iter().filter(|name| family::fits(name, part));
+        fitting
+            .map(|name| format!("{path}/{name}"))
+            .find_map(|path| if rest.is_empty() { Some(path) } else { descend(image, &path, rest) })
+    }
+    descend(image, "", pattern.trim_start_matches('/'))
+}
+
+type Found = (iso::File, Vec<iso::File>, Option<(Entry, Vec<(String, String)>)>);
 
 /// Kernel and initrds: what the ISO's own menu boots, else where its family has always kept them. An entry whose files
 /// are damaged doesn't stand in the way of the next.
 fn find_kernel(image: &mut Image, layout: Option<&Layout>) -> Result<Found, Error> {
     let mut fault = None;
-    for entry in menu_entries(image) {
+    for (entry, more) in menu_entries(image) {
         let initrds: Vec<&str> = entry.initrds.iter().map(String::as_str).collect();
         match files(image, &entry.kernel, &initrds) {
-            Ok(Some((kernel, initrds))) => return Ok((kernel, initrds, Some(entry))),
+            Ok(Some((kernel, initrds))) => return Ok((kernel, initrds, Some((entry, more)))),
             Ok(None) => {}
             Err(error) => fault = fault.or(Some(error)),
         }
@@ -109,13 +130,25 @@ fn files(
     Ok((!found.is_empty()).then_some((kernel, found)))
 }
 
-/// The entry that each of the ISO's menus boots by itself, the most useful menu first.
-fn menu_entries(image: &mut Image) -> Vec<Entry> {
+/// The entry that each of the ISO's menus boots by itself, the most useful menu first, each with the others of its menu
+/// that boot the same kernel.
+fn menu_entries(image: &mut Image) -> Vec<(Entry, Vec<(String, String)>)> {
     let label = String::from_utf8_lossy(image.volume_id()).into_owned();
     let environment = menu::Environment { label: Some(label), ..menu::Environment::default() };
     let files = MenuFiles(RefCell::new(image));
     let menus = menu::read(&files, &environment);
-    menus.iter().filter_map(|menu| menu.boot_entry().cloned()).collect()
+    menus.iter().filter_map(|menu| Some((menu.boot_entry()?.clone(), variants(menu)))).collect()
+}
+
+fn variants(menu: &Menu) -> Vec<(String, String)> {
+    let Some(main) = menu.boot_entry() else { return Vec::new() };
+    let others = menu.entries.iter().filter(|entry| {
+        entry.kernel == main.kernel
+            && entry.initrds == main.initrds
+            && entry.args != main.args
+            && !entry.checks_media()
+    });
+    others.take(MAX_VARIANTS).map(|entry| (entry.title.clone(), entry.args.clone())).collect()
 }
 
 fn find_root(

@@ -3,7 +3,7 @@
 //! ```text
 //! images/nbd.conf, liveos_<LABEL>.img, <LABEL>.iso      for the NBD server
 //! tftp/vmlinuz_<LABEL>, initrd_<LABEL>.img, loaders,
-//!      pxelinux.cfg/default                             for the TFTP server
+//!      pxelinux.cfg/default, grub.cfg, boot.ipxe …      for the TFTP server
 //! ```
 //!
 //! The root image has a second name that isn't listed, `images/<LABEL>`: nbdkit exports the files of a directory by
@@ -15,13 +15,13 @@ use std::time::SystemTime;
 
 use siphasher::sip::SipHasher13;
 
+use crate::boot::{self, Boot, Servers, Subject};
 use crate::catalog::{Catalog, Disc, FileId, Iso};
 use crate::content::{Content, Segments};
-use crate::family::{self, Boot, Server, Subject};
 use crate::iso::Extent;
 use crate::label::Label;
 use crate::loader::{self, Loader};
-use crate::render::{nbd, pxelinux};
+use crate::render::{Entry, HOST, Menu, grub, ipxe, nbd, pxelinux};
 use crate::source::{FileSource, PageCache, ReadAt};
 use crate::tree::{Builder, NodeId, Tree};
 
@@ -30,8 +30,10 @@ use crate::tree::{Builder, NodeId, Tree};
 pub struct Settings {
     /// Absolute path where the tree is mounted.
     pub mountpoint: String,
-    /// The NBD server, as clients reach it.
-    pub server: Server,
+    /// The servers, as clients reach them.
+    pub servers: Servers,
+    /// Whether the host was given, and is not just where netrootfs runs.
+    pub host_given: bool,
     /// Arguments for every entry.
     pub append: String,
     /// The entry that boots by itself; the first one if there is no such ISO.
@@ -68,10 +70,8 @@ pub fn lay_out(catalog: &Catalog, settings: &Settings, loaders: &[LoaderFile]) -
     }
     let conf = render_nbd_conf(catalog, settings);
     builder.file(images, "nbd.conf", Content::text(conf), newest);
-    let directory = builder.directory(tftp, "pxelinux.cfg", newest);
     let graphical = loaders.iter().any(|loader| loader.name == loader::MENU);
-    let menu = render_pxelinux(catalog, settings, graphical);
-    builder.file(directory, "default", Content::text(menu), newest);
+    add_menus(&mut builder, tftp, &menu(catalog, settings), settings, graphical, newest);
     builder.build()
 }
 
@@ -92,22 +92,55 @@ pub fn loader_files(loaders: Vec<Loader>) -> Vec<LoaderFile> {
 }
 
 /// How an ISO of the catalog boots.
-pub fn boot(iso: &Iso, server: &Server) -> Boot {
+///
+/// # Errors
+/// If it can't be booted with these servers, with the reason.
+pub fn boot(iso: &Iso, servers: &Servers) -> Result<Boot, &'static str> {
+    boot_with(iso, &iso.disc.facts.args, servers)
+}
+
+fn boot_with(iso: &Iso, args: &str, servers: &Servers) -> Result<Boot, &'static str> {
     let facts = &iso.disc.facts;
     let subject = Subject {
         family: facts.family,
+        found: &facts.found,
         label: &iso.label,
         volume_id: &facts.volume_id,
-        args: &facts.args,
+        len: iso.disc.len,
+        args,
         root: facts.root.as_ref().map(|root| root.format),
         initrd: iso.initrd.as_deref(),
     };
-    family::boot(&subject, server)
+    boot::boot(&subject, servers)
 }
 
 /// The initrds of an ISO as the one file that they are served as.
 pub fn initrd(disc: &Disc) -> Content {
     Content::Segments(segments(disc).archives(&disc.facts.initrds))
+}
+
+/// The menu, for each loader where it looks.
+fn add_menus(
+    builder: &mut Builder,
+    tftp: NodeId,
+    menu: &Menu,
+    settings: &Settings,
+    graphical: bool,
+    mtime: SystemTime,
+) {
+    // GRUB and iPXE know the server that they were loaded from; an address that was given is another.
+    let host = &settings.servers.host;
+    let given = settings.host_given.then_some(host.as_str());
+    let mut file = |parent, name, text| builder.file(parent, name, Content::text(text), mtime);
+    file(tftp, "grub.cfg", grub::render(menu, given));
+    file(tftp, "boot.ipxe", ipxe::render(menu, given));
+    // What iPXE looks for by itself, beside its own image.
+    file(tftp, "autoexec.ipxe", ipxe::render(menu, given));
+    let directory = builder.directory(tftp, "pxelinux.cfg", mtime);
+    builder.file(directory, "default", Content::text(pxelinux::render(menu, graphical, host)), mtime);
+    // The prefix that Debian and Ubuntu build into their signed network GRUB.
+    let directory = builder.directory(tftp, "grub", mtime);
+    builder.file(directory, "grub.cfg", Content::text(grub::render(menu, given)), mtime);
 }
 
 fn add_iso(builder: &mut Builder, images: NodeId, tftp: NodeId, iso: &Iso) {
@@ -145,25 +178,38 @@ fn render_nbd_conf(catalog: &Catalog, settings: &Settings) -> String {
         exports.push(nbd::Export { name: iso_file(&iso.label), file: iso_file(&iso.label) });
     }
     nbd::render(
-        settings.server.port,
+        settings.servers.port,
         &format!("{}/images", settings.mountpoint.trim_end_matches('/')),
         &exports,
     )
 }
 
-fn render_pxelinux(catalog: &Catalog, settings: &Settings, graphical: bool) -> String {
-    let entries = catalog.isos.iter().map(|iso| pxelinux::Entry {
+/// The menu that all loaders show: the ISOs that can be booted with these servers.
+fn menu(catalog: &Catalog, settings: &Settings) -> Menu {
+    // The renderers put the address, or their loader's own name for it, in its place.
+    let servers = Servers { host: HOST.into(), ..settings.servers.clone() };
+    let entries: Vec<Entry> = catalog.isos.iter().filter_map(|iso| entry(iso, &servers, settings)).collect();
+    let wanted = settings.default.as_ref().map(Label::as_str);
+    let default = entries.iter().find(|entry| Some(entry.label.as_str()) == wanted).or(entries.first());
+    let default = default.map(|entry| entry.label.clone()).unwrap_or_default();
+    Menu { default, timeout: settings.timeout, append: settings.append.clone(), entries }
+}
+
+fn entry(iso: &Iso, servers: &Servers, settings: &Settings) -> Option<Entry> {
+    let facts = &iso.disc.facts;
+    let args = |own: &str| {
+        let boot = boot_with(iso, own, servers).ok()?;
+        Some(boot.args.append(&settings.append).to_string())
+    };
+    let more = facts.more.iter().filter_map(|(title, own)| Some((title.clone(), args(own)?)));
+    Some(Entry {
         label: iso.label.to_string(),
         title: title(iso),
         kernel: kernel_file(&iso.label),
         initrd: initrd_file(&iso.label),
-        args: boot(iso, &settings.server).args.append(&settings.append).to_string(),
-    });
-    let wanted =
-        settings.default.as_ref().and_then(|label| catalog.isos.iter().find(|iso| iso.label == *label));
-    let default = wanted.or(catalog.isos.first()).map_or("", |iso| iso.label.as_str());
-    let menu = pxelinux::Menu { graphical, default, timeout: settings.timeout, append: &settings.append };
-    pxelinux::render(&menu, entries)
+        args: args(&facts.args)?,
+        more: more.collect(),
+    })
 }
 
 fn title(iso: &Iso) -> String {

@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod background;
+pub mod boot;
 pub mod cache;
 pub mod catalog;
 pub mod check;

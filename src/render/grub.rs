@@ -1,0 +1,144 @@
+//! grub.cfg, for GRUB loaded over the network (GNU GRUB manual, "Writing full configuration files directly").
+//!
+//! Paths are absolute from the root of the server that GRUB was loaded from. What comes from an ISO stands in single
+//! quotes, in which GRUB expands nothing.
+
+use std::fmt::{Result, Write as _};
+
+use super::{Entry, HOST, LOCAL, Menu};
+use crate::args::Args;
+
+/// GRUB's name for the address of the server that it was loaded from.
+const SERVER: &str = "$net_default_server";
+
+/// Renders the file. `host` is the server's address; `None` leaves it to GRUB.
+pub fn render(menu: &Menu, host: Option<&str>) -> String {
+    let mut text = String::new();
+    // Writing to a String can't fail.
+    let _ = write_head(&mut text, menu);
+    for entry in &menu.entries {
+        let _ = write_entry(&mut text, entry, host);
+    }
+    let _ = write!(text, "\nmenuentry 'Boot from the local disk' --id '{LOCAL}' {{\n  exit\n}}\n");
+    text
+}
+
+fn write_head(text: &mut String, menu: &Menu) -> Result {
+    if let Some((port, speed)) = menu.serial() {
+        writeln!(text, "serial --unit={port} --speed={speed}")?;
+        writeln!(text, "terminal_input --append serial\nterminal_output --append serial")?;
+    }
+    writeln!(text, "set default='{}'", menu.default_label())?;
+    match menu.timeout {
+        0 => writeln!(text, "set timeout=-1"),
+        seconds => writeln!(text, "set timeout={seconds}"),
+    }
+}
+
+fn write_entry(text: &mut String, entry: &Entry, host: Option<&str>) -> Result {
+    writeln!(text)?;
+    write_item(text, "", entry, &entry.label, &entry.title, &entry.args, host)?;
+    if entry.more.is_empty() {
+        return Ok(());
+    }
+    writeln!(text, "submenu {} {{", quote(&format!("{}: more", entry.label)))?;
+    for (number, (title, args)) in entry.more.iter().enumerate() {
+        write_item(text, "  ", entry, &entry.variant_label(number), title, args, host)?;
+    }
+    writeln!(text, "}}")
+}
+
+fn write_item(
+    text: &mut String,
+    indent: &str,
+    entry: &Entry,
+    label: &str,
+    title: &str,
+    args: &str,
+    host: Option<&str>,
+) -> Result {
+    let title = quote(&title.replace('^', ""));
+    writeln!(text, "{indent}menuentry {title} --id '{label}' {{")?;
+    let words = Args::parse(args);
+    let words: Vec<String> = words.iter().map(|word| argument(word, host)).collect();
+    // BOOTIF tells the system which card it was booted from, as pxelinux does with ipappend.
+    writeln!(text, "{indent}  linux /{} {} BOOTIF=01-$net_default_mac", entry.kernel, words.join(" "))?;
+    writeln!(text, "{indent}  initrd /{}\n{indent}}}", entry.initrd)
+}
+
+/// A word of kernel arguments as GRUB hands it on, with the server's address in its place. GRUB puts double quotes around
+/// a word with a blank by itself, and a backslash before one that it is given (grub-core/lib/cmdline.c).
+fn argument(word: &str, host: Option<&str>) -> String {
+    let word = word.replace('"', "");
+    let parts = word.split(HOST).map(|part| if plain(part) { part.to_owned() } else { quote(part) });
+    parts.collect::<Vec<_>>().join(host.unwrap_or(SERVER))
+}
+
+fn plain(part: &str) -> bool {
+    part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"=:./,_-+@%".contains(&byte))
+}
+
+fn quote(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::menu;
+    use super::*;
+
+    #[test]
+    fn an_entry_and_its_variants() {
+        assert_eq!(
+            render(&menu(), None),
+            "set default='F42'\nset timeout=5\n\n\
+             menuentry 'F42: Start Fedora' --id 'F42' {\n  \
+             linux /vmlinuz_F42 'root=live:CDLABEL=Fedora\\x2042' netroot=nbd:$net_default_server:F42.iso quiet \
+             BOOTIF=01-$net_default_mac\n  initrd /initrd_F42.img\n}\n\
+             submenu 'F42: more' {\n  menuentry 'Basic graphics' --id '.F42.0' {\n    \
+             linux /vmlinuz_F42 nomodeset BOOTIF=01-$net_default_mac\n    initrd /initrd_F42.img\n  }\n}\n\n\
+             menuentry 'Boot from the local disk' --id '.local' {\n  exit\n}\n"
+        );
+    }
+
+    #[test]
+    fn a_given_address_is_written_down() {
+        assert!(render(&menu(), Some("10.0.2.2")).contains(" netroot=nbd:10.0.2.2:F42.iso "));
+    }
+
+    #[test]
+    fn foreign_words_stay_words() {
+        assert_eq!(argument("a=$x;{b}'c'", None), "'a=$x;{b}'\\''c'\\'''");
+        assert_eq!(argument("dyndbg=\"file a +p\"", None), "'dyndbg=file a +p'");
+    }
+
+    #[test]
+    fn no_time_out_waits() {
+        assert!(render(&Menu { timeout: 0, ..menu() }, None).contains("set timeout=-1\n"));
+    }
+
+    #[test]
+    fn the_reader_of_menus_reads_it_back() {
+        struct Tree(String);
+        impl crate::menu::Files for Tree {
+            fn read(&self, path: &str) -> Option<Vec<u8>> {
+                (path == "/boot/grub/grub.cfg").then(|| self.0.clone().into_bytes())
+            }
+            fn exists(&self, path: &str) -> bool {
+                path == "/boot/grub/grub.cfg" || path.starts_with("/vmlinuz") || path.starts_with("/initrd")
+            }
+            fn list(&self, _: &str) -> Vec<String> {
+                Vec::new()
+            }
+        }
+        let hostile = "a=$x;{b} \"d e\" root=\\x20";
+        let mut menu = menu();
+        menu.entries[0].args = hostile.into();
+        menu.entries[0].title = "x' { y; $z".into();
+        let text = render(&menu, Some("h"));
+        let read = crate::menu::grub::read(&Tree(text), "/boot/grub/grub.cfg", &Default::default()).unwrap();
+        let entry = &read.entries[0];
+        assert_eq!(entry.title, "x' { y; $z");
+        assert_eq!(entry.args.trim_end_matches(" BOOTIF=01-"), hostile);
+    }
+}
