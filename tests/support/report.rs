@@ -1,0 +1,91 @@
+//! What the live system says of itself (`tests/live/base/root/usr/local/sbin/netrootfs-marker`), read from the serial log.
+
+use anyhow::{Context, Result, bail};
+
+const MARKER: &str = "NETROOTFS-BOOT-OK ";
+
+/// Lines after which nothing comes any more: loader, kernel, dracut, the live system's own payload check.
+const FATAL: [&str; 9] = [
+    "No bootable device",
+    "Could not find kernel image",
+    "Kernel panic",
+    "System halted",
+    "Boot has failed",
+    "Refusing to continue",
+    "Entering emergency mode",
+    "dracut: FATAL",
+    "NETROOTFS-BOOT-BAD",
+];
+
+/// The report of a live system that came up with its payload intact.
+#[derive(Debug)]
+pub struct Report {
+    /// The label that was built into the root.
+    pub label: String,
+    /// `/proc/cmdline`.
+    pub cmdline: String,
+    /// Seconds from the kernel's start to the report.
+    pub uptime: String,
+    /// Size of `/dev/nbd0`; 0 if it isn't connected.
+    pub nbd_bytes: u64,
+    /// What the root is made of: lines of `/proc/mounts`, files behind loop devices.
+    pub layers: Vec<String>,
+}
+
+impl Report {
+    /// The report, if it is complete; an error if the log says that there will be none.
+    pub fn read(serial: &str) -> Result<Option<Self>> {
+        let complete = serial.rfind('\n').map_or("", |end| &serial[..end]);
+        let lines = || complete.lines().map(str::trim);
+        if let Some(line) = lines().find(|line| FATAL.iter().any(|fatal| line.contains(fatal))) {
+            bail!("the machine says: {line}");
+        }
+        let Some(label) = lines().find_map(|line| line.strip_prefix(MARKER)) else {
+            return Ok(None);
+        };
+        let all = |key: &str| {
+            let start = format!("guest: {key} ");
+            let values =
+                lines().filter_map(move |line| Some(line.strip_prefix(&start)?.to_owned()));
+            values.collect::<Vec<_>>()
+        };
+        let one = |key: &str| {
+            all(key)
+                .pop()
+                .with_context(|| format!("no {key} in the report"))
+        };
+        Ok(Some(Self {
+            label: label.to_owned(),
+            cmdline: one("cmdline")?,
+            uptime: one("uptime")?,
+            nbd_bytes: one("nbd0")?.parse()?,
+            layers: [all("mount"), all("loop")].concat(),
+        }))
+    }
+
+    /// Whether the kernel's `netroot=` has the export of this name: `nbd:SERVER:NAME:…`, or with a port
+    /// `nbd:SERVER:PORT:::-N,NAME`.
+    pub fn asks_for(&self, export: &str) -> bool {
+        self.cmdline
+            .split(' ')
+            .filter_map(|argument| argument.strip_prefix("netroot=nbd:"))
+            .any(|netroot| netroot.split([':', ',']).any(|field| field == export))
+    }
+}
+
+#[test]
+fn report_is_read_only_when_it_is_whole() -> Result<()> {
+    let log = "junk\r\nguest: cmdline BOOT_IMAGE=k netroot=nbd:10.0.2.2:L.iso::ro\r\nguest: uptime 40.1\r\n\
+        guest: nbd0 4096\r\nguest: mount /dev/nbd0 /run x\r\nNETROOTFS-BOOT-OK L";
+    assert!(Report::read(log)?.is_none(), "the last line may go on");
+    let report = Report::read(&format!("{log}\r\n"))?.context("a report")?;
+    assert_eq!((report.label.as_str(), report.nbd_bytes), ("L", 4096));
+    assert!(report.asks_for("L.iso") && !report.asks_for("L"));
+    Ok(())
+}
+
+#[test]
+fn fatal_line_ends_the_wait() {
+    let error = Report::read("[ 1.0] Kernel panic - not syncing\r\n").map(|_| ());
+    assert!(error.is_err_and(|error| error.to_string().contains("Kernel panic")));
+}

@@ -1,0 +1,131 @@
+//! The real servers, over a tree: nbd-server, in.tftpd, and dnsmasq for DHCP.
+
+use std::fs::{self, File};
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::support::netns::{BRIDGE, GUESTS, SERVER, wait_for_listener};
+use crate::support::process::{Process, run};
+use crate::support::work::Work;
+
+/// The directories that servers are pointed at, whoever made them.
+pub struct Tree {
+    /// Root images, ISOs and `nbd.conf`.
+    pub images: PathBuf,
+    /// Loaders, kernels, initrds and menus.
+    pub tftp: PathBuf,
+}
+
+/// What a diskless machine boots from, and a log of what it asks for. All of it ends with this value.
+pub struct Servers {
+    _nbd: NbdServer,
+    _tftp: Process,
+    _dhcp: Process,
+    _requests: Process,
+}
+
+impl Servers {
+    /// Starts them in the calling thread's network; `bootfile` is the loader that DHCP names.
+    pub fn start(tree: &Tree, bootfile: &str, work: &Work) -> Result<Self> {
+        Ok(Self {
+            _nbd: NbdServer::start(&tree.images, work)?,
+            _tftp: tftp(&tree.tftp, work)?,
+            _dhcp: dhcp(bootfile, work)?,
+            _requests: requests(work)?,
+        })
+    }
+}
+
+/// nbd-server as Debian runs it: a daemon, as user nbd.
+struct NbdServer {
+    group: Pid,
+}
+
+impl NbdServer {
+    // Not `-d`: that serves a single client, without forking.
+    fn start(images: &Path, work: &Work) -> Result<Self> {
+        let (uid, gid) = user("nbd")?;
+        let pid_file = work.scratch("nbd-server.pid");
+        File::create(&pid_file)?;
+        chown(&pid_file, Some(uid), Some(gid))?;
+        run(Command::new("nbd-server")
+            .arg("-C")
+            .arg(images.join("nbd.conf"))
+            .arg("-p")
+            .arg(&pid_file)
+            .uid(uid)
+            .gid(gid))?;
+        wait_for_listener("tcp", 10809)?;
+        let pid = fs::read_to_string(&pid_file)?;
+        let group = Pid::from_raw(pid.trim().parse().context("nbd-server's pid file")?)
+            .context("nbd-server's pid")?;
+        Ok(Self { group })
+    }
+}
+
+impl Drop for NbdServer {
+    fn drop(&mut self) {
+        // The daemon leads a session; its children, one a client, are in its process group.
+        let _ = kill_process_group(self.group, Signal::KILL);
+    }
+}
+
+fn tftp(directory: &Path, work: &Work) -> Result<Process> {
+    let server = Process::spawn(
+        Command::new("in.tftpd")
+            .args(["--foreground", "--listen", "--secure", "--user", "tftp"])
+            .args(["--address", &format!("{SERVER}:69")])
+            .arg(directory),
+        work,
+    )?;
+    wait_for_listener("udp", 69)?;
+    Ok(server)
+}
+
+fn dhcp(bootfile: &str, work: &Work) -> Result<Process> {
+    let leases = work.scratch("leases");
+    let server = Process::spawn(
+        Command::new("dnsmasq")
+            .args(["--no-daemon", "--conf-file=/dev/null", "--port=0"])
+            .args(["--bind-interfaces", "--log-dhcp"])
+            .arg(format!("--interface={BRIDGE}"))
+            .arg(format!("--dhcp-leasefile={}", leases.display()))
+            .arg(format!("--dhcp-range={GUESTS},1h"))
+            .arg(format!("--dhcp-boot={bootfile},,{SERVER}"))
+            // No router, no name server: there is nothing else in this network.
+            .args(["--dhcp-option=3", "--dhcp-option=6"]),
+        work,
+    )?;
+    wait_for_listener("udp", 67)?;
+    Ok(server)
+}
+
+/// Files asked for by TFTP, and connections to nbd-server: both servers log to syslog, which may not be there.
+fn requests(work: &Work) -> Result<Process> {
+    Process::spawn(
+        Command::new("tcpdump")
+            .args(["-l", "-n", "-i", BRIDGE])
+            .arg(
+                "udp port 69 or (tcp port 10809 and tcp[tcpflags] & (tcp-syn|tcp-fin|tcp-rst) != 0)",
+            ),
+        work,
+    )
+}
+
+fn user(name: &str) -> Result<(u32, u32)> {
+    let users = fs::read_to_string("/etc/passwd")?;
+    let entry = users
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>())
+        .find(|fields| fields.first() == Some(&name))
+        .with_context(|| format!("no user {name}: is the server installed?"))?;
+    match entry.as_slice() {
+        [_, _, uid, gid, ..] => Ok((uid.parse()?, gid.parse()?)),
+        _ => anyhow::bail!("/etc/passwd: {entry:?}"),
+    }
+}
