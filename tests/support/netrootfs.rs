@@ -23,6 +23,8 @@ impl Mounted {
         let process = Process::spawn(
             Command::new(env!("CARGO_BIN_EXE_netrootfs"))
                 .arg("--foreground")
+                .arg("--state-dir")
+                .arg(work.scratch("state"))
                 .arg(isos)
                 .arg(mountpoint)
                 .args(options),

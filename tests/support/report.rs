@@ -58,11 +58,13 @@ impl Report {
         }))
     }
 
-    /// The name of the export in the kernel's `netroot=nbd:SERVER:EXPORT:…`.
-    pub fn export(&self) -> Option<&str> {
-        let netroot = |argument: &'_ str| argument.starts_with("netroot=nbd:");
-        let argument = self.cmdline.split(' ').find(|argument| netroot(argument))?;
-        argument.split(':').nth(2)
+    /// Whether the kernel's `netroot=` has the export of this name: `nbd:SERVER:NAME:…`, or with a port
+    /// `nbd:SERVER:PORT:::-N,NAME`.
+    pub fn asks_for(&self, export: &str) -> bool {
+        self.cmdline
+            .split(' ')
+            .filter_map(|argument| argument.strip_prefix("netroot=nbd:"))
+            .any(|netroot| netroot.split([':', ',']).any(|field| field == export))
     }
 }
 
@@ -72,7 +74,8 @@ fn report_is_read_only_when_it_is_whole() -> Result<()> {
         guest: nbd0 4096\r\nguest: mount /dev/nbd0 /run x\r\nNETROOTFS-BOOT-OK L";
     assert!(Report::read(log)?.is_none(), "the last line may go on");
     let report = Report::read(&format!("{log}\r\n"))?.context("a report")?;
-    assert_eq!((report.label.as_str(), report.export(), report.nbd_bytes), ("L", Some("L.iso"), 4096));
+    assert_eq!((report.label.as_str(), report.nbd_bytes), ("L", 4096));
+    assert!(report.asks_for("L.iso") && !report.asks_for("L"));
     Ok(())
 }
 

@@ -21,11 +21,12 @@ pub struct Tree {
     pub tftp: PathBuf,
 }
 
-/// What a diskless machine boots from. All of it ends with this value.
+/// What a diskless machine boots from, and a log of what it asks for. All of it ends with this value.
 pub struct Servers {
     _nbd: NbdServer,
     _tftp: Process,
     _dhcp: Process,
+    _requests: Process,
 }
 
 impl Servers {
@@ -35,6 +36,7 @@ impl Servers {
             _nbd: NbdServer::start(&tree.images, work)?,
             _tftp: tftp(&tree.tftp, work)?,
             _dhcp: dhcp(bootfile, work)?,
+            _requests: requests(work)?,
         })
     }
 }
@@ -45,8 +47,7 @@ struct NbdServer {
 }
 
 impl NbdServer {
-    // Not `-d`: that serves a single client, without forking. The daemon logs to syslog, so after its start a log of it
-    // is only to be had there.
+    // Not `-d`: that serves a single client, without forking.
     fn start(images: &Path, work: &Work) -> Result<Self> {
         let (uid, gid) = user("nbd")?;
         let pid_file = work.scratch("nbd-server.pid");
@@ -78,7 +79,7 @@ fn tftp(directory: &Path, work: &Work) -> Result<Process> {
     let server = Process::spawn(
         Command::new("in.tftpd")
             .args(["--foreground", "--listen", "--secure", "--user", "tftp"])
-            .args(["-vvv", "--address", &format!("{SERVER}:69")])
+            .args(["--address", &format!("{SERVER}:69")])
             .arg(directory),
         work,
     )?;
@@ -102,6 +103,16 @@ fn dhcp(bootfile: &str, work: &Work) -> Result<Process> {
     )?;
     wait_for_listener("udp", 67)?;
     Ok(server)
+}
+
+/// Files asked for by TFTP, and connections to nbd-server: both servers log to syslog, which may not be there.
+fn requests(work: &Work) -> Result<Process> {
+    Process::spawn(
+        Command::new("tcpdump")
+            .args(["-l", "-n", "-i", BRIDGE])
+            .arg("udp port 69 or (tcp port 10809 and tcp[tcpflags] & (tcp-syn|tcp-fin|tcp-rst) != 0)"),
+        work,
+    )
 }
 
 fn user(name: &str) -> Result<(u32, u32)> {
