@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::boot::{Export, Servers};
 use crate::label::Label;
 use crate::layout::Settings;
+use crate::render::dhcp::{Dialect, Site};
 use crate::render::{nbd, pxelinux};
 
 /// QEMU's name for its host in a user network.
@@ -49,6 +50,8 @@ pub enum Command {
     Tree(Tree),
     /// Print a file of the tree as it would be mounted
     Cat(Cat),
+    /// Print what a DHCP server has to say for the tree
+    Dhcp(Dhcp),
     /// Print the man page
     #[command(hide = true)]
     Man,
@@ -176,6 +179,65 @@ pub struct Cat {
     pub tree: TreeOptions,
 }
 
+/// Arguments of `dhcp`.
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("dialect").required(true)))]
+pub struct Dhcp {
+    /// For dnsmasq, which can be the TFTP server too
+    #[arg(long, group = "dialect")]
+    pub dnsmasq: bool,
+    /// For ISC dhcpd
+    #[arg(long, group = "dialect")]
+    pub isc: bool,
+    /// For Kea
+    #[arg(long, group = "dialect")]
+    pub kea: bool,
+    /// Beside a DHCP server that gives the addresses
+    #[arg(long)]
+    pub proxy: bool,
+    /// Address of the TFTP server [default: the address of the interface with the default route]
+    #[arg(long, value_name = "ADDR", value_parser = parse_host)]
+    pub server: Option<String>,
+    /// Where the tree is mounted
+    #[arg(long, value_name = "DIR", default_value = "/srv/netboot")]
+    pub mountpoint: String,
+    /// Network card of the boot network
+    #[arg(long, value_name = "NAME", default_value = "eth0")]
+    pub interface: String,
+    /// The boot network [default: the 256 addresses around the server's]
+    #[arg(long, value_name = "NETWORK/LENGTH", value_parser = parse_network)]
+    pub network: Option<(Ipv4Addr, u8)>,
+    /// URL at which an HTTP server shows the tree, for UEFI machines that boot by HTTP
+    #[arg(long, value_name = "URL", value_parser = parse_url)]
+    pub http_url: Option<String>,
+}
+
+impl Dhcp {
+    /// What to render.
+    pub fn site(&self) -> (Dialect, Site) {
+        let dialect = match (self.dnsmasq, self.isc) {
+            (true, _) => Dialect::Dnsmasq,
+            (_, true) => Dialect::Isc,
+            _ => Dialect::Kea,
+        };
+        let server = self.server.clone().unwrap_or_else(default_host);
+        let around = || {
+            let [a, b, c, _] = server.parse::<Ipv4Addr>().unwrap_or(QEMU_HOST).octets();
+            (Ipv4Addr::new(a, b, c, 0), 24)
+        };
+        let network = self.network.unwrap_or_else(around);
+        let site = Site {
+            server,
+            mountpoint: self.mountpoint.clone(),
+            interface: self.interface.clone(),
+            network,
+            proxy: self.proxy,
+            http: self.http_url.clone(),
+        };
+        (dialect, site)
+    }
+}
+
 /// Choice of the export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum RootExport {
@@ -281,6 +343,16 @@ fn parse_url(text: &str) -> Result<String, String> {
         Some(_) => Ok(text.trim_end_matches('/').to_owned()),
         None => Err("not a URL such as http://192.168.50.1/netboot".into()),
     }
+}
+
+fn parse_network(text: &str) -> Result<(Ipv4Addr, u8), String> {
+    let parsed = text.split_once('/').and_then(|(network, length)| {
+        Some((
+            network.parse::<Ipv4Addr>().ok()?,
+            length.parse::<u8>().ok().filter(|length| (1..=30).contains(length))?,
+        ))
+    });
+    parsed.ok_or_else(|| "not a network such as 192.168.50.0/24".into())
 }
 
 fn parse_nfs(text: &str) -> Result<String, String> {

@@ -15,6 +15,7 @@ use crate::fuse::Owner;
 use crate::label::Label;
 use crate::layout;
 use crate::logging::{self, Sink};
+use crate::render::dhcp;
 use crate::tree::{Kind, Tree};
 use crate::verdicts::Verdicts;
 use crate::{background, daemon, loader};
@@ -31,6 +32,10 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
             print(tree.dump().as_bytes())
         }
         Some(Command::Cat(args)) => cat(&args),
+        Some(Command::Dhcp(args)) => {
+            let (dialect, site) = args.site();
+            print(dhcp::render(dialect, &site).as_bytes())
+        }
         Some(Command::Man) => {
             clap_mangen::Man::new(Cli::command()).render(&mut io::stdout())?;
             Ok(ExitCode::SUCCESS)

@@ -4,6 +4,7 @@
 //! gets in here is a [`crate::label::Label`] or has passed the gate of one printable line; what a loader would take for
 //! its own language is quoted, so no ISO can add a section, a line or a command to a file of ours.
 
+pub mod dhcp;
 pub mod grub;
 pub mod ipxe;
 pub mod nbd;
