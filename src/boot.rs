@@ -174,14 +174,20 @@ fn dracut_nbd(iso: &Subject<'_>, own: Args, servers: &Servers) -> Boot {
         _ => Export::Iso,
     };
     let (name, root) = match export {
-        Export::Image => (format!("{}::ro", iso.label), "/dev/nbd0".to_owned()),
+        Export::Image => (iso.label.to_string(), "/dev/nbd0".to_owned()),
         Export::Iso if iso.volume_id.is_empty() => (format!("{}.iso", iso.label), "/dev/nbd0".to_owned()),
         Export::Iso => (format!("{}.iso", iso.label), format!("CDLABEL={}", udev_encode(iso.volume_id))),
     };
+    // Server, export, file system, mount options, nbd-client's options. The third is a port if it is a number; then the
+    // export is named to nbd-client itself (dracut, 95nbd/nbdroot.sh).
+    let place = match servers.port {
+        DEFAULT_PORT => format!("{name}::ro"),
+        port => format!("{port}::ro:-N,{name}"),
+    };
     let host = &servers.host;
-    let network = format!("root=live:{root} netroot=nbd:{host}:{name} ip=dhcp rd.neednet=1");
+    let network = format!("root=live:{root} netroot=nbd:{host}:{place} ip=dhcp rd.neednet=1");
     let args = live_image(own.without(&DRACUT_ROOT)).prepend(&network);
-    Boot { args, transport: Transport::Nbd(export), caveat: dracut_caveat(iso, servers) }
+    Boot { args, transport: Transport::Nbd(export), caveat: dracut_caveat(iso) }
 }
 
 /// Whether an initrd can take a root image that is the block device itself. It needs NetworkManager: with dracut's
@@ -199,16 +205,13 @@ fn takes_bare_image(root: Format, initrd: Option<&Features>) -> bool {
     initrd.has(Feature::DmsquashLive) && initrd.dracut_number().is_some_and(|version| version >= since)
 }
 
-fn dracut_caveat(iso: &Subject<'_>, servers: &Servers) -> Option<&'static str> {
+fn dracut_caveat(iso: &Subject<'_>) -> Option<&'static str> {
     let initrd = iso.initrd?;
     if !initrd.native_nbd() {
         return Some("its initrd can't be read, so whether it can do NBD is not known");
     }
     if initrd.has(Feature::Networkd) && !initrd.has(Feature::NetworkManager) {
         return Some("its initrd uses systemd-networkd, with which dracut doesn't attach an NBD root");
-    }
-    if servers.port != DEFAULT_PORT {
-        return Some("dracut can name an export only on port 10809, and the server has another");
     }
     None
 }
@@ -377,7 +380,7 @@ mod tests {
         let boot = live(Some(Format::Squashfs), None, None);
         assert_eq!(
             boot.args.to_string(),
-            "root=live:CDLABEL=Fedora\\x2042 netroot=nbd:10.0.2.2:F42.iso ip=dhcp rd.neednet=1 rd.live.image quiet rhgb"
+            "root=live:CDLABEL=Fedora\\x2042 netroot=nbd:10.0.2.2:F42.iso::ro ip=dhcp rd.neednet=1 rd.live.image quiet rhgb"
         );
         assert_eq!(boot.transport, Transport::Nbd(Export::Iso));
     }
@@ -391,6 +394,18 @@ mod tests {
             "root=live:/dev/nbd0 netroot=nbd:10.0.2.2:F42::ro ip=dhcp rd.neednet=1 rd.live.image quiet rhgb"
         );
         assert_eq!((boot.transport, boot.caveat), (Transport::Nbd(Export::Image), None));
+    }
+
+    #[test]
+    fn another_port_stands_before_the_name() {
+        let label = Label::parse("F42").unwrap();
+        let other = Servers { port: 10810, ..servers() };
+        let boot = boot(&subject(Family::LiveOs, &label, OWN, None), &other).unwrap();
+        assert!(
+            boot.args.iter().any(|arg| arg == "netroot=nbd:10.0.2.2:10810::ro:-N,F42.iso"),
+            "{}",
+            boot.args
+        );
     }
 
     #[test]
