@@ -86,7 +86,7 @@ pub struct Extent {
 /// A regular file of the image: its bytes are those of its extents, in order.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct File {
-    /// Absolute path, as it is written in the image.
+    /// Absolute path; in plain ISO 9660, where case tells nothing apart, as it was asked for.
     pub path: String,
     /// Size in bytes.
     pub len: u64,
