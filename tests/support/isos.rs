@@ -3,6 +3,8 @@
 //! What a tool makes of the files is its own affair; tests compare with what xorriso extracts. A tool that isn't there
 //! fails the test with the name of its package.
 
+#![allow(dead_code, reason = "each test uses a part of it")]
+
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
