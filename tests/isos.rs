@@ -2,12 +2,19 @@
 //!
 //! Needs xorriso and genisoimage, and for the images of others the packages grub-rescue-pc, ipxe and memtest86+.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use netrootfs::catalog::{self, Catalog, Plain, Scanner};
@@ -337,6 +344,17 @@ fn an_independent_reader_finds_the_same_files() {
         );
         assert!(ours == theirs, "bytes differ");
     }
+}
+
+#[test]
+fn check_reports_a_single_file_as_the_options_have_it() {
+    let iso = Made::by_xorriso(&Files::live(), &ROCK_RIDGE_AND_JOLIET);
+    let mut check = Command::new(env!("CARGO_BIN_EXE_netrootfs"));
+    check.args(["check", "--json", "--server", "10.0.2.2", "--label", "made.iso=mine"]).arg(&iso.path);
+    let report: serde_json::Value = serde_json::from_slice(&isos::run(&mut check).stdout).unwrap();
+    assert_eq!(report["served"][0]["label"], "mine");
+    assert_eq!(report["served"][0]["export"], "mine.iso");
+    assert_eq!(report["refused"], serde_json::json!([]));
 }
 
 /// Files of many sizes, around a live system.
