@@ -6,7 +6,8 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::family::{Export, Server};
 use crate::label::Label;
@@ -181,6 +182,27 @@ pub enum RootExport {
     Iso,
 }
 
+impl Cli {
+    /// The command line of this process. A mistake in it ends the process with 2 and a sentence.
+    pub fn from_args() -> Self {
+        let cli = Self::parse();
+        if let Some(Err(error)) = cli.tree_options().map(TreeOptions::pins) {
+            Self::command().error(ErrorKind::ValueValidation, format!("{error:#}")).exit();
+        }
+        cli
+    }
+
+    fn tree_options(&self) -> Option<&TreeOptions> {
+        match &self.command {
+            None => Some(&self.mount.tree),
+            Some(Command::Check(args)) => Some(&args.tree),
+            Some(Command::Tree(args)) => Some(&args.tree),
+            Some(Command::Cat(args)) => Some(&args.tree),
+            Some(Command::Man | Command::Completions { .. }) => None,
+        }
+    }
+}
+
 impl TreeOptions {
     /// The labels by file name.
     ///
@@ -291,7 +313,6 @@ fn parse_pin(text: &str) -> Result<(OsString, Label), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     fn mount(args: &[&str]) -> Mount {
         let cli = Cli::try_parse_from(["netrootfs"].iter().chain(args)).unwrap();
