@@ -162,8 +162,11 @@ impl Scanner {
             Catalog { remote: settled::is_remote(&File::open(&self.directory)?), ..Catalog::default() };
         let mut candidates = Vec::new();
         for entry in std::fs::read_dir(&self.directory)? {
-            let name = entry?.file_name();
+            let entry = entry?;
+            let name = entry.file_name();
             if is_iso_name(&name) {
+                // What becomes of the file that a link leads to is seen by no watch on this directory.
+                catalog.remote |= entry.file_type().is_ok_and(|kind| kind.is_symlink());
                 match self.look_at(&name, &mut catalog) {
                     Ok(candidate) => candidates.extend(candidate),
                     Err(skipped) => catalog.skipped.push(skipped),
