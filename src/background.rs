@@ -11,9 +11,10 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result};
+use rustix::process::{Signal, set_parent_process_death_signal};
 
-/// Tells the child that it is one.
-const CHILD: &str = "NETROOTFS_BACKGROUND";
+/// The variable that tells the child that it is one. What the child starts must not see it.
+pub const CHILD: &str = "NETROOTFS_BACKGROUND";
 
 /// Whether this process is the one that stays.
 pub fn is_child() -> bool {
@@ -45,10 +46,13 @@ pub fn start() -> Result<ExitCode> {
     Ok(ExitCode::from(code.unwrap_or(1)))
 }
 
-/// In the child, first thing: a session of its own, so that the end of a terminal isn't ours.
+/// In the child, first thing: a session of its own, so that the end of a terminal isn't ours. But until it is ready, who
+/// interrupts the waiting parent means both.
 pub fn detach() {
     // It fails only for a leader of a process group, which a child isn't.
     let _ = rustix::process::setsid();
+    // Every signal number is accepted.
+    let _ = set_parent_process_death_signal(Some(Signal::TERM));
 }
 
 /// In the child: says that the tree is usable, and lets go of the terminal and the working directory.
@@ -56,6 +60,7 @@ pub fn detach() {
 /// # Errors
 /// If /dev/null can't be opened.
 pub fn ready() -> io::Result<()> {
+    set_parent_process_death_signal(None)?;
     let mut pipe = io::stdout();
     // A parent that was interrupted meanwhile doesn't need to know.
     let _ = pipe.write_all(b"ready\n").and_then(|()| pipe.flush());

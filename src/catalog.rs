@@ -43,6 +43,8 @@ pub struct Disc {
     pub id: FileId,
     /// The file, as it is read when it is served.
     pub source: Arc<dyn ReadAt>,
+    /// The file, as it is read by what reads it once: past the cache.
+    pub plain: Arc<dyn ReadAt>,
     /// Size in bytes.
     pub len: u64,
     /// Modification time.
@@ -92,9 +94,9 @@ impl Catalog {
         self.skipped.iter().any(|skipped| skipped.pending)
     }
 
-    /// Whether the other catalog has the same ISOs with the same labels, and knows the same of their initrds.
+    /// Whether the other catalog has the same ISOs with the same labels.
     pub fn serves_same(&self, other: &Self) -> bool {
-        let key = |iso: &Iso| (iso.disc.id, iso.label.clone(), iso.initrd.as_ref().map(Arc::as_ptr));
+        let key = |iso: &Iso| (iso.disc.id, iso.label.clone());
         self.isos.iter().map(key).eq(other.isos.iter().map(key))
     }
 }
@@ -167,8 +169,11 @@ impl Scanner {
         let mut candidates = Vec::new();
         let mut pending: Vec<OsString> = Vec::new();
         for entry in std::fs::read_dir(&self.directory)? {
-            let name = entry?.file_name();
+            let entry = entry?;
+            let name = entry.file_name();
             if is_iso_name(&name) {
+                // What becomes of the file that a link leads to is seen by no watch on this directory.
+                catalog.remote |= entry.file_type().is_ok_and(|kind| kind.is_symlink());
                 match self.look_at(&name, &mut catalog) {
                     Ok(candidate) => candidates.extend(candidate),
                     Err(skipped) => {
@@ -346,7 +351,7 @@ fn open_disc(id: FileId, mtime: SystemTime, file: File, opener: &dyn Opener) -> 
     let (facts, source) = panic::catch_unwind(AssertUnwindSafe(look)).unwrap_or_else(|_| {
         Err("looking into it ended in a panic: please report that, with the beginning of the ISO".into())
     })?;
-    Ok(Arc::new(Disc { id, len: source.len(), source, mtime, facts }))
+    Ok(Arc::new(Disc { id, len: source.len(), source, plain, mtime, facts }))
 }
 
 fn label_key(disc: &Disc) -> LabelKey {

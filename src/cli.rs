@@ -6,7 +6,8 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::boot::{Export, Servers};
 use crate::label::Label;
@@ -249,6 +250,27 @@ pub enum RootExport {
     Iso,
 }
 
+impl Cli {
+    /// The command line of this process. A mistake in it ends the process with 2 and a sentence.
+    pub fn from_args() -> Self {
+        let cli = Self::parse();
+        if let Some(Err(error)) = cli.tree_options().map(TreeOptions::pins) {
+            Self::command().error(ErrorKind::ValueValidation, format!("{error:#}")).exit();
+        }
+        cli
+    }
+
+    fn tree_options(&self) -> Option<&TreeOptions> {
+        match &self.command {
+            None => Some(&self.mount.tree),
+            Some(Command::Check(args)) => Some(&args.tree),
+            Some(Command::Tree(args)) => Some(&args.tree),
+            Some(Command::Cat(args)) => Some(&args.tree),
+            Some(Command::Dhcp(_) | Command::Man | Command::Completions { .. }) => None,
+        }
+    }
+}
+
 impl TreeOptions {
     /// The labels by file name.
     ///
@@ -298,7 +320,7 @@ impl TreeOptions {
 }
 
 /// The address that this host has on the interface of its default route.
-fn default_host() -> String {
+pub fn default_host() -> String {
     // Connecting a datagram socket sends nothing; it makes the kernel choose a source address (connect(2), ip(7)).
     // The destination is of the block that is reserved for documentation, so only the default route leads there.
     let address = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).and_then(|socket| {
@@ -393,7 +415,6 @@ fn parse_pin(text: &str) -> Result<(OsString, Label), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     fn mount(args: &[&str]) -> Mount {
         let cli = Cli::try_parse_from(["netrootfs"].iter().chain(args)).unwrap();

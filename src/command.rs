@@ -61,12 +61,14 @@ fn mount(args: cli::Mount) -> Result<ExitCode> {
     };
     logging::start(sink, args.verbose)?;
     let foreground = args.foreground;
+    if !foreground {
+        background::detach();
+    }
     let config = configure(args)?;
     if foreground {
-        daemon::run(&config, || Ok(()))?;
+        daemon::run(config, || Ok(()))?;
     } else {
-        background::detach();
-        daemon::run(&config, background::ready)?;
+        daemon::run(config, background::ready)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -87,7 +89,8 @@ fn configure(args: cli::Mount) -> Result<daemon::Config> {
         },
         cache_size: args.cache_size,
         on_change: args.on_change,
-        state_dir: args.state_dir.or_else(default_state_dir),
+        // The background has another working directory.
+        state_dir: args.state_dir.or_else(default_state_dir).map(std::path::absolute).transpose()?,
         iso_dir,
         mountpoint,
     })

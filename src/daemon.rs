@@ -1,33 +1,41 @@
 //! The daemon: scans, mounts, tells that it is ready, and from then on follows the directory until it is told to stop.
 //!
-//! One thread, this one, decides; all others send it [`Event`]s. Nothing that takes long happens here: initrds are looked
-//! into by [`crate::verdicts`], the administrator's command runs in a thread of its own.
+//! One thread keeps the catalog; all others send it [`Event`]s. Nothing that takes long happens there: initrds are looked
+//! into by [`crate::verdicts`], the administrator's command runs in a thread of its own. But it may hang, for as long as
+//! the file server of the ISOs does; so the main thread only waits for the [`End`].
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use fuser::{INodeNo, MountOption, Notifier, Session, SessionACL, SessionUnmounter};
+use rustix::fs::{Access, AtFlags, CWD, StatxFlags, access, statx};
 use rustix::io::Errno;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGIO, SIGTERM, SIGUSR1};
 
 use crate::cache::BlockCache;
 use crate::catalog::{Catalog, Opener, Scanner};
+use crate::cli;
 use crate::fs::Fs;
 use crate::fuse::{Adapter, Owner};
 use crate::hook::Hook;
 use crate::label::Label;
 use crate::layout::{self, LoaderFile, Settings};
 use crate::loader;
-use crate::source::{FileSource, PageCache, ReadAt};
+use crate::source::{PageCache, ReadAt};
+use crate::steady::SteadySource;
 use crate::verdicts::{Verdicts, Workers};
 use crate::watch::{self, Pace};
+
+/// What mount tables call it.
+const NAME: &str = "netrootfs";
 
 /// Event loops: more than cores, because each waits for the disk while it reads.
 const MIN_LOOPS: usize = 4;
@@ -35,6 +43,9 @@ const MAX_LOOPS: usize = 16;
 
 /// How long to wait for the event loops after unmounting. Clients that still have files open would keep them for ever.
 const FAREWELL: Duration = Duration::from_secs(2);
+
+/// How often verdicts on initrds get into the menu while more are coming in: each time, all of it is rendered.
+const VERDICTS: Duration = Duration::from_millis(500);
 
 /// What the daemon is to do.
 #[derive(Debug)]
@@ -57,7 +68,7 @@ pub struct Config {
     pub state_dir: Option<PathBuf>,
 }
 
-/// What the other threads tell.
+/// What the other threads tell the one that keeps the catalog.
 enum Event {
     /// Something may have changed.
     Look,
@@ -65,9 +76,14 @@ enum Event {
     Verdict,
     /// Say how the cache fares.
     Report,
+}
+
+/// Why it ends.
+#[derive(PartialEq, Eq)]
+enum End {
     /// The mount is gone.
     Unmounted,
-    /// Unmount and end.
+    /// It was told to.
     Stop,
 }
 
@@ -75,16 +91,23 @@ enum Event {
 ///
 /// # Errors
 /// If the tree can't be mounted, with a sentence that says why.
-pub fn run(config: &Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()> {
+pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()> {
     raise_file_limit();
-    clear_stale_mount(&config.mountpoint)?;
+    check_mountpoint(&config.mountpoint)?;
+    ignore_lease_breaks()?;
+    let config = Arc::new(config);
     let (sender, inbox) = channel();
-    forward_signals(&sender)?;
+    let (end_sender, end) = channel();
     let cache = BlockCache::new(config.cache_size);
     let verdicts = Arc::new(Verdicts::load(config.state_dir.as_deref()));
-    let workers = Workers::start(&verdicts, forward(&sender, || Event::Verdict))?;
-    let pace = Pace::default();
-    let look = forward(&sender, || Event::Look);
+    let workers = Workers::start(&verdicts, {
+        let sender = sender.clone();
+        move || {
+            // The daemon may have ended: nobody needs to know any more.
+            let _ = sender.send(Event::Verdict);
+        }
+    })?;
+    let pace = Pace::new()?;
     // The watch begins before the first scan, so that nothing falls between them.
     watch::start(&config.iso_dir, pace.clone(), {
         let sender = sender.clone();
@@ -93,7 +116,8 @@ pub fn run(config: &Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()
     let opener = Arc::new(Cached(cache.clone()));
     let scanner = Scanner::new(config.iso_dir.clone(), config.pins.clone(), opener);
     let mut keeper = Keeper {
-        config,
+        settings: config.settings.clone(),
+        config: config.clone(),
         scanner,
         verdicts,
         workers,
@@ -102,54 +126,76 @@ pub fn run(config: &Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()
         catalog: Catalog::default(),
         reported: Vec::new(),
         unreadable: false,
+        owed: false,
     };
     let tree = keeper.first().with_context(|| config.iso_dir.display().to_string())?;
     let fs = Arc::new(Fs::new(tree));
-    let (notifier, mut unmounter) = mount(&fs, config, sender)?;
+    // Up to here a signal does what it always does: a scan may hang, and there is nothing to clean up.
+    forward_signals(&sender, &end_sender)?;
+    let (notifier, mut mounted) = mount(&fs, &config, end_sender)?;
     let hook = config.on_change.as_deref().map(Hook::start).transpose()?;
     log::info!("{}: mounted; ISOs: {}", config.mountpoint.display(), keeper.catalog.isos.len());
+    std::thread::Builder::new().name("keeper".into()).spawn({
+        let fs = fs.clone();
+        move || follow(&inbox, &mut keeper, &fs, &notifier, hook.as_ref(), &cache)
+    })?;
     ready()?;
-    drop(look);
-    follow(&inbox, &mut keeper, &fs, &notifier, hook.as_ref(), &cache);
-    unmount(&mut unmounter, &config.mountpoint);
-    let _ = inbox.recv_timeout(FAREWELL);
+    if end.recv()? == End::Stop {
+        mounted.unmount();
+        let deadline = Instant::now() + FAREWELL;
+        while let Ok(End::Stop) = end.recv_timeout(deadline.saturating_duration_since(Instant::now())) {}
+    }
     Ok(())
 }
 
 /// Deals with events until the end.
 fn follow(
     inbox: &Receiver<Event>,
-    keeper: &mut Keeper<'_>,
+    keeper: &mut Keeper,
     fs: &Fs,
     notifier: &Notifier,
     hook: Option<&Hook>,
     cache: &BlockCache,
 ) {
-    while let Ok(event) = inbox.recv() {
-        let change = match event {
-            Event::Look => keeper.look_again(),
-            Event::Verdict => keeper.enter_verdicts(),
-            Event::Report => {
-                log::info!("cache: {:?}", cache.counters());
-                continue;
-            }
-            Event::Unmounted | Event::Stop => return,
+    let mut shown = Instant::now();
+    loop {
+        let wait = if keeper.owed { VERDICTS.saturating_sub(shown.elapsed()) } else { Duration::MAX };
+        // What has come in while a look took its time is answered by one look.
+        let events: Vec<Event> = match inbox.recv_timeout(wait) {
+            Ok(first) => std::iter::once(first).chain(inbox.try_iter()).collect(),
+            Err(RecvTimeoutError::Timeout) => Vec::new(),
+            Err(RecvTimeoutError::Disconnected) => return,
         };
-        if let Change::Nothing = change {
+        let any = |wanted: fn(&Event) -> bool| events.iter().any(wanted);
+        if any(|event| matches!(event, Event::Report)) {
+            log::info!("cache: {:?}", cache.counters());
+        }
+        if any(|event| matches!(event, Event::Verdict)) {
+            keeper.enter_verdicts();
+        }
+        let looked =
+            if any(|event| matches!(event, Event::Look)) { keeper.look_again() } else { Change::Nothing };
+        let verdicts = keeper.owed && shown.elapsed() >= VERDICTS;
+        if looked == Change::Nothing && !verdicts {
             continue;
         }
+        keeper.owed = false;
+        shown = Instant::now();
         let old = fs.replace(keeper.lay_out());
         for (directory, name) in old.changed_names(&fs.tree()) {
             // A name that the kernel doesn't know is ENOENT, and just as well.
             let _ = notifier.inval_entry(INodeNo(directory), OsStr::new(name));
         }
-        if let (Change::Isos, Some(hook)) = (change, hook) {
+        if looked == Change::Isos
+            && let Some(hook) = hook
+        {
             hook.changed();
         }
     }
 }
 
-/// What a look at the directory, or at an initrd, has changed.
+/// What a look at the directory has found.
+#[derive(PartialEq, Eq)]
 enum Change {
     Nothing,
     Menu,
@@ -157,8 +203,9 @@ enum Change {
 }
 
 /// Keeps the catalog.
-struct Keeper<'a> {
-    config: &'a Config,
+struct Keeper {
+    config: Arc<Config>,
+    settings: Settings,
     scanner: Scanner,
     verdicts: Arc<Verdicts>,
     workers: Workers,
@@ -168,53 +215,77 @@ struct Keeper<'a> {
     /// What has been said of the files that are not served, so that it is said once.
     reported: Vec<(String, String)>,
     unreadable: bool,
+    /// Whether there are verdicts that the tree doesn't show yet.
+    owed: bool,
 }
 
-impl Keeper<'_> {
+impl Keeper {
     fn first(&mut self) -> io::Result<crate::tree::Tree> {
         let catalog = self.scanner.scan()?;
         self.take(catalog);
         Ok(self.lay_out())
     }
 
+    /// Looks at the directory, and at this host's address.
     fn look_again(&mut self) -> Change {
+        let moved = self.follow_address();
         match self.scanner.scan() {
             Ok(catalog) => {
                 self.unreadable = false;
-                self.take(catalog)
+                match self.take(catalog) {
+                    true => Change::Isos,
+                    false if moved => Change::Menu,
+                    false => Change::Nothing,
+                }
             }
             Err(error) => {
                 // A file server that is away takes nothing from clients that read what is open.
                 if !std::mem::replace(&mut self.unreadable, true) {
                     log::error!("{}: {error}; its ISOs stay as they were", self.config.iso_dir.display());
                 }
-                Change::Nothing
+                self.pace.set_often(true);
+                if moved { Change::Menu } else { Change::Nothing }
             }
         }
     }
 
-    fn take(&mut self, mut catalog: Catalog) -> Change {
+    /// Takes this host's address anew, unless one was given: at start the network may not have been up.
+    fn follow_address(&mut self) -> bool {
+        if self.settings.host_given {
+            return false;
+        }
+        let host = cli::default_host();
+        let moved = host != self.settings.servers.host;
+        if moved {
+            log::info!("the address in the menus is {host} now");
+            self.settings.servers.host = host;
+        }
+        moved
+    }
+
+    fn take(&mut self, mut catalog: Catalog) -> bool {
         let unknown = self.verdicts.enter(&mut catalog);
         self.workers.ask(unknown);
         self.pace.set_often(catalog.remote || catalog.pending());
         self.report(&catalog);
         let same = self.catalog.serves_same(&catalog);
         self.catalog = catalog;
-        if same { Change::Nothing } else { Change::Isos }
+        !same
     }
 
-    fn enter_verdicts(&mut self) -> Change {
+    /// Enters what is new of initrds, which may change the menu.
+    fn enter_verdicts(&mut self) {
         let unknown = self.verdicts.enter(&mut self.catalog);
         if unknown.is_empty()
             && let Err(error) = self.verdicts.save(&self.catalog)
         {
             log::warn!("what is known of the initrds can't be kept for the next start: {error}");
         }
-        Change::Menu
+        self.owed = true;
     }
 
     fn lay_out(&self) -> crate::tree::Tree {
-        layout::lay_out(&self.catalog, &self.config.settings, &self.loaders)
+        layout::lay_out(&self.catalog, &self.settings, &self.loaders)
     }
 
     fn report(&mut self, new: &Catalog) {
@@ -236,12 +307,13 @@ impl Keeper<'_> {
     }
 }
 
-/// Opens ISOs for serving: through the block cache, which keeps its own copy instead of the kernel's.
+/// Opens ISOs for serving: through the block cache, which keeps its own copy instead of the kernel's, and only as long as
+/// nobody writes another image over them.
 struct Cached(Arc<BlockCache>);
 
 impl Opener for Cached {
     fn open(&self, file: Arc<File>) -> io::Result<Arc<dyn ReadAt>> {
-        let source = FileSource::new(file, PageCache::DropBehind)?;
+        let source = SteadySource::new(file, PageCache::DropBehind)?;
         Ok(Arc::new(self.0.attach(Arc::new(source))))
     }
 }
@@ -255,7 +327,7 @@ pub fn open_loaders() -> Vec<LoaderFile> {
     layout::loader_files(loaders)
 }
 
-fn mount(fs: &Arc<Fs>, config: &Config, events: Sender<Event>) -> Result<(Notifier, SessionUnmounter)> {
+fn mount(fs: &Arc<Fs>, config: &Config, end: Sender<End>) -> Result<(Notifier, Mounted)> {
     let mut options = fuser::Config::default();
     options.mount_options = vec![
         MountOption::RO,
@@ -263,8 +335,8 @@ fn mount(fs: &Arc<Fs>, config: &Config, events: Sender<Event>) -> Result<(Notifi
         MountOption::NoSuid,
         // With allow_other, only the kernel's own check keeps others to the mode bits (libfuse, README.md).
         MountOption::DefaultPermissions,
-        MountOption::FSName("netrootfs".into()),
-        MountOption::Subtype("netrootfs".into()),
+        MountOption::FSName(NAME.into()),
+        MountOption::Subtype(NAME.into()),
     ];
     options.acl = SessionACL::All;
     options.n_threads = Some((2 * std::thread::available_parallelism()?.get()).clamp(MIN_LOOPS, MAX_LOOPS));
@@ -272,20 +344,24 @@ fn mount(fs: &Arc<Fs>, config: &Config, events: Sender<Event>) -> Result<(Notifi
     let adapter = Adapter::new(fs.clone(), config.owner);
     let session = Session::new(adapter, &config.mountpoint, &options);
     let mut session = session.map_err(|error| explain_mount(&error, &config.mountpoint))?;
-    let (notifier, unmounter) = (session.notifier(), session.unmount_callable());
+    let (notifier, session_unmounter) = (session.notifier(), session.unmount_callable());
     std::thread::Builder::new().name("fuse".into()).spawn(move || {
         if let Err(error) = session.run() {
             log::error!("the event loops ended: {error}");
         }
-        let _ = events.send(Event::Unmounted);
+        // Nobody listens if it ends on a signal and this took too long.
+        let _ = end.send(End::Unmounted);
     })?;
-    Ok((notifier, unmounter))
+    let device = device(&config.mountpoint)?;
+    Ok((notifier, Mounted { mountpoint: config.mountpoint.clone(), session: session_unmounter, device }))
 }
 
 fn explain_mount(error: &io::Error, mountpoint: &Path) -> anyhow::Error {
     let text = error.to_string();
     let hint = if !Path::new("/dev/fuse").exists() {
         "; there is no /dev/fuse: try 'modprobe fuse'"
+    } else if access("/dev/fuse", Access::READ_OK | Access::WRITE_OK).is_err() {
+        "; this user may not open /dev/fuse: it should have mode 0666, or run as root"
     } else if text.contains("user_allow_other") {
         "; servers run as other users: put user_allow_other into /etc/fuse.conf, or run as root"
     } else if error.kind() == io::ErrorKind::NotFound {
@@ -296,10 +372,14 @@ fn explain_mount(error: &io::Error, mountpoint: &Path) -> anyhow::Error {
     anyhow::anyhow!("{}: can't mount: {}{hint}", mountpoint.display(), text.trim_end())
 }
 
-/// Takes away a mount whose daemon was killed ("Transport endpoint is not connected"), and checks that the mount point is
-/// a directory.
-fn clear_stale_mount(mountpoint: &Path) -> Result<()> {
+/// Checks that the mount point is a directory and that no netrootfs serves it, and takes away a mount whose daemon was
+/// killed ("Transport endpoint is not connected").
+fn check_mountpoint(mountpoint: &Path) -> Result<()> {
     match std::fs::metadata(mountpoint) {
+        // A second one over it would hide the first, and whoever ends one of them would unmount the other.
+        Ok(stat) if is_ours(stat.dev()) => {
+            bail!("{}: a netrootfs is mounted there already", mountpoint.display())
+        }
         Ok(stat) if stat.is_dir() => return Ok(()),
         Ok(_) => bail!("{}: the mount point is not a directory", mountpoint.display()),
         Err(error) if error.raw_os_error() == Some(libc::ENOTCONN) => {}
@@ -308,15 +388,45 @@ fn clear_stale_mount(mountpoint: &Path) -> Result<()> {
     log::warn!("{}: cleaning up after a daemon that was killed", mountpoint.display());
     detach(mountpoint)
         .with_context(|| format!("{}: the dead mount can't be removed", mountpoint.display()))?;
-    clear_stale_mount(mountpoint)
+    check_mountpoint(mountpoint)
 }
 
-/// Unmounts; files that are still open stay with their readers until the end of this process.
-fn unmount(unmounter: &mut SessionUnmounter, mountpoint: &Path) {
-    if unmounter.unmount().is_err()
-        && let Err(error) = detach(mountpoint)
-    {
-        log::error!("{}: can't unmount: {error}", mountpoint.display());
+/// Whether the file system of that device number is a netrootfs (proc(5), mountinfo: the third field is the device; file
+/// system type and source follow a lonely dash).
+fn is_ours(device: u64) -> bool {
+    let device = format!("{}:{}", libc::major(device), libc::minor(device));
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    mounts.lines().any(|line| {
+        let source = line.split_once(" - ").and_then(|(_, rest)| rest.split(' ').nth(1));
+        line.split(' ').nth(2) == Some(&device) && source == Some(NAME)
+    })
+}
+
+/// The device number of what is mounted there, without asking who serves it.
+fn device(mountpoint: &Path) -> io::Result<(u32, u32)> {
+    let stat = statx(CWD, mountpoint, AtFlags::STATX_DONT_SYNC, StatxFlags::TYPE)?;
+    Ok((stat.stx_dev_major, stat.stx_dev_minor))
+}
+
+/// The mount.
+struct Mounted {
+    mountpoint: PathBuf,
+    session: SessionUnmounter,
+    device: (u32, u32),
+}
+
+impl Mounted {
+    /// Unmounts; files that are still open stay with their readers until the end of this process.
+    fn unmount(&mut self) {
+        // After `umount -l` another file system may have been mounted there.
+        if device(&self.mountpoint).is_ok_and(|device| device != self.device) {
+            return;
+        }
+        if self.session.unmount().is_err()
+            && let Err(error) = detach(&self.mountpoint)
+        {
+            log::error!("{}: can't unmount: {error}", self.mountpoint.display());
+        }
     }
 }
 
@@ -340,30 +450,23 @@ fn raise_file_limit() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
-fn forward_signals(sender: &Sender<Event>) -> Result<()> {
-    // SIGIO comes if somebody opens an ISO for writing while its lease is tried (see settled.rs); its default is death.
-    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGIO])?;
-    let sender = sender.clone();
+/// SIGIO comes if somebody opens an ISO for writing while its lease is tried (see settled.rs); its default is death.
+fn ignore_lease_breaks() -> io::Result<()> {
+    signal_hook::flag::register(SIGIO, Arc::default()).map(drop)
+}
+
+fn forward_signals(events: &Sender<Event>, end: &Sender<End>) -> Result<()> {
+    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?;
+    let (events, end) = (events.clone(), end.clone());
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in signals.forever() {
-            let event = match signal {
-                SIGHUP => Event::Look,
-                SIGUSR1 => Event::Report,
-                SIGIO => continue,
-                _ => Event::Stop,
+            // Whoever doesn't listen any more has ended.
+            let _ = match signal {
+                SIGHUP => events.send(Event::Look).is_ok(),
+                SIGUSR1 => events.send(Event::Report).is_ok(),
+                _ => end.send(End::Stop).is_ok(),
             };
-            if sender.send(event).is_err() {
-                return;
-            }
         }
     })?;
     Ok(())
-}
-
-fn forward(sender: &Sender<Event>, event: fn() -> Event) -> impl Fn() + Clone + Send + 'static {
-    let sender = sender.clone();
-    move || {
-        // The daemon has ended: nobody needs to know any more.
-        let _ = sender.send(event());
-    }
 }

@@ -5,6 +5,8 @@ use std::process::Command;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
+use crate::background;
+
 /// Changes that follow each other within the first time are one; a run waits no longer than the second.
 const DEBOUNCE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(1));
 
@@ -47,7 +49,7 @@ fn follow(changes: &Receiver<()>, command: &str) {
 
 fn run(command: &str) {
     log::info!("running: {command}");
-    match Command::new("/bin/sh").args(["-c", command]).status() {
+    match Command::new("/bin/sh").args(["-c", command]).env_remove(background::CHILD).status() {
         Ok(status) if status.success() => {}
         Ok(status) => log::error!("'{command}' failed: {status}"),
         Err(error) => log::error!("'{command}' can't be run: {error}"),

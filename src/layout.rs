@@ -114,9 +114,9 @@ fn boot_with(iso: &Iso, args: &str, servers: &Servers) -> Result<Boot, &'static 
     boot::boot(&subject, servers)
 }
 
-/// The initrds of an ISO as the one file that they are served as.
-pub fn initrd(disc: &Disc) -> Content {
-    Content::Segments(segments(disc).archives(&disc.facts.initrds))
+/// The initrds of an ISO as the one file that they are served as, for who reads it once.
+pub fn plain_initrd(disc: &Disc) -> Content {
+    Content::Segments(Segments::new(disc.plain.clone(), hash(&disc.id)).archives(&disc.facts.initrds))
 }
 
 /// The menu, for each loader where it looks.
@@ -150,7 +150,7 @@ fn add_iso(builder: &mut Builder, images: NodeId, tftp: NodeId, iso: &Iso) {
     let whole = Extent { offset: 0, len: disc.len };
     file(images, iso_file(label), Content::Segments(segments(disc).extents([&whole])));
     file(tftp, kernel_file(label), Content::Segments(segments(disc).extents(&facts.kernel.extents)));
-    file(tftp, initrd_file(label), initrd(disc));
+    file(tftp, initrd_file(label), Content::Segments(segments(disc).archives(&facts.initrds)));
     if let Some(root) = &facts.root {
         let content = Content::Segments(segments(disc).extents(&root.file.extents));
         let node = file(images, image_file(label), content);

@@ -52,6 +52,7 @@ pub mod menu;
 pub mod render;
 pub mod settled;
 pub mod source;
+pub mod steady;
 pub mod tree;
 pub mod verdicts;
 pub mod watch;

@@ -2,12 +2,11 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use netrootfs::cli::Cli;
 use netrootfs::command;
 
 fn main() -> ExitCode {
-    match command::run(Cli::parse()) {
+    match command::run(Cli::from_args()) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("netrootfs: {error:#}");

@@ -97,7 +97,8 @@ impl Verdicts {
 /// The threads that look into initrds. They end when this is dropped and their work is done.
 pub struct Workers {
     queue: Sender<Arc<Disc>>,
-    asked: HashSet<FileId>,
+    /// What is in the queue or being looked into. A verdict may be forgotten, and is then asked for again.
+    asked: Arc<Mutex<HashSet<FileId>>>,
 }
 
 impl Workers {
@@ -106,26 +107,30 @@ impl Workers {
     /// # Errors
     /// If no thread can be started.
     pub fn start(verdicts: &Arc<Verdicts>, done: impl Fn() + Clone + Send + 'static) -> io::Result<Self> {
-        let (queue, orders) = channel();
+        let (queue, orders) = channel::<Arc<Disc>>();
         let orders = Arc::new(Mutex::new(orders));
+        let asked = Arc::new(Mutex::new(HashSet::new()));
         for number in 0..WORKERS {
-            let (verdicts, orders, done) = (verdicts.clone(), orders.clone(), done.clone());
+            let (verdicts, orders, asked, done) =
+                (verdicts.clone(), orders.clone(), asked.clone(), done.clone());
             let work = move || {
                 lower_priority();
                 while let Some(disc) = next(&orders) {
                     verdicts.look_into(&disc);
+                    asked.lock().unwrap_or_else(PoisonError::into_inner).remove(&disc.id);
                     done();
                 }
             };
             std::thread::Builder::new().name(format!("initrd-{number}")).spawn(work)?;
         }
-        Ok(Self { queue, asked: HashSet::new() })
+        Ok(Self { queue, asked })
     }
 
-    /// Has these looked into, each once.
-    pub fn ask(&mut self, discs: Vec<Arc<Disc>>) {
+    /// Has these looked into, unless they are waiting for it.
+    pub fn ask(&self, discs: Vec<Arc<Disc>>) {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         for disc in discs {
-            if self.asked.insert(disc.id) {
+            if asked.insert(disc.id) {
                 // The threads live as long as the queue does.
                 let _ = self.queue.send(disc);
             }
@@ -143,7 +148,7 @@ fn lower_priority() {
 }
 
 fn probe(disc: &Disc) -> Features {
-    let content = layout::initrd(disc);
+    let content = layout::plain_initrd(disc);
     let reader = BufReader::with_capacity(READ_SIZE, content.reader());
     initrd::probe(reader, Limits::default())
         .unwrap_or_else(|error| Features { damage: Some(error.to_string()), ..Features::default() })

@@ -753,7 +753,14 @@ fn assert_written_as_expected(iso: &Patch) {
 
 fn tree_of(iso: &Patch, facts: Facts, label: &Label) -> Tree {
     let id = FileId { device: 1, inode: 1, len: iso.bytes.len() as u64, mtime: 0 };
-    let disc = Disc { id, source: source(iso), len: id.len, mtime: SystemTime::UNIX_EPOCH, facts };
+    let disc = Disc {
+        id,
+        source: source(iso),
+        plain: source(iso),
+        len: id.len,
+        mtime: SystemTime::UNIX_EPOCH,
+        facts,
+    };
     let iso = Iso { label: label.clone(), name: "x.iso".into(), disc: Arc::new(disc), initrd: None };
     let settings = Settings {
         mountpoint: "/srv/netboot".into(),

@@ -1,0 +1,25 @@
+//! What the README promises of a mount, asked of the real program: how it starts and ends, what is in its files, and
+//! how they follow the directory of ISOs.
+//!
+//! Needs root, /dev/fuse, fuse3, xorriso and util-linux. What is missing is an error, never a pass.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
+
+mod support {
+    pub mod disc;
+    pub mod place;
+    #[allow(dead_code)]
+    pub mod process;
+    #[allow(dead_code)]
+    pub mod work;
+}
+
+mod mounted {
+    mod changes;
+    mod end;
+    mod files;
+    mod people;
+    mod start;
+    mod state;
+    mod text;
+}
