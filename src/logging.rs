@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use env_logger::{Builder, Target};
-use log::{Level, LevelFilter, Log, Metadata, Record};
+use log::{LevelFilter, Log, Metadata, Record};
 use systemd_journal_logger::JournalLog;
 
 /// Where the lines go.
@@ -40,7 +40,7 @@ pub fn start(sink: Sink<'_>, verbosity: u8) -> Result<()> {
         }
     }
     let mut builder = Builder::new();
-    builder.filter(None, LevelFilter::Error).filter(Some(env!("CARGO_PKG_NAME")), level).format_target(false);
+    builder.filter(None, LevelFilter::Off).filter(Some(env!("CARGO_PKG_NAME")), level).format_target(false);
     if let Sink::File(path) = sink {
         let file = OpenOptions::new().create(true).append(true).open(path);
         let file = file.with_context(|| format!("log file {}", path.display()))?;
@@ -51,13 +51,13 @@ pub fn start(sink: Sink<'_>, verbosity: u8) -> Result<()> {
     Ok(())
 }
 
-/// Lets pass what netrootfs itself logs, and of its libraries only errors.
+/// Lets pass what netrootfs itself logs. Its libraries return what matters; fuser's own lines tell of each reply that came
+/// too late for a client that has gone away.
 struct OurLines<L>(L);
 
 impl<L: Log> Log for OurLines<L> {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        let ours = metadata.target().starts_with(env!("CARGO_PKG_NAME"));
-        (ours || metadata.level() <= Level::Error) && self.0.enabled(metadata)
+        metadata.target().starts_with(env!("CARGO_PKG_NAME")) && self.0.enabled(metadata)
     }
 
     fn log(&self, record: &Record<'_>) {
