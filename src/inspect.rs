@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
+use crate::efi::{self, EfiLoader};
 use crate::family::{Family, Format, Layout};
 use crate::iso::{self, Image};
 use crate::menu::{self, Entry};
@@ -24,6 +25,8 @@ pub struct Facts {
     pub initrds: Vec<iso::File>,
     /// The root image, if the family has one that can be exported by itself.
     pub root: Option<Root>,
+    /// The loaders for UEFI that it carries.
+    pub efi: Vec<EfiLoader>,
     /// Title of the ISO's own menu entry: one line.
     pub title: String,
     /// Arguments of that entry: one line.
@@ -65,7 +68,8 @@ pub fn inspect(source: &Arc<dyn ReadAt>) -> Result<Facts, Error> {
         Some(entry) => (entry.title, entry.args),
         None => (String::new(), layout.map_or("", |layout| layout.args).to_owned()),
     };
-    Ok(Facts { volume_id, family, kernel, initrds, root, title, args })
+    let efi = efi::find(&mut image);
+    Ok(Facts { volume_id, family, kernel, initrds, root, efi, title, args })
 }
 
 type Found = (iso::File, Vec<iso::File>, Option<Entry>);
