@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! images/nbd.conf, liveos_<LABEL>.img, <LABEL>.iso      for the NBD server
-//! tftp/vmlinuz_<LABEL>, initrd_<LABEL>.img, loaders,
-//!      pxelinux.cfg/default                             for the TFTP server
+//! tftp/vmlinuz_<LABEL>, initrd_<LABEL>.img,
+//!      boot loaders and their menus (see `loaders`)     for the TFTP server
 //! ```
 //!
 //! The root image has a second name that isn't listed, `images/<LABEL>`: nbdkit exports the files of a directory by
 //! their names, nbd-server by the sections of nbd.conf, and with it both know the export by the same one.
+
+mod loaders;
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -20,7 +22,7 @@ use crate::content::{Content, Segments};
 use crate::family::{self, Boot, Server, Subject};
 use crate::iso::Extent;
 use crate::label::Label;
-use crate::loader::{self, Loader};
+use crate::loader::Loader;
 use crate::render::{nbd, pxelinux};
 use crate::source::{FileSource, PageCache, ReadAt};
 use crate::tree::{Builder, NodeId, Tree};
@@ -42,8 +44,8 @@ pub struct Settings {
 
 /// A boot loader's file of this host, ready to be passed through.
 pub struct LoaderFile {
-    /// Name in `tftp/`.
-    pub name: &'static str,
+    /// Path below `tftp/`.
+    pub name: String,
     /// Its bytes.
     pub source: Arc<dyn ReadAt>,
     /// Identity of its content.
@@ -53,7 +55,7 @@ pub struct LoaderFile {
 }
 
 /// Lays out a catalog.
-pub fn lay_out(catalog: &Catalog, settings: &Settings, loaders: &[LoaderFile]) -> Tree {
+pub fn lay_out(catalog: &Catalog, settings: &Settings, host: &[LoaderFile]) -> Tree {
     let newest = catalog.isos.iter().map(|iso| iso.disc.mtime).max().unwrap_or(SystemTime::UNIX_EPOCH);
     let mut builder = Builder::new(newest);
     let images = builder.directory(Tree::ROOT, "images", newest);
@@ -61,17 +63,13 @@ pub fn lay_out(catalog: &Catalog, settings: &Settings, loaders: &[LoaderFile]) -
     for iso in &catalog.isos {
         add_iso(&mut builder, images, tftp, iso);
     }
-    for loader in loaders {
-        let whole = Extent { offset: 0, len: loader.source.len() };
-        let content = Segments::new(loader.source.clone(), loader.identity).extents([&whole]);
-        builder.file(tftp, loader.name, Content::Segments(content), loader.mtime);
-    }
     let conf = render_nbd_conf(catalog, settings);
     builder.file(images, "nbd.conf", Content::text(conf), newest);
-    let directory = builder.directory(tftp, "pxelinux.cfg", newest);
-    let graphical = loaders.iter().any(|loader| loader.name == loader::MENU);
-    let menu = render_pxelinux(catalog, settings, graphical);
-    builder.file(directory, "default", Content::text(menu), newest);
+    let menus = loaders::Menus {
+        syslinux: &|graphical| render_pxelinux(catalog, settings, graphical),
+        grub: &|first| render_grub(catalog, settings, first),
+    };
+    loaders::add(&mut builder, tftp, catalog, settings.default.as_ref(), host, &menus);
     builder.build()
 }
 
@@ -164,6 +162,12 @@ fn render_pxelinux(catalog: &Catalog, settings: &Settings, graphical: bool) -> S
     let default = wanted.or(catalog.isos.first()).map_or("", |iso| iso.label.as_str());
     let menu = pxelinux::Menu { graphical, default, timeout: settings.timeout, append: &settings.append };
     pxelinux::render(&menu, entries)
+}
+
+/// grub.cfg: the place where its text comes in. `first` is the ISO whose entry boots by itself, in the menu beside the
+/// ISO's own GRUB; `None` in the general one.
+fn render_grub(_catalog: &Catalog, _settings: &Settings, _first: Option<&Iso>) -> Option<String> {
+    None
 }
 
 fn title(iso: &Iso) -> String {
