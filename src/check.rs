@@ -7,6 +7,7 @@ use std::fmt::{self, Write as _};
 use serde::Serialize;
 
 use crate::catalog::{Catalog, Iso};
+use crate::efi::{self, Arch};
 use crate::family::{Export, Server};
 use crate::layout;
 
@@ -44,8 +45,23 @@ pub struct Served {
     pub export: Option<String>,
     /// Kernel arguments of its entry.
     pub args: String,
+    /// The loaders for UEFI that it carries, one a processor.
+    pub uefi: Vec<Uefi>,
     /// What stands in the way of a boot.
     pub caveat: Option<&'static str>,
+}
+
+/// An ISO's own loaders for UEFI.
+#[derive(Debug, Serialize)]
+pub struct Uefi {
+    /// Processor, as in `bootx64.efi`.
+    pub arch: &'static str,
+    /// What the firmware loads, below `tftp/`.
+    pub loader: String,
+    /// Whether shim and GRUB are signed.
+    pub signed: bool,
+    /// Whether its GRUB can load files by TFTP.
+    pub network: bool,
 }
 
 /// A root image.
@@ -110,7 +126,31 @@ impl Served {
                 Export::Iso => format!("{}.iso", iso.label),
             }),
             args: boot.args.append(append).to_string(),
+            uefi: Arch::ALL.iter().filter_map(|arch| Uefi::new(iso, *arch)).collect(),
             caveat: boot.caveat,
+        }
+    }
+}
+
+impl Uefi {
+    fn new(iso: &Iso, arch: Arch) -> Option<Self> {
+        let chain = efi::chain(&iso.disc.facts.efi, arch)?;
+        Some(Self {
+            arch: arch.suffix(),
+            loader: format!("efi/{}/boot{}.efi", iso.label, arch.suffix()),
+            signed: chain.signed(),
+            network: chain.has_network(&iso.disc.source),
+        })
+    }
+}
+
+impl fmt::Display for Uefi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = if self.signed { "signed shim and GRUB" } else { "GRUB, not signed for Secure Boot" };
+        write!(f, "{}: {what}", self.arch)?;
+        match self.network {
+            true => write!(f, ", boots by TFTP as {}", self.loader),
+            false => f.write_str(", without TFTP: of use on a disc only"),
         }
     }
 }
@@ -126,6 +166,9 @@ impl fmt::Display for Report {
                 "\n{} ({})\n  initrd: {}\n  arguments: {}",
                 iso.label, iso.file, iso.initrd_can, iso.args
             )?;
+            for uefi in &iso.uefi {
+                writeln!(f, "  UEFI {uefi}")?;
+            }
             if let Some(caveat) = iso.caveat {
                 writeln!(f, "  but: {caveat}")?;
             }
