@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::boot::{Export, Servers, Transport};
 use crate::catalog::{Catalog, Iso};
+use crate::efi::{self, Arch};
 use crate::layout;
 
 /// What is known of the ISOs.
@@ -46,8 +47,23 @@ pub struct Served {
     pub export: Option<String>,
     /// Kernel arguments of its entry.
     pub args: Option<String>,
+    /// The loaders for UEFI that it carries, one a processor.
+    pub uefi: Vec<Uefi>,
     /// What stands in the way of a boot, or why there is no entry.
     pub caveat: Option<&'static str>,
+}
+
+/// An ISO's own loaders for UEFI.
+#[derive(Debug, Serialize)]
+pub struct Uefi {
+    /// Processor, as in `bootx64.efi`.
+    pub arch: &'static str,
+    /// What the firmware loads, below `tftp/`.
+    pub loader: String,
+    /// Whether shim and GRUB are signed.
+    pub signed: bool,
+    /// Whether its GRUB can load files by TFTP.
+    pub network: bool,
 }
 
 /// A root image.
@@ -123,7 +139,31 @@ impl Served {
                 _ => None,
             },
             args: boot.map(|(_, args)| args),
+            uefi: Arch::ALL.iter().filter_map(|arch| Uefi::new(iso, *arch)).collect(),
             caveat,
+        }
+    }
+}
+
+impl Uefi {
+    fn new(iso: &Iso, arch: Arch) -> Option<Self> {
+        let chain = efi::chain(&iso.disc.facts.efi, arch)?;
+        Some(Self {
+            arch: arch.suffix(),
+            loader: format!("efi/{}/boot{}.efi", iso.label, arch.suffix()),
+            signed: chain.signed(),
+            network: chain.has_network(&iso.disc.source),
+        })
+    }
+}
+
+impl fmt::Display for Uefi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = if self.signed { "signed shim and GRUB" } else { "GRUB, not signed for Secure Boot" };
+        write!(f, "{}: {what}", self.arch)?;
+        match self.network {
+            true => write!(f, ", boots by TFTP as {}", self.loader),
+            false => f.write_str(", without TFTP: of use on a disc only"),
         }
     }
 }
@@ -138,6 +178,9 @@ impl fmt::Display for Report {
             match &iso.args {
                 Some(args) => writeln!(f, "  arguments: {}", if args.is_empty() { "-" } else { args })?,
                 None => writeln!(f, "  no entry in the menus")?,
+            }
+            for uefi in &iso.uefi {
+                writeln!(f, "  UEFI {uefi}")?;
             }
             if let Some(caveat) = iso.caveat {
                 writeln!(f, "  but: {caveat}")?;
@@ -218,6 +261,12 @@ mod tests {
             transport: Some("NBD"),
             export: Some("F42".into()),
             args: Some("root=live:/dev/nbd0 quiet".into()),
+            uefi: vec![Uefi {
+                arch: "x64",
+                loader: "efi/F42/bootx64.efi".into(),
+                signed: true,
+                network: true,
+            }],
             caveat: None,
         }
     }
@@ -234,6 +283,7 @@ mod tests {
             transport: Some("its own"),
             export: None,
             args: Some(String::new()),
+            uefi: Vec::new(),
             caveat: Some("how it would boot over a network is not known"),
             ..served()
         }
@@ -259,6 +309,7 @@ Käse   generic  /k                       /a /b                       -         
 F42 (fedora.iso)
   initrd: dracut 104, nbd
   arguments: root=live:/dev/nbd0 quiet
+  UEFI x64: signed shim and GRUB, boots by TFTP as efi/F42/bootx64.efi
 
 Käse (other.iso)
   initrd: nothing that is known
@@ -306,6 +357,14 @@ This host: no pxelinux.0 is installed
       "transport": "NBD",
       "export": "F42",
       "args": "root=live:/dev/nbd0 quiet",
+      "uefi": [
+        {
+          "arch": "x64",
+          "loader": "efi/F42/bootx64.efi",
+          "signed": true,
+          "network": true
+        }
+      ],
       "caveat": null
     }
   ],

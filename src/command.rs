@@ -145,7 +145,7 @@ fn check(args: &cli::Check) -> Result<ExitCode> {
         iso.initrd = Some(verdicts.look_into(&iso.disc));
     }
     let settings = args.tree.settings(Path::new("/"))?;
-    let host = loader::missing(&loader::find()).map(str::to_owned).into_iter().collect();
+    let host = loader::missing(&loader::find()).into_iter().map(str::to_owned).collect();
     let report = Report::new(&catalog, &settings.servers, &settings.append, host);
     let text = if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { report.to_string() };
     print(text.as_bytes())?;

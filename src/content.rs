@@ -174,6 +174,18 @@ impl io::Read for Reader<'_> {
     }
 }
 
+impl io::Seek for Reader<'_> {
+    fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
+        let at = match to {
+            io::SeekFrom::Start(offset) => Some(offset),
+            io::SeekFrom::Current(distance) => self.at.checked_add_signed(distance),
+            io::SeekFrom::End(distance) => self.content.size().checked_add_signed(distance),
+        };
+        self.at = at.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.at)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -321,7 +321,7 @@ impl Opener for Cached {
 /// The host's loaders, as they are now.
 pub fn open_loaders() -> Vec<LoaderFile> {
     let loaders = loader::find();
-    if let Some(sentence) = loader::missing(&loaders) {
+    for sentence in loader::missing(&loaders) {
         log::warn!("{sentence}");
     }
     layout::loader_files(loaders)

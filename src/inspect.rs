@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
+use crate::efi::{self, EfiLoader};
 use crate::family::{self, Family, Format, Layout};
 use crate::iso::{self, Image};
 use crate::menu::{self, Entry, Menu};
@@ -29,6 +30,8 @@ pub struct Facts {
     pub initrds: Vec<iso::File>,
     /// The root image, if the family has one that can be exported by itself.
     pub root: Option<Root>,
+    /// The loaders for UEFI that it carries.
+    pub efi: Vec<EfiLoader>,
     /// Title of the ISO's own menu entry: one line.
     pub title: String,
     /// Arguments of that entry: one line.
@@ -82,7 +85,8 @@ fn look_into(image: &mut Image, source: &Arc<dyn ReadAt>) -> Result<Facts, Error
         Some((entry, more)) => (entry.title, entry.args, more),
         None => (String::new(), layout.map_or("", |layout| layout.args).to_owned(), Vec::new()),
     };
-    Ok(Facts { volume_id, family, found, kernel, initrds, root, title, args, more })
+    let efi = efi::find(image);
+    Ok(Facts { volume_id, family, found, kernel, initrds, root, efi, title, args, more })
 }
 
 /// The first path that fits a pattern. Directories are only listed for a `*`: a name can be found in one whose listing

@@ -12,7 +12,7 @@ use hadris_fs::sync::FileSystem;
 use hadris_fs::{DirCursor, FileType, MountOptions, NodeId, Resolve};
 use hadris_io::{Error as IsoError, ErrorType};
 use hadris_iso::sync::IsoFs;
-use hadris_iso::{CacheOptions, IsoId};
+use hadris_iso::{CacheOptions, IsoId, Platform};
 use hadris_storage::sync::BlockDevice;
 use hadris_storage::{BlockIndex, BlockSize};
 
@@ -128,7 +128,7 @@ impl Image {
             return Err(Error::NotIso);
         }
         let source = Arc::new(Budget::new(source, MAX_READS));
-        let device = Device { source: source.clone() };
+        let device = Device { source: source.clone() as Arc<dyn ReadAt> };
         let fs = IsoFs::mount(device, MountOptions::new()).map_err(|fault| match fault.kind() {
             hadris_fs::ErrorKind::NotRecognized => Error::NotIso,
             _ => plain_reason(&source).unwrap_or_else(|| damaged("/", fault.into_error())),
@@ -221,6 +221,27 @@ impl Image {
             return Ok(Vec::new());
         }
         Ok(self.names(node, &path)?.to_vec())
+    }
+
+    /// Where the boot images for UEFI begin, in bytes: those of the El Torito catalog, in its order, within the file. Their
+    /// lengths are not told: what the catalog says is often 0 or too small.
+    ///
+    /// # Errors
+    /// If the catalog is damaged. An image without one has none.
+    pub fn efi_boot_images(&mut self) -> Result<Vec<u64>, Error> {
+        let mut buffer = [0; SECTOR as usize];
+        let catalog = self.fs.boot_catalog(&mut buffer).map_err(|fault| damaged("/", fault))?;
+        let entries = catalog.iter().flat_map(|catalog| catalog.entries());
+        let starts = entries
+            .filter(|entry| entry.platform() == Platform::Efi)
+            .map(|entry| u64::from(entry.load_block()) * SECTOR)
+            .filter(|start| (1..self.source.len()).contains(start));
+        Ok(starts.collect())
+    }
+
+    /// The image's own bytes.
+    pub fn source(&self) -> Arc<dyn ReadAt> {
+        self.source.clone()
     }
 
     fn names(&mut self, directory: NodeId, path: &str) -> Result<Arc<[String]>, Error> {
@@ -348,9 +369,9 @@ fn damaged(path: &str, fault: IsoError<io::Error>) -> Error {
     }
 }
 
-/// The image as the block device that `hadris-iso` reads from.
-struct Device {
-    source: Source,
+/// An image as the block device that `hadris-iso` and its sisters read from.
+pub(crate) struct Device {
+    pub(crate) source: Arc<dyn ReadAt>,
 }
 
 impl Device {

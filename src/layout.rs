@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! images/nbd.conf, liveos_<LABEL>.img, <LABEL>.iso      for the NBD server
-//! tftp/vmlinuz_<LABEL>, initrd_<LABEL>.img, loaders,
-//!      pxelinux.cfg/default, grub.cfg, boot.ipxe …      for the TFTP server
+//! tftp/vmlinuz_<LABEL>, initrd_<LABEL>.img,
+//!      boot loaders and their menus (see `loaders`)     for the TFTP server
 //! ```
 //!
 //! The root image has a second name that isn't listed, `images/<LABEL>`: nbdkit exports the files of a directory by
 //! their names, nbd-server by the sections of nbd.conf, and with it both know the export by the same one.
+
+mod loaders;
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -20,7 +22,7 @@ use crate::catalog::{Catalog, Disc, FileId, Iso};
 use crate::content::{Content, Segments};
 use crate::iso::Extent;
 use crate::label::Label;
-use crate::loader::{self, Loader};
+use crate::loader::Loader;
 use crate::render::{Entry, HOST, Menu, grub, ipxe, nbd, pxelinux};
 use crate::source::{FileSource, PageCache, ReadAt};
 use crate::tree::{Builder, NodeId, Tree};
@@ -44,8 +46,8 @@ pub struct Settings {
 
 /// A boot loader's file of this host, ready to be passed through.
 pub struct LoaderFile {
-    /// Name in `tftp/`.
-    pub name: &'static str,
+    /// Path below `tftp/`.
+    pub name: String,
     /// Its bytes.
     pub source: Arc<dyn ReadAt>,
     /// Identity of its content.
@@ -55,7 +57,7 @@ pub struct LoaderFile {
 }
 
 /// Lays out a catalog.
-pub fn lay_out(catalog: &Catalog, settings: &Settings, loaders: &[LoaderFile]) -> Tree {
+pub fn lay_out(catalog: &Catalog, settings: &Settings, host: &[LoaderFile]) -> Tree {
     let newest = catalog.isos.iter().map(|iso| iso.disc.mtime).max().unwrap_or(SystemTime::UNIX_EPOCH);
     let mut builder = Builder::new(newest);
     let images = builder.directory(Tree::ROOT, "images", newest);
@@ -63,15 +65,19 @@ pub fn lay_out(catalog: &Catalog, settings: &Settings, loaders: &[LoaderFile]) -
     for iso in &catalog.isos {
         add_iso(&mut builder, images, tftp, iso);
     }
-    for loader in loaders {
-        let whole = Extent { offset: 0, len: loader.source.len() };
-        let content = Segments::new(loader.source.clone(), loader.identity).extents([&whole]);
-        builder.file(tftp, loader.name, Content::Segments(content), loader.mtime);
-    }
     let conf = render_nbd_conf(catalog, settings);
     builder.file(images, "nbd.conf", Content::text(conf), newest);
-    let graphical = loaders.iter().any(|loader| loader.name == loader::MENU);
-    add_menus(&mut builder, tftp, &menu(catalog, settings), settings, graphical, newest);
+    let menu = menu(catalog, settings);
+    // GRUB and iPXE know the server that they were loaded from; an address that was given is another.
+    let server = &settings.servers.host;
+    let given = settings.host_given.then_some(server.as_str());
+    let menus = loaders::Menus {
+        syslinux: &|graphical| pxelinux::render(&menu, graphical, server),
+        grub: &|| grub::render(&menu, given),
+        grub_for: &|iso| grub::lead_to("/grub.cfg", iso.label.as_str()),
+        ipxe: &|| ipxe::render(&menu, given),
+    };
+    loaders::add(&mut builder, tftp, catalog, settings.default.as_ref(), host, &menus);
     builder.build()
 }
 
@@ -117,30 +123,6 @@ fn boot_with(iso: &Iso, args: &str, servers: &Servers) -> Result<Boot, &'static 
 /// The initrds of an ISO as the one file that they are served as, for who reads it once.
 pub fn plain_initrd(disc: &Disc) -> Content {
     Content::Segments(Segments::new(disc.plain.clone(), hash(&disc.id)).archives(&disc.facts.initrds))
-}
-
-/// The menu, for each loader where it looks.
-fn add_menus(
-    builder: &mut Builder,
-    tftp: NodeId,
-    menu: &Menu,
-    settings: &Settings,
-    graphical: bool,
-    mtime: SystemTime,
-) {
-    // GRUB and iPXE know the server that they were loaded from; an address that was given is another.
-    let host = &settings.servers.host;
-    let given = settings.host_given.then_some(host.as_str());
-    let mut file = |parent, name, text| builder.file(parent, name, Content::text(text), mtime);
-    file(tftp, "grub.cfg", grub::render(menu, given));
-    file(tftp, "boot.ipxe", ipxe::render(menu, given));
-    // What iPXE looks for by itself, beside its own image.
-    file(tftp, "autoexec.ipxe", ipxe::render(menu, given));
-    let directory = builder.directory(tftp, "pxelinux.cfg", mtime);
-    builder.file(directory, "default", Content::text(pxelinux::render(menu, graphical, host)), mtime);
-    // The prefix that Debian and Ubuntu build into their signed network GRUB.
-    let directory = builder.directory(tftp, "grub", mtime);
-    builder.file(directory, "grub.cfg", Content::text(grub::render(menu, given)), mtime);
 }
 
 fn add_iso(builder: &mut Builder, images: NodeId, tftp: NodeId, iso: &Iso) {

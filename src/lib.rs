@@ -37,6 +37,7 @@ pub mod cli;
 pub mod command;
 pub mod content;
 pub mod daemon;
+pub mod efi;
 pub mod family;
 pub mod fs;
 pub mod fuse;

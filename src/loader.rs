@@ -1,96 +1,339 @@
 //! The boot loaders that this host has installed, wherever its distribution keeps them.
 //!
-//! They are passed through as they are. A host without them serves the tree all the same; [`missing`] has the sentence
-//! that says what to install.
+//! They are passed through as they are. A host without them serves the tree all the same; [`missing`] has the sentences
+//! that say what to install. Names are paths below `tftp/`: BIOS and UEFI modules of syslinux have the same names and
+//! different contents, so those for UEFI lie in a directory of their own, where their loader looks for them.
 
 use std::fs::File;
 use std::path::Path;
 
-/// Where distributions put syslinux's files for BIOS: Debian and Ubuntu, Fedora and openSUSE, Arch.
-const DIRECTORIES: [&str; 6] = [
-    "/usr/lib/PXELINUX",
-    "/usr/lib/syslinux/modules/bios",
-    "/usr/share/syslinux",
-    "/usr/lib/syslinux/bios",
-    "/usr/lib/syslinux",
-    "/usr/share/syslinux/modules/bios",
-];
-
 /// The network loader for BIOS.
 pub const PXELINUX: &str = "pxelinux.0";
 
-/// The text menu.
+/// The text menu of syslinux.
 pub const MENU: &str = "menu.c32";
 
-/// Loader, core and modules, in the order in which pxelinux asks for them: the core by itself, the two menus with the
+/// The directory of syslinux for UEFI.
+pub const EFI64: &str = "efi64";
+
+/// Files that lie together, on the host and in the tree.
+struct Group {
+    /// Directory in the tree.
+    to: &'static str,
+    /// Directories on hosts.
+    from: &'static [&'static str],
+    /// Names.
+    files: &'static [&'static str],
+}
+
+/// Loader, core and modules, in the order in which they are asked for: the core by itself, the two menus with the
 /// libraries they are linked to, and what a menu of an administrator's own may call.
-const FILES: [&str; 11] = [
-    PXELINUX,
-    "lpxelinux.0",
-    "ldlinux.c32",
-    "libutil.c32",
-    "libcom32.c32",
-    MENU,
-    "vesamenu.c32",
-    "chain.c32",
-    "reboot.c32",
-    "poweroff.c32",
-    "hdt.c32",
+const SYSLINUX: [Group; 2] = [
+    Group {
+        to: "",
+        // Debian and Ubuntu; Fedora and openSUSE; Arch.
+        from: &[
+            "/usr/lib/PXELINUX",
+            "/usr/lib/syslinux/modules/bios",
+            "/usr/share/syslinux",
+            "/usr/lib/syslinux/bios",
+            "/usr/lib/syslinux",
+            "/usr/share/syslinux/modules/bios",
+        ],
+        files: &[
+            PXELINUX,
+            "lpxelinux.0",
+            "ldlinux.c32",
+            "libutil.c32",
+            "libcom32.c32",
+            MENU,
+            "vesamenu.c32",
+            "chain.c32",
+            "reboot.c32",
+            "poweroff.c32",
+            "hdt.c32",
+        ],
+    },
+    Group {
+        to: EFI64,
+        // Debian and Ubuntu; Fedora, openSUSE and Alpine; Arch.
+        from: &[
+            "/usr/lib/SYSLINUX.EFI/efi64",
+            "/usr/lib/syslinux/modules/efi64",
+            "/usr/share/syslinux/efi64",
+            "/usr/lib/syslinux/efi64",
+        ],
+        files: &[
+            "syslinux.efi",
+            "ldlinux.e64",
+            "libutil.c32",
+            "libcom32.c32",
+            MENU,
+            "vesamenu.c32",
+            "chain.c32",
+            "reboot.c32",
+            "poweroff.c32",
+            "hdt.c32",
+        ],
+    },
+];
+
+/// iPXE: name in the tree, and paths on hosts. Debian and Ubuntu; Fedora and openSUSE; Arch.
+const IPXE: [(&str, &[&str]); 5] = [
+    ("undionly.kpxe", &["/usr/lib/ipxe/undionly.kpxe", "/usr/share/ipxe/undionly.kpxe"]),
+    (
+        "ipxe.efi",
+        &[
+            "/usr/lib/ipxe/ipxe.efi",
+            "/usr/share/ipxe/ipxe-x86_64.efi",
+            "/usr/share/ipxe/x86_64/ipxe.efi",
+            "/usr/share/ipxe/ipxe.efi",
+        ],
+    ),
+    (
+        "snponly.efi",
+        &[
+            "/usr/lib/ipxe/snponly.efi",
+            "/usr/share/ipxe/ipxe-snponly-x86_64.efi",
+            "/usr/share/ipxe/x86_64/snponly.efi",
+            "/usr/share/ipxe/snponly.efi",
+        ],
+    ),
+    ("ipxe-arm64.efi", &["/usr/lib/ipxe/ipxe-arm64.efi", "/usr/share/ipxe/arm64-efi/ipxe.efi"]),
+    ("snponly-arm64.efi", &["/usr/lib/ipxe/snponly-arm64.efi", "/usr/share/ipxe/arm64-efi/snponly.efi"]),
+];
+
+/// A shim, the network GRUB that it accepts, and its MOK manager: taken from one distribution or not at all, since a
+/// shim accepts its own distribution's signature only. The first two are needed.
+type Chain = [(&'static str, &'static [&'static str]); 3];
+
+/// By processor, in the order in which they are tried: Debian and Ubuntu, Fedora, EL, openSUSE.
+const CHAINS: [&[Chain]; 2] = [
+    &[
+        [
+            ("bootx64.efi", &["/usr/lib/shim/shimx64.efi.signed", "/usr/lib/shim/shimx64.efi.signed.latest"]),
+            ("grubx64.efi", &["/usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed"]),
+            ("mmx64.efi", &["/usr/lib/shim/mmx64.efi.signed", "/usr/lib/shim/mmx64.efi"]),
+        ],
+        [
+            ("bootx64.efi", &["/boot/efi/EFI/fedora/shimx64.efi"]),
+            ("grubx64.efi", &["/boot/efi/EFI/fedora/grubx64.efi"]),
+            ("mmx64.efi", &["/boot/efi/EFI/fedora/mmx64.efi"]),
+        ],
+        [
+            ("bootx64.efi", &["/boot/efi/EFI/redhat/shimx64.efi"]),
+            ("grubx64.efi", &["/boot/efi/EFI/redhat/grubx64.efi"]),
+            ("mmx64.efi", &["/boot/efi/EFI/redhat/mmx64.efi"]),
+        ],
+        [
+            ("bootx64.efi", &["/boot/efi/EFI/centos/shimx64.efi"]),
+            ("grubx64.efi", &["/boot/efi/EFI/centos/grubx64.efi"]),
+            ("mmx64.efi", &["/boot/efi/EFI/centos/mmx64.efi"]),
+        ],
+        [
+            ("bootx64.efi", &["/boot/efi/EFI/rocky/shimx64.efi"]),
+            ("grubx64.efi", &["/boot/efi/EFI/rocky/grubx64.efi"]),
+            ("mmx64.efi", &["/boot/efi/EFI/rocky/mmx64.efi"]),
+        ],
+        [
+            ("bootx64.efi", &["/boot/efi/EFI/almalinux/shimx64.efi"]),
+            ("grubx64.efi", &["/boot/efi/EFI/almalinux/grubx64.efi"]),
+            ("mmx64.efi", &["/boot/efi/EFI/almalinux/mmx64.efi"]),
+        ],
+        [
+            ("bootx64.efi", &["/usr/share/efi/x86_64/shim.efi"]),
+            ("grub.efi", &["/usr/share/efi/x86_64/grub.efi", "/usr/share/grub2/x86_64-efi/grub.efi"]),
+            ("MokManager.efi", &["/usr/share/efi/x86_64/MokManager.efi"]),
+        ],
+    ],
+    &[
+        [
+            (
+                "bootaa64.efi",
+                &["/usr/lib/shim/shimaa64.efi.signed", "/usr/lib/shim/shimaa64.efi.signed.latest"],
+            ),
+            ("grubaa64.efi", &["/usr/lib/grub/arm64-efi-signed/grubnetaa64.efi.signed"]),
+            ("mmaa64.efi", &["/usr/lib/shim/mmaa64.efi.signed", "/usr/lib/shim/mmaa64.efi"]),
+        ],
+        [
+            ("bootaa64.efi", &["/boot/efi/EFI/fedora/shimaa64.efi"]),
+            ("grubaa64.efi", &["/boot/efi/EFI/fedora/grubaa64.efi"]),
+            ("mmaa64.efi", &["/boot/efi/EFI/fedora/mmaa64.efi"]),
+        ],
+        [
+            ("bootaa64.efi", &["/usr/share/efi/aarch64/shim.efi"]),
+            ("grub.efi", &["/usr/share/efi/aarch64/grub.efi", "/usr/share/grub2/arm64-efi/grub.efi"]),
+            ("MokManager.efi", &["/usr/share/efi/aarch64/MokManager.efi"]),
+        ],
+    ],
+];
+
+/// A network GRUB for machines without Secure Boot, where there is no chain: name in the tree, paths on hosts.
+const UNSIGNED: [(&str, &[&str]); 2] = [
+    ("grubx64.efi", &["/usr/lib/grub/x86_64-efi/monolithic/grubnetx64.efi"]),
+    ("grubaa64.efi", &["/usr/lib/grub/arm64-efi/monolithic/grubnetaa64.efi"]),
 ];
 
 /// A loader's file on this host.
 pub struct Loader {
-    /// Name in the tree.
-    pub name: &'static str,
+    /// Path below `tftp/`.
+    pub name: String,
     /// The opened file.
     pub file: File,
 }
 
 /// Opens what is installed.
 pub fn find() -> Vec<Loader> {
-    find_in(&DIRECTORIES.map(Path::new))
+    find_in(Path::new("/"))
 }
 
-/// What to say where there is no pxelinux; `None` where there is.
-pub fn missing(loaders: &[Loader]) -> Option<&'static str> {
-    let found = loaders.iter().any(|loader| loader.name == PXELINUX);
-    (!found).then_some(
-        "pxelinux.0 is not installed on this host, so BIOS machines find no loader in tftp/: install pxelinux and \
-         syslinux-common (Debian, Ubuntu), syslinux-nonlinux (Fedora) or syslinux (openSUSE, Arch)",
-    )
+/// What to say of firmware that finds no loader on this host; nothing where there is one for each.
+pub fn missing(loaders: &[Loader]) -> Vec<&'static str> {
+    let has = |name: &str| loaders.iter().any(|loader| loader.name == name);
+    let mut sentences = Vec::new();
+    if !has(PXELINUX) {
+        sentences.push(
+            "pxelinux.0 is not installed on this host, so BIOS machines find no loader in tftp/: install pxelinux and \
+             syslinux-common (Debian, Ubuntu), syslinux-nonlinux (Fedora) or syslinux (openSUSE, Arch)",
+        );
+    }
+    if !has("bootx64.efi") {
+        sentences.push(
+            "shim and a network GRUB are not installed on this host, so UEFI machines find those of the ISOs only: \
+             install shim-signed and grub-efi-amd64-signed (Debian, Ubuntu), shim-x64 and grub2-efi-x64 (Fedora, EL) \
+             or shim and grub2-x86_64-efi (openSUSE)",
+        );
+    }
+    sentences
 }
 
-fn find_in(directories: &[&Path]) -> Vec<Loader> {
-    let open = |name| {
-        let path = directories.iter().map(|directory| directory.join(name)).find(|path| path.is_file())?;
-        Some(Loader { name, file: File::open(path).ok()? })
+/// Opens what is installed below `root`.
+pub(crate) fn find_in(root: &Path) -> Vec<Loader> {
+    let mut found = Vec::new();
+    for group in &SYSLINUX {
+        for name in group.files {
+            let paths: Vec<String> = group.from.iter().map(|from| format!("{from}/{name}")).collect();
+            let name = if group.to.is_empty() { (*name).to_owned() } else { format!("{}/{name}", group.to) };
+            found.extend(open(root, &name, paths.iter().map(String::as_str)));
+        }
+    }
+    found.extend(IPXE.iter().filter_map(|(name, paths)| open(root, name, paths.iter().copied())));
+    let mut add = |loaders: Vec<Loader>| {
+        // openSUSE's GRUB has one name for all processors: the first has it.
+        if !loaders.iter().any(|new| found.iter().any(|loader: &Loader| loader.name == new.name)) {
+            found.extend(loaders);
+        }
     };
-    FILES.into_iter().filter_map(open).collect()
+    for chains in CHAINS {
+        add(chains.iter().find_map(|chain| open_chain(root, chain)).unwrap_or_default());
+    }
+    for (name, paths) in &UNSIGNED {
+        add(open(root, name, paths.iter().copied()).into_iter().collect());
+    }
+    found
+}
+
+/// The files of a chain, if shim and GRUB are both there.
+fn open_chain(root: &Path, chain: &Chain) -> Option<Vec<Loader>> {
+    let [shim, grub, mok_manager] = chain.map(|(name, paths)| open(root, name, paths.iter().copied()));
+    Some([shim?, grub?].into_iter().chain(mok_manager).collect())
+}
+
+/// The first of the files that is there.
+fn open<'a>(root: &Path, name: &str, paths: impl IntoIterator<Item = &'a str>) -> Option<Loader> {
+    let mut paths = paths.into_iter().map(|path| root.join(path.trim_start_matches('/')));
+    let path = paths.find(|path| path.is_file())?;
+    Some(Loader { name: name.to_owned(), file: File::open(path).ok()? })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn each_file_is_taken_from_the_first_directory_that_has_it() {
-        let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        std::fs::write(one.path().join("pxelinux.0"), "one").unwrap();
-        std::fs::write(two.path().join("pxelinux.0"), "other").unwrap();
-        std::fs::write(two.path().join("menu.c32"), "two").unwrap();
-        let loaders = find_in(&[Path::new("/nonexistent"), one.path(), two.path()]);
-        let found: Vec<_> = loaders
-            .into_iter()
-            .map(|loader| (loader.name, std::io::read_to_string(loader.file).unwrap()))
-            .collect();
-        assert_eq!(found, [("pxelinux.0", "one".to_owned()), ("menu.c32", "two".to_owned())]);
+    /// A host with these files, each of which holds its own path; what is found of them, as name and content.
+    fn host(paths: &[&str]) -> Vec<(String, String)> {
+        let root = tempfile::tempdir().unwrap();
+        for path in paths {
+            let file = root.path().join(path.trim_start_matches('/'));
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, path).unwrap();
+        }
+        let read = |loader: Loader| (loader.name, std::io::read_to_string(loader.file).unwrap());
+        find_in(root.path()).into_iter().map(read).collect()
+    }
+
+    fn names(paths: &[&str]) -> Vec<String> {
+        host(paths).into_iter().map(|(name, _)| name).collect()
     }
 
     #[test]
-    fn a_host_without_pxelinux_is_told_what_to_install() {
-        let sentence = missing(&[]).unwrap();
-        assert!(sentence.contains("install pxelinux"));
-        let file = File::open("/dev/null").unwrap();
-        assert!(missing(&[Loader { name: PXELINUX, file }]).is_none());
+    fn each_file_is_taken_from_the_first_directory_that_has_it() {
+        let found = host(&[
+            "/usr/share/syslinux/pxelinux.0",
+            "/usr/lib/PXELINUX/pxelinux.0",
+            "/usr/lib/syslinux/modules/bios/menu.c32",
+        ]);
+        let path = |name: &str| found.iter().find(|entry| entry.0 == name).unwrap().1.as_str();
+        assert_eq!(found.len(), 2);
+        assert_eq!(path("pxelinux.0"), "/usr/lib/PXELINUX/pxelinux.0");
+        assert_eq!(path("menu.c32"), "/usr/lib/syslinux/modules/bios/menu.c32");
+    }
+
+    #[test]
+    fn modules_for_bios_and_uefi_do_not_meet() {
+        let found = names(&[
+            "/usr/share/syslinux/menu.c32",
+            "/usr/share/syslinux/efi64/menu.c32",
+            "/usr/share/syslinux/efi64/syslinux.efi",
+        ]);
+        assert_eq!(found, ["menu.c32", "efi64/syslinux.efi", "efi64/menu.c32"]);
+    }
+
+    #[test]
+    fn a_chain_is_taken_whole_and_from_one_distribution() {
+        let (debian, fedora) = ("/usr/lib/shim/shimx64.efi.signed", "/boot/efi/EFI/fedora");
+        let (shim, grub) = (format!("{fedora}/shimx64.efi"), format!("{fedora}/grubx64.efi"));
+        let found = host(&[debian, "/usr/lib/shim/mmx64.efi.signed", &shim, &grub]);
+        assert_eq!(found, [("bootx64.efi".into(), shim), ("grubx64.efi".into(), grub)]);
+        assert!(names(&[debian]).is_empty());
+    }
+
+    #[test]
+    fn without_a_shim_the_unsigned_grub_is_there() {
+        let monolithic = "/usr/lib/grub/x86_64-efi/monolithic/grubnetx64.efi";
+        assert_eq!(names(&[monolithic]), ["grubx64.efi"]);
+        let signed = "/usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed";
+        let found = host(&[monolithic, signed, "/usr/lib/shim/shimx64.efi.signed"]);
+        assert_eq!(found.len(), 2);
+        assert_eq!(found[1], ("grubx64.efi".into(), signed.into()));
+    }
+
+    #[test]
+    fn no_two_files_of_a_full_host_have_one_name() {
+        let mut paths: Vec<String> = Vec::new();
+        let groups = SYSLINUX.iter().flat_map(|group| {
+            let files = |from: &'static str| group.files.iter().map(move |name| format!("{from}/{name}"));
+            group.from.iter().flat_map(move |from| files(from))
+        });
+        paths.extend(groups);
+        let single = IPXE.iter().chain(&UNSIGNED).chain(CHAINS.iter().copied().flatten().flatten());
+        paths.extend(single.flat_map(|(_, paths)| paths.iter().map(|path| (*path).to_owned())));
+        let mut found = names(&paths.iter().map(String::as_str).collect::<Vec<_>>());
+        let count = found.len();
+        found.sort();
+        found.dedup();
+        assert_eq!(found.len(), count);
+        assert_eq!(count, 11 + 10 + 5 + 6);
+    }
+
+    #[test]
+    fn a_host_is_told_what_to_install_for_which_firmware() {
+        let loader = |name: &str| Loader { name: name.into(), file: File::open("/dev/null").unwrap() };
+        let sentences = missing(&[]);
+        assert_eq!(sentences.len(), 2);
+        assert!(sentences[0].contains("install pxelinux") && sentences[1].contains("install shim-signed"));
+        assert!(missing(&[loader(PXELINUX)])[0].contains("UEFI"));
+        assert!(missing(&[loader("bootx64.efi")])[0].contains("BIOS"));
+        assert!(missing(&[loader(PXELINUX), loader("bootx64.efi")]).is_empty());
     }
 }

@@ -162,6 +162,16 @@ impl Builder {
         self.enter(parent, name, Dentry { node, listed: false });
     }
 
+    /// The files of a directory, by name.
+    pub fn files(&self, directory: NodeId) -> Vec<(String, NodeId)> {
+        let Some(Node { kind: Kind::Directory(entries), .. }) = self.nodes.get(directory) else {
+            return Vec::new();
+        };
+        let is_file = |id: NodeId| self.nodes.get(id).is_some_and(|node| matches!(node.kind, Kind::File(_)));
+        let files = entries.iter().filter(|(_, dentry)| is_file(dentry.node));
+        files.map(|(name, dentry)| (name.clone(), dentry.node)).collect()
+    }
+
     /// The finished tree.
     pub fn build(self) -> Tree {
         Tree { nodes: self.nodes.into_iter().map(Arc::new).collect(), by_ino: self.by_ino }

@@ -11,6 +11,14 @@ use crate::args::Args;
 /// GRUB's name for the address of the server that it was loaded from.
 const SERVER: &str = "$net_default_server";
 
+/// Variable that carries the entry to boot by itself from one file to the next.
+const CHOICE: &str = "netrootfs_default";
+
+/// A file that leads to the one at `path`, with another entry that boots by itself.
+pub fn lead_to(path: &str, label: &str) -> String {
+    format!("set {CHOICE}='{label}'\nexport {CHOICE}\nconfigfile {path}\n")
+}
+
 /// Renders the file. `host` is the server's address; `None` leaves it to GRUB.
 pub fn render(menu: &Menu, host: Option<&str>) -> String {
     let mut text = String::new();
@@ -29,6 +37,7 @@ fn write_head(text: &mut String, menu: &Menu) -> Result {
         writeln!(text, "terminal_input --append serial\nterminal_output --append serial")?;
     }
     writeln!(text, "set default='{}'", menu.default_label())?;
+    writeln!(text, "if [ -n \"${CHOICE}\" ]; then set default=\"${CHOICE}\"; fi")?;
     match menu.timeout {
         0 => writeln!(text, "set timeout=-1"),
         seconds => writeln!(text, "set timeout={seconds}"),
@@ -91,13 +100,22 @@ mod tests {
     fn an_entry_and_its_variants() {
         assert_eq!(
             render(&menu(), None),
-            "set default='F42'\nset timeout=5\n\n\
+            "set default='F42'\nif [ -n \"$netrootfs_default\" ]; then set default=\"$netrootfs_default\"; fi\n\
+             set timeout=5\n\n\
              menuentry 'F42: Start Fedora' --id 'F42' {\n  \
              linux /vmlinuz_F42 'root=live:CDLABEL=Fedora\\x2042' netroot=nbd:$net_default_server:F42.iso quiet \
              BOOTIF=01-$net_default_mac\n  initrd /initrd_F42.img\n}\n\
              submenu 'F42: more' {\n  menuentry 'Basic graphics' --id '.F42.0' {\n    \
              linux /vmlinuz_F42 nomodeset BOOTIF=01-$net_default_mac\n    initrd /initrd_F42.img\n  }\n}\n\n\
              menuentry 'Boot from the local disk' --id '.local' {\n  exit\n}\n"
+        );
+    }
+
+    #[test]
+    fn a_file_leads_to_another_with_its_own_default() {
+        assert_eq!(
+            lead_to("/grub.cfg", "F42"),
+            "set netrootfs_default='F42'\nexport netrootfs_default\nconfigfile /grub.cfg\n"
         );
     }
 
