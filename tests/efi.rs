@@ -12,6 +12,7 @@ use netrootfs::content::{Content, Segments};
 use netrootfs::efi::{self, Arch, EfiLoader, Role};
 use netrootfs::iso::Image;
 use netrootfs::source::ReadAt;
+use netrootfs::source::testing::Counting;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use tempfile::TempDir;
@@ -106,6 +107,28 @@ fn debian_s_network_grub_is_told_from_its_disc_grub() -> Result<()> {
             ensure!(chain.grub.modules(&source).prefix == "/grub", "{:?}", chain.grub.modules(&source));
         }
     }
+    Ok(())
+}
+
+#[test]
+fn finding_loaders_reads_little_and_only_asking_for_modules_reads_a_program() -> Result<()> {
+    let work = Work::new()?;
+    work.fat("iso/efi.img", 6 << 10, &[])?;
+    let iso = work.iso(&["-eltorito-alt-boot", "-e", "efi.img", "-no-emul-boot"])?;
+    let counting = Arc::new(Counting::new(fs::read(iso)?));
+    let source: Arc<dyn ReadAt> = counting.clone();
+    let mut image = Image::open(source.clone())?;
+    let read = || counting.reads().iter().map(|(_, len)| len).sum::<usize>();
+    let before = (counting.reads().len(), read());
+    let loaders = efi::find(&mut image);
+    let finding = (counting.reads().len() - before.0, read() - before.1);
+    ensure!(finding.0 < 500 && finding.1 < 512 << 10, "{finding:?} reads and bytes");
+    let chain = efi::chain(&loaders, Arch::X64).context("a chain")?;
+    chain.has_network(&source);
+    let first = read();
+    ensure!(first - before.1 > 3 << 20, "{first}");
+    chain.has_network(&source);
+    ensure!(read() == first, "read again");
     Ok(())
 }
 

@@ -1,5 +1,8 @@
 //! A diskless machine that boots from the network, and what it says on its serial line.
 
+// Each test program that includes this file uses a part of it.
+#![allow(dead_code)]
+
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -41,6 +44,38 @@ impl Machine {
         Ok(Self { process, serial })
     }
 
+    /// A UEFI machine; with `secure`, Microsoft's keys are enrolled and Secure Boot is on.
+    pub fn uefi(secure: bool, work: &Work) -> Result<Self> {
+        const FIRMWARE: &str = "/usr/share/OVMF";
+        let (code, keys, machine) = match secure {
+            true => ("OVMF_CODE_4M.secboot.fd", "OVMF_VARS_4M.ms.fd", "q35,smm=on,accel=tcg"),
+            false => ("OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd", "q35,accel=tcg"),
+        };
+        let variables = work.scratch("variables.fd");
+        fs::copy(format!("{FIRMWARE}/{keys}"), &variables).context("OVMF: is it installed?")?;
+        let flash = |unit: u8, options: &str, file: &str| {
+            ["-drive".to_owned(), format!("if=pflash,unit={unit},format=raw{options},file={file}")]
+        };
+        let serial = work.log("serial");
+        let process = Process::spawn(
+            Command::new("qemu-system-x86_64")
+                .args(["-machine", machine, "-cpu", "max", "-smp", "2", "-m", "1024"])
+                // Secure Boot's variables are to be had from system management mode only.
+                .args(["-global", &format!("driver=cfi.pflash01,property=secure,value={}", on_off(secure))])
+                .args(flash(0, ",readonly=on", &format!("{FIRMWARE}/{code}")))
+                .args(flash(1, "", &variables.display().to_string()))
+                .args(["-display", "none", "-monitor", "none", "-no-reboot"])
+                .args(["-device", "virtio-rng-pci"])
+                // The firmware's own PXE, not the card's iPXE.
+                .args(["-device", "virtio-net-pci,netdev=net,bootindex=1,romfile="])
+                .args(["-netdev", &netdev()])
+                .arg("-serial")
+                .arg(format!("file:{}", serial.display())),
+            work,
+        )?;
+        Ok(Self { process, serial })
+    }
+
     /// Waits for the live system's report and its power-off.
     pub fn report(&mut self, patience: Duration) -> Result<Report> {
         let mut report = None;
@@ -56,10 +91,15 @@ impl Machine {
         report.context("no report")
     }
 
-    fn said(&self) -> String {
+    /// What it has said on its serial line so far.
+    pub fn said(&self) -> String {
         let bytes = fs::read(&self.serial).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
+}
+
+fn on_off(on: bool) -> &'static str {
+    if on { "on" } else { "off" }
 }
 
 fn netdev() -> String {
