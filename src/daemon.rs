@@ -19,6 +19,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGIO, SIGTERM, SIGUSR1};
 
 use crate::cache::BlockCache;
 use crate::catalog::{Catalog, Opener, Scanner};
+use crate::disc_tree::Shelf;
 use crate::fs::Fs;
 use crate::fuse::{Adapter, Owner};
 use crate::hook::Hook;
@@ -99,6 +100,7 @@ pub fn run(config: &Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()
         workers,
         pace,
         loaders: open_loaders(),
+        shelf: Arc::default(),
         catalog: Catalog::default(),
         reported: Vec::new(),
         unreadable: false,
@@ -139,6 +141,7 @@ fn follow(
             continue;
         }
         let old = fs.replace(keeper.lay_out());
+        keeper.shelf.keep_only(&keeper.catalog);
         for (directory, name) in old.changed_names(&fs.tree()) {
             // A name that the kernel doesn't know is ENOENT, and just as well.
             let _ = notifier.inval_entry(INodeNo(directory), OsStr::new(name));
@@ -164,6 +167,8 @@ struct Keeper<'a> {
     workers: Workers,
     pace: Pace,
     loaders: Vec<LoaderFile>,
+    /// What has been looked into below `trees/`.
+    shelf: Arc<Shelf>,
     catalog: Catalog,
     /// What has been said of the files that are not served, so that it is said once.
     reported: Vec<(String, String)>,
@@ -214,7 +219,7 @@ impl Keeper<'_> {
     }
 
     fn lay_out(&self) -> crate::tree::Tree {
-        layout::lay_out(&self.catalog, &self.config.settings, &self.loaders)
+        layout::lay_out(&self.catalog, &self.config.settings, &self.loaders, &self.shelf)
     }
 
     fn report(&mut self, new: &Catalog) {
@@ -269,7 +274,7 @@ fn mount(fs: &Arc<Fs>, config: &Config, events: Sender<Event>) -> Result<(Notifi
     options.acl = SessionACL::All;
     options.n_threads = Some((2 * std::thread::available_parallelism()?.get()).clamp(MIN_LOOPS, MAX_LOOPS));
     options.clone_fd = true;
-    let adapter = Adapter::new(fs.clone(), config.owner);
+    let adapter = Adapter::new(fs.clone(), config.owner)?;
     let session = Session::new(adapter, &config.mountpoint, &options);
     let mut session = session.map_err(|error| explain_mount(&error, &config.mountpoint))?;
     let (notifier, unmounter) = (session.notifier(), session.unmount_callable());

@@ -17,6 +17,10 @@ use hadris_storage::{BlockIndex, BlockSize};
 
 use crate::source::ReadAt;
 
+mod listing;
+
+pub use listing::{Entry, EntryId, EntryKind};
+
 /// The unit in which volume descriptors and extents are counted (ECMA-119, 6.1.2).
 pub const SECTOR: u64 = 2048;
 
@@ -26,8 +30,9 @@ const MAX_DIRECTORY: usize = 65_536;
 /// Extents of one file: 1024 of 4 GiB are more than an ISO can hold.
 const MAX_EXTENTS: usize = 1024;
 
-/// Hard-linked files whose other names are remembered; without it each look-up would walk the whole image.
-const LINKS_REMEMBERED: usize = 4096;
+/// Hard-linked files whose other names are remembered, two keys each; beyond them each look-up walks the whole image. An
+/// installer DVD made from a hard-linked mirror has some thousands. They take 3 MiB at most, while the image is open.
+const LINKS_REMEMBERED: usize = 65_536;
 
 /// First bytes of a zisofs-compressed file (cdrkit, doc/zisofs/zisofs_format.txt).
 const ZISOFS_MAGIC: [u8; 8] = [0x37, 0xe4, 0x53, 0x96, 0xc9, 0xdb, 0xd6, 0x07];
@@ -141,6 +146,10 @@ impl Image {
     /// If something of that name is there that can't be served. A path that isn't there is `None`.
     pub fn file(&mut self, path: &str) -> Result<Option<File>, Error> {
         let Some((node, path)) = self.resolve(path)? else { return Ok(None) };
+        self.regular(node, path).map(Some)
+    }
+
+    fn regular(&mut self, node: NodeId, path: String) -> Result<File, Error> {
         let stat = self.fs.stat(node).map_err(|fault| damaged(&path, fault))?;
         if stat.file_type() != FileType::File {
             return Err(Error::NotAFile(path));
@@ -151,7 +160,7 @@ impl Image {
         if self.begins_with(&file, &ZISOFS_MAGIC)? {
             return Err(Error::Compressed(file.path));
         }
-        Ok(Some(file))
+        Ok(file)
     }
 
     /// Whether there is anything of that name.

@@ -42,13 +42,7 @@ fn each_kickstart_flattens_to_a_valid_one_that_needs_no_other_file() {
             validate(release, &flat);
             let text = fs::read_to_string(&flat).unwrap();
             assert!(!text.contains("%include"), "{text}");
-            for line in [
-                "nbd",
-                "dracut-live",
-                "dracut-network",
-                "rootpw --lock",
-                "shutdown",
-            ] {
+            for line in ["nbd", "dracut-live", "dracut-network", "rootpw --lock", "shutdown"] {
                 assert!(text.lines().any(|one| one == line), "{line} in:\n{text}");
             }
             let roots = text.lines().filter(|line| line.starts_with("part / "));
@@ -60,9 +54,7 @@ fn each_kickstart_flattens_to_a_valid_one_that_needs_no_other_file() {
 fn kickstarts() -> Vec<PathBuf> {
     let entries = fs::read_dir(DIRECTORY).expect(DIRECTORY);
     let paths = entries.map(|entry| entry.unwrap().path());
-    let mut paths: Vec<_> = paths
-        .filter(|path| path.extension().is_some_and(|it| it == "ks"))
-        .collect();
+    let mut paths: Vec<_> = paths.filter(|path| path.extension().is_some_and(|it| it == "ks")).collect();
     paths.sort();
     paths
 }
@@ -83,8 +75,5 @@ fn assert_quiet_success(command: &mut Command) {
         panic!("this test needs {program}: install pykickstart with dnf, or with pip into a venv on the PATH ({error})")
     });
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success() && said.is_empty(),
-        "{command:?}: {said}"
-    );
+    assert!(output.status.success() && said.is_empty(), "{command:?}: {said}");
 }

@@ -90,10 +90,7 @@ fn a_client_that_is_silent_in_its_handshake_does_not_keep_the_port() {
 fn a_stale_pid_file_kills_nobody() {
     let tree = Tree::new();
     tree.add_export("any.iso");
-    let mut stranger = Command::new("cat")
-        .stdin(Stdio::piped())
-        .spawn()
-        .expect("cat");
+    let mut stranger = Command::new("cat").stdin(Stdio::piped()).spawn().expect("cat");
     fs::write(tree.pid_file(), format!("{}\n", stranger.id())).unwrap();
 
     assert_reloaded(&tree.reload());
@@ -155,9 +152,7 @@ fn nbdkit_has_nothing_to_reload() {
     if is_root() {
         nbdkit.args(["--user", "nbd", "--group", "nbd"]);
     }
-    nbdkit
-        .arg("file")
-        .arg(format!("dir={}", tree.images().display()));
+    nbdkit.arg("file").arg(format!("dir={}", tree.images().display()));
     let _nbdkit = tree.spawn(&mut nbdkit);
     let mut old = tree.first_client("old.iso");
     assert!(old.is_read_only());
@@ -193,11 +188,7 @@ impl Tree {
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let port = free.local_addr().unwrap().port();
         let tree = Self { directory, port };
-        let user = if is_root() {
-            "user = nbd\ngroup = nbd\n"
-        } else {
-            ""
-        };
+        let user = if is_root() { "user = nbd\ngroup = nbd\n" } else { "" };
         let generic = "[generic]\nallowlist = true\nlistenaddr = 127.0.0.1\n";
         fs::write(tree.conf(), format!("{generic}{user}")).unwrap();
         tree
@@ -222,16 +213,11 @@ impl Tree {
     /// Writes a file of `name`'s own bytes, of a size that is no multiple of a block, and its section.
     fn add_export(&self, name: &str) {
         let path = self.images().join(name);
-        let seed = name
-            .bytes()
-            .fold(7u32, |sum, byte| sum * 31 % 65_521 + u32::from(byte));
+        let seed = name.bytes().fold(7u32, |sum, byte| sum * 31 % 65_521 + u32::from(byte));
         let bytes = (0..1_300_003u32).map(|n| (n.wrapping_mul(seed) >> 7).to_le_bytes()[0]);
         fs::write(&path, bytes.collect::<Vec<_>>()).unwrap();
         let mut conf = fs::read_to_string(self.conf()).unwrap();
-        conf += &format!(
-            "[{name}]\nexportname = {}\nreadonly = true\n",
-            path.display()
-        );
+        conf += &format!("[{name}]\nexportname = {}\nreadonly = true\n", path.display());
         conf += "virtstyle = none\nmultifile = false\ncopyonwrite = false\n";
         fs::write(self.conf(), conf).unwrap();
     }
@@ -253,11 +239,7 @@ impl Tree {
             .stderr(fs::File::create(&stderr).unwrap())
             .status()
             .expect("scripts/nbd-reload");
-        Output {
-            status,
-            stdout: Vec::new(),
-            stderr: fs::read(stderr).unwrap(),
-        }
+        Output { status, stdout: Vec::new(), stderr: fs::read(stderr).unwrap() }
     }
 
     fn parent(&self) -> String {
@@ -286,11 +268,7 @@ impl Tree {
 
     fn spawn(&self, command: &mut Command) -> Killed {
         let log = fs::File::create(self.directory.path().join("log")).unwrap();
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn();
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
         Killed(child.expect("a server"))
     }
 }
@@ -327,9 +305,7 @@ fn processes_with_argument(argument: &Path) -> Vec<Pid> {
     let pids = entries.filter_map(|entry| {
         let pid = Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)?;
         let arguments = fs::read(entry.path().join("cmdline")).ok()?;
-        let found = arguments
-            .split(|byte| *byte == 0)
-            .any(|one| one == argument);
+        let found = arguments.split(|byte| *byte == 0).any(|one| one == argument);
         found.then_some(pid)
     });
     pids.collect()
@@ -347,8 +323,5 @@ fn is_root() -> bool {
 fn need(program: &str, package: &str) {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).any(|directory| directory.join(program).is_file());
-    assert!(
-        found,
-        "this test needs {program}: install the package {package}"
-    );
+    assert!(found, "this test needs {program}: install the package {package}");
 }

@@ -77,12 +77,7 @@ impl Client {
             }
         }
         let (size, flags) = found.ok_or_else(|| invalid("no size before the ACK"))?;
-        Ok(Self {
-            stream,
-            size,
-            flags,
-            cookie: 0,
-        })
+        Ok(Self { stream, size, flags, cookie: 0 })
     }
 
     /// The export's length in bytes.
@@ -108,9 +103,7 @@ impl Client {
             return Err(invalid(format!("reply {magic:#x} to request {cookie}")));
         }
         if error != 0 {
-            return Err(io::Error::from_raw_os_error(
-                i32::try_from(error).map_err(invalid)?,
-            ));
+            return Err(io::Error::from_raw_os_error(i32::try_from(error).map_err(invalid)?));
         }
         let mut bytes = vec![0; len];
         self.stream.read_exact(&mut bytes)?;
@@ -217,9 +210,7 @@ fn option_reply(stream: &mut TcpStream, option: u32) -> io::Result<(u32, Vec<u8>
     let kind = u32::from_be_bytes(take(stream)?);
     let len = u32::from_be_bytes(take(stream)?);
     if magic != OPTION_REPLY_MAGIC || answered != option || len > MAX_OPTION_REPLY {
-        return Err(invalid(format!(
-            "{len} bytes of reply to option {answered}"
-        )));
+        return Err(invalid(format!("{len} bytes of reply to option {answered}")));
     }
     let mut data = vec![0; usize::try_from(len).map_err(invalid)?];
     stream.read_exact(&mut data)?;
