@@ -10,6 +10,7 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -124,6 +125,8 @@ pub struct Scanner {
     opener: Arc<dyn Opener>,
     outcomes: HashMap<FileId, Outcome>,
     labels: HashMap<LabelKey, Label>,
+    /// The same by file name, for a file that takes the place of another.
+    names: HashMap<OsString, (Vec<u8>, Label)>,
     settling: Settling,
 }
 
@@ -149,6 +152,7 @@ impl Scanner {
             opener,
             outcomes: HashMap::new(),
             labels: HashMap::new(),
+            names: HashMap::new(),
             settling: Settling::default(),
         }
     }
@@ -161,16 +165,23 @@ impl Scanner {
         let mut catalog =
             Catalog { remote: settled::is_remote(&File::open(&self.directory)?), ..Catalog::default() };
         let mut candidates = Vec::new();
+        let mut pending: Vec<OsString> = Vec::new();
         for entry in std::fs::read_dir(&self.directory)? {
             let name = entry?.file_name();
             if is_iso_name(&name) {
                 match self.look_at(&name, &mut catalog) {
                     Ok(candidate) => candidates.extend(candidate),
-                    Err(skipped) => catalog.skipped.push(skipped),
+                    Err(skipped) => {
+                        pending.extend(skipped.pending.then_some(name));
+                        catalog.skipped.push(skipped);
+                    }
                 }
             }
         }
         self.inspect_new(&mut candidates);
+        let present: HashSet<&OsString> =
+            candidates.iter().map(|candidate| &candidate.name).chain(&pending).collect();
+        self.names.retain(|name, _| present.contains(name));
         self.enter(candidates, &mut catalog);
         catalog.isos.sort_by(|one, other| one.label.cmp(&other.label));
         catalog.skipped.sort_by(|one, other| one.name.cmp(&other.name));
@@ -258,6 +269,19 @@ impl Scanner {
                 labels.entry(label_key(disc)).or_insert_with(|| label.clone());
             }
         }
+        let mut taken: HashSet<Label> = labels.values().chain(self.pinned.values()).cloned().collect();
+        for (name, disc) in &discs {
+            // Another file under the old name, such as today's build, goes on under the label. One that has only come
+            // with it doesn't get that, even if it is older.
+            let Some((volume_id, label)) = self.names.remove(name) else { continue };
+            let key = label_key(disc);
+            let same = volume_id == disc.facts.volume_id && !labels.contains_key(&key);
+            if same && taken.insert(label.clone()) {
+                labels.insert(key, label);
+            }
+        }
+        // Those that are left are of files that are being written anew.
+        taken.extend(self.names.values().map(|(_, label)| label.clone()));
         for (name, disc) in discs {
             let key = label_key(&disc);
             if !served.insert(disc.id) {
@@ -265,26 +289,26 @@ impl Scanner {
                 catalog.skipped.push(Skipped { name: display(&name), reason, pending: false });
                 continue;
             }
-            let label = labels.get(&key).cloned().unwrap_or_else(|| self.new_label(&name, &disc, &labels));
+            let label = labels.get(&key).cloned().unwrap_or_else(|| new_label(&name, &disc, &taken));
+            taken.insert(label.clone());
+            self.names.insert(name.clone(), (disc.facts.volume_id.clone(), label.clone()));
             labels.insert(key, label.clone());
             catalog.isos.push(Iso { label, name: display(&name), disc, initrd: None });
         }
         self.labels = labels;
     }
+}
 
-    /// The volume id, else the file's name; whatever is taken or reserved gets the file's name behind it.
-    fn new_label(&self, name: &OsStr, disc: &Disc, taken: &HashMap<LabelKey, Label>) -> Label {
-        let taken: HashSet<&Label> = taken.values().chain(self.pinned.values()).collect();
-        let stem = Path::new(name).file_stem().unwrap_or(name).as_bytes();
-        let first =
-            Label::from_volume_id(&disc.facts.volume_id).unwrap_or_else(|| Label::from_file_stem(stem));
-        if !taken.contains(&first) {
-            return first;
-        }
-        let joined = first.joined_with(stem);
-        let numbered = (2_u32..).map(|number| joined.numbered(number));
-        std::iter::once(joined.clone()).chain(numbered).find(|label| !taken.contains(label)).unwrap_or(first)
+/// The volume id, else the file's name; whatever is taken or reserved gets the file's name behind it.
+fn new_label(name: &OsStr, disc: &Disc, taken: &HashSet<Label>) -> Label {
+    let stem = Path::new(name).file_stem().unwrap_or(name).as_bytes();
+    let first = Label::from_volume_id(&disc.facts.volume_id).unwrap_or_else(|| Label::from_file_stem(stem));
+    if !taken.contains(&first) {
+        return first;
     }
+    let joined = first.joined_with(stem);
+    let numbered = (2_u32..).map(|number| joined.numbered(number));
+    std::iter::once(joined.clone()).chain(numbered).find(|label| !taken.contains(label)).unwrap_or(first)
 }
 
 impl FileId {
@@ -313,8 +337,15 @@ fn open_disc(id: FileId, mtime: SystemTime, file: File, opener: &dyn Opener) -> 
     let file = Arc::new(file);
     // Directories and menus are a few scattered kilobytes: not worth blocks of the cache.
     let plain = Plain.open(file.clone()).map_err(|error| error.to_string())?;
-    let facts = inspect::inspect(&plain).map_err(|error| error.to_string())?;
-    let source = opener.open(file).map_err(|error| error.to_string())?;
+    let look = || -> Result<(Facts, Arc<dyn ReadAt>), String> {
+        let facts = inspect::inspect(&plain).map_err(|error| error.to_string())?;
+        let source = opener.open(file).map_err(|error| error.to_string())?;
+        Ok((facts, source))
+    };
+    // Whatever an ISO does to the readers of it, the others are served. Nothing that is shared is left half done.
+    let (facts, source) = panic::catch_unwind(AssertUnwindSafe(look)).unwrap_or_else(|_| {
+        Err("looking into it ended in a panic: please report that, with the beginning of the ISO".into())
+    })?;
     Ok(Arc::new(Disc { id, len: source.len(), source, mtime, facts }))
 }
 

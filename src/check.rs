@@ -124,7 +124,10 @@ impl fmt::Display for Report {
             writeln!(
                 f,
                 "\n{} ({})\n  initrd: {}\n  arguments: {}",
-                iso.label, iso.file, iso.initrd_can, iso.args
+                iso.label,
+                iso.file,
+                iso.initrd_can,
+                if iso.args.is_empty() { "-" } else { &iso.args }
             )?;
             if let Some(caveat) = iso.caveat {
                 writeln!(f, "  but: {caveat}")?;
@@ -176,4 +179,134 @@ fn table<const N: usize>(head: &[String; N], rows: &[[String; N]]) -> String {
         let _ = writeln!(out, "{}", cells.collect::<Vec<_>>().join("  ").trim_end());
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn served() -> Served {
+        Served {
+            label: "F42".into(),
+            file: "fedora.iso".into(),
+            size: 2_000_000_000,
+            family: "LiveOS",
+            kernel: "/images/pxeboot/vmlinuz".into(),
+            initrds: vec!["/images/pxeboot/initrd.img".into()],
+            root: Some(Root {
+                path: "/LiveOS/squashfs.img".into(),
+                offset: 129_024,
+                size: 1_900_000_000,
+                extents: 1,
+                format: "squashfs",
+            }),
+            initrd_can: "dracut 104, nbd".into(),
+            export: Some("F42".into()),
+            args: "root=live:/dev/nbd0 quiet".into(),
+            caveat: None,
+        }
+    }
+
+    fn generic() -> Served {
+        Served {
+            label: "Käse".into(),
+            file: "other.iso".into(),
+            family: "generic",
+            kernel: "/k".into(),
+            initrds: vec!["/a".into(), "/b".into()],
+            root: None,
+            initrd_can: "nothing that is known".into(),
+            export: None,
+            args: String::new(),
+            caveat: Some("its way to boot over a network is not known"),
+            ..served()
+        }
+    }
+
+    fn report() -> Report {
+        Report {
+            served: vec![served(), generic()],
+            refused: vec![Refused { file: "junk.iso".into(), reason: "it is not an ISO 9660 image".into() }],
+            host: vec!["no pxelinux.0 is installed".into()],
+        }
+    }
+
+    #[test]
+    fn a_report_is_a_table_with_details_and_reasons() {
+        assert_eq!(
+            report().to_string(),
+            "\
+LABEL  FAMILY   KERNEL                   INITRD                      ROOT IMAGE                                         EXPORT
+F42    LiveOS   /images/pxeboot/vmlinuz  /images/pxeboot/initrd.img  /LiveOS/squashfs.img squashfs @129024 +1900000000  F42
+Käse   generic  /k                       /a /b                       -                                                  -
+
+F42 (fedora.iso)
+  initrd: dracut 104, nbd
+  arguments: root=live:/dev/nbd0 quiet
+
+Käse (other.iso)
+  initrd: nothing that is known
+  arguments: -
+  but: its way to boot over a network is not known
+
+Not served:
+  junk.iso: it is not an ISO 9660 image
+
+This host: no pxelinux.0 is installed
+"
+        );
+    }
+
+    #[test]
+    fn a_report_of_nothing_is_a_head() {
+        let report = Report { served: Vec::new(), refused: Vec::new(), host: Vec::new() };
+        assert_eq!(report.to_string(), "LABEL  FAMILY  KERNEL  INITRD  ROOT IMAGE  EXPORT\n");
+    }
+
+    #[test]
+    fn json_has_the_same_fields_for_every_iso() {
+        let report = Report { served: vec![served()], ..report() };
+        assert_eq!(
+            serde_json::to_string_pretty(&report).unwrap(),
+            r#"{
+  "served": [
+    {
+      "label": "F42",
+      "file": "fedora.iso",
+      "size": 2000000000,
+      "family": "LiveOS",
+      "kernel": "/images/pxeboot/vmlinuz",
+      "initrds": [
+        "/images/pxeboot/initrd.img"
+      ],
+      "root": {
+        "path": "/LiveOS/squashfs.img",
+        "offset": 129024,
+        "size": 1900000000,
+        "extents": 1,
+        "format": "squashfs"
+      },
+      "initrd_can": "dracut 104, nbd",
+      "export": "F42",
+      "args": "root=live:/dev/nbd0 quiet",
+      "caveat": null
+    }
+  ],
+  "refused": [
+    {
+      "file": "junk.iso",
+      "reason": "it is not an ISO 9660 image"
+    }
+  ],
+  "host": [
+    "no pxelinux.0 is installed"
+  ]
+}"#
+        );
+        let keys = |served: Served| match serde_json::to_value(served).unwrap() {
+            serde_json::Value::Object(fields) => fields.into_iter().map(|(key, _)| key).collect::<Vec<_>>(),
+            other => panic!("{other}"),
+        };
+        assert_eq!(keys(served()), keys(generic()));
+    }
 }

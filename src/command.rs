@@ -1,5 +1,7 @@
 //! What the command line asks for, done: the mount, and the commands that need none.
 
+use std::collections::HashMap;
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -119,14 +121,15 @@ fn default_state_dir() -> Option<PathBuf> {
 
 fn check(args: &cli::Check) -> Result<ExitCode> {
     let mut catalog = Catalog::default();
+    let pins = args.tree.pins()?;
     for path in &args.paths {
         if path.is_dir() {
-            let found = Scanner::new(directory(path)?, args.tree.pins()?, Arc::new(Plain)).scan();
+            let found = Scanner::new(directory(path)?, pins.clone(), Arc::new(Plain)).scan();
             let found = found.with_context(|| path.display().to_string())?;
             catalog.isos.extend(found.isos);
             catalog.skipped.extend(found.skipped);
         } else {
-            check_file(path, &mut catalog);
+            check_file(path, &pins, &mut catalog);
         }
     }
     let verdicts = Verdicts::load(None);
@@ -141,13 +144,15 @@ fn check(args: &cli::Check) -> Result<ExitCode> {
     Ok(if report.refused.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn check_file(path: &Path, catalog: &mut Catalog) {
+fn check_file(path: &Path, pins: &HashMap<OsString, Label>, catalog: &mut Catalog) {
     let name = path.display().to_string();
     match catalog::open_file(path) {
         Ok(disc) => {
             let stem = path.file_stem().unwrap_or_default().as_encoded_bytes();
-            let label =
-                Label::from_volume_id(&disc.facts.volume_id).unwrap_or_else(|| Label::from_file_stem(stem));
+            let pinned = path.file_name().and_then(|name| pins.get(name)).cloned();
+            let label = pinned
+                .or_else(|| Label::from_volume_id(&disc.facts.volume_id))
+                .unwrap_or_else(|| Label::from_file_stem(stem));
             catalog.isos.push(Iso { label, name, disc, initrd: None });
         }
         Err(reason) => catalog.skipped.push(Skipped { name, reason, pending: false }),

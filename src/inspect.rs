@@ -45,6 +45,9 @@ pub enum Error {
     /// The image itself can't be used.
     #[error(transparent)]
     Iso(#[from] iso::Error),
+    /// A kernel, root image or single initrd without a byte.
+    #[error("{0}: is empty")]
+    Empty(String),
     /// Neither a known layout nor a menu.
     #[error("no kernel and initrd found: no boot menu names them, and the layout is not a known one")]
     NothingToBoot,
@@ -56,9 +59,15 @@ pub enum Error {
 /// If it can't be served, with the reason.
 pub fn inspect(source: &Arc<dyn ReadAt>) -> Result<Facts, Error> {
     let mut image = Image::open(source.clone())?;
+    let facts = look_into(&mut image, source);
+    image.check_budget()?;
+    facts
+}
+
+fn look_into(image: &mut Image, source: &Arc<dyn ReadAt>) -> Result<Facts, Error> {
     let layout = Layout::recognise(|path| image.exists(path));
-    let (kernel, initrds, entry) = find_kernel(&mut image, layout)?;
-    let root = find_root(&mut image, layout, source)?;
+    let (kernel, initrds, entry) = find_kernel(image, layout)?;
+    let root = find_root(image, layout, source)?;
     let volume_id = image.volume_id().to_vec();
     let family = layout.map_or(Family::Generic, |layout| layout.family);
     let (title, args) = match entry {
@@ -89,7 +98,7 @@ fn find_kernel(image: &mut Image, layout: Option<&Layout>) -> Result<Found, Erro
             Err(error) => fault = fault.or(Some(error)),
         }
     }
-    Err(fault.map_or(Error::NothingToBoot, Error::Iso))
+    Err(fault.unwrap_or(Error::NothingToBoot))
 }
 
 /// A kernel and its initrds, if they are all there.
@@ -97,8 +106,8 @@ fn files(
     image: &mut Image,
     kernel: &str,
     initrds: &[&str],
-) -> Result<Option<(iso::File, Vec<iso::File>)>, iso::Error> {
-    let Some(kernel) = image.file(kernel)? else { return Ok(None) };
+) -> Result<Option<(iso::File, Vec<iso::File>)>, Error> {
+    let Some(kernel) = filled(image, kernel)? else { return Ok(None) };
     let mut found = Vec::new();
     for path in initrds {
         match image.file(path)? {
@@ -106,7 +115,17 @@ fn files(
             None => return Ok(None),
         }
     }
-    Ok((!found.is_empty()).then_some((kernel, found)))
+    match found.first() {
+        Some(first) if found.iter().all(|file| file.len == 0) => Err(Error::Empty(first.path.clone())),
+        first => Ok(first.is_some().then_some((kernel, found))),
+    }
+}
+
+fn filled(image: &mut Image, path: &str) -> Result<Option<iso::File>, Error> {
+    match image.file(path)? {
+        Some(file) if file.len == 0 => Err(Error::Empty(file.path)),
+        file => Ok(file),
+    }
 }
 
 /// The entry that each of the ISO's menus boots by itself, the most useful menu first.
@@ -124,7 +143,7 @@ fn find_root(
     source: &Arc<dyn ReadAt>,
 ) -> Result<Option<Root>, Error> {
     for path in layout.into_iter().flat_map(|layout| layout.roots) {
-        if let Some(file) = image.file(path)? {
+        if let Some(file) = filled(image, path)? {
             let format = Format::of(&head(source, &file)?);
             return Ok(Some(Root { file, format }));
         }

@@ -4,6 +4,7 @@
 //! the image, finds names in another case, and hands out only extents that lie within the backing file. It knows
 //! nothing of boot loaders or trees, and never writes.
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use hadris_storage::sync::BlockDevice;
 use hadris_storage::{BlockIndex, BlockSize};
 
 use crate::source::ReadAt;
+use crate::source::budget::Budget;
 
 mod listing;
 
@@ -24,18 +26,27 @@ pub use listing::{Entry, EntryId, EntryKind};
 /// The unit in which volume descriptors and extents are counted (ECMA-119, 6.1.2).
 pub const SECTOR: u64 = 2048;
 
+/// The system area and one volume descriptor (ECMA-119, 6.2.1).
+const SMALLEST: u64 = 17 * SECTOR;
+
 /// Entries of one directory that are looked at. The largest package pools of installer DVDs hold some thousands.
 const MAX_DIRECTORY: usize = 65_536;
 
 /// Extents of one file: 1024 of 4 GiB are more than an ISO can hold.
 const MAX_EXTENTS: usize = 1024;
 
+/// Reads that an image may cost: each sector of a directory or continuation area is one, each time it is looked at. A
+/// live ISO takes some hundreds, the largest installer DVDs some thousands; the worst that a sector can hold takes 10 µs
+/// to go through, so an image is done with in a second.
+pub const MAX_READS: u64 = 50_000;
+
 /// Hard-linked files whose other names are remembered, two keys each; beyond them each look-up walks the whole image. An
 /// installer DVD made from a hard-linked mirror has some thousands. They take 3 MiB at most, while the image is open.
 const LINKS_REMEMBERED: usize = 65_536;
 
-/// First bytes of a zisofs-compressed file (cdrkit, doc/zisofs/zisofs_format.txt).
-const ZISOFS_MAGIC: [u8; 8] = [0x37, 0xe4, 0x53, 0x96, 0xc9, 0xdb, 0xd6, 0x07];
+/// First bytes of a zisofs-compressed file: version 1 and 2 (libisofs, doc/zisofs_format.txt, doc/zisofs2_format.txt).
+const ZISOFS_MAGIC: [[u8; 8]; 2] =
+    [[0x37, 0xe4, 0x53, 0x96, 0xc9, 0xdb, 0xd6, 0x07], [0xef, 0x22, 0x55, 0xa1, 0xbc, 0x1b, 0x95, 0xa0]];
 
 /// Why an image, or a file in it, can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +82,9 @@ pub enum Error {
     /// zisofs: the bytes in the image are not the file's bytes.
     #[error("{0}: compressed with zisofs, which can't be served in place")]
     Compressed(String),
+    /// Its structures lead on and on.
+    #[error("its directories are too large or too tangled: they take more than {MAX_READS} reads")]
+    Endless,
     /// A file that is larger than what the caller wants to read.
     #[error("{0}: larger than {1} bytes")]
     TooLarge(String, u64),
@@ -91,7 +105,7 @@ pub struct Extent {
 /// A regular file of the image: its bytes are those of its extents, in order.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct File {
-    /// Absolute path, as it is written in the image.
+    /// Absolute path; in plain ISO 9660, where case tells nothing apart, as it was asked for.
     pub path: String,
     /// Size in bytes.
     pub len: u64,
@@ -102,8 +116,12 @@ pub struct File {
 /// An opened image.
 pub struct Image {
     fs: IsoFs<Device>,
-    source: Arc<dyn ReadAt>,
+    source: Source,
+    /// Directories that have been listed, by their node.
+    listed: HashMap<NodeId, Arc<[String]>>,
 }
+
+type Source = Arc<Budget<Arc<dyn ReadAt>>>;
 
 impl Image {
     /// Reads the volume descriptors (ECMA-119, 8) and chooses the richest tree: Rock Ridge, Joliet, plain.
@@ -111,13 +129,18 @@ impl Image {
     /// # Errors
     /// If it is no ISO, is cut short, or is damaged where it begins.
     pub fn open(source: Arc<dyn ReadAt>) -> Result<Self, Error> {
+        if source.len() < SMALLEST {
+            return Err(Error::NotIso);
+        }
+        let source = Arc::new(Budget::new(source, MAX_READS));
         let device = Device { source: source.clone() };
         let fs = IsoFs::mount(device, MountOptions::new()).map_err(|fault| match fault.kind() {
             hadris_fs::ErrorKind::NotRecognized => Error::NotIso,
-            _ => damaged("/", fault.into_error()),
+            _ => plain_reason(&source).unwrap_or_else(|| damaged("/", fault.into_error())),
         })?;
-        let fs = fs.with_cache(CacheOptions::new().with_links(LINKS_REMEMBERED));
-        let image = Self { fs, source };
+        // Without a cache of sectors, each one that is gone through is paid for out of the budget.
+        let cache = CacheOptions::new().with_blocks(0).with_records(0).with_links(LINKS_REMEMBERED);
+        let image = Self { fs: fs.with_cache(cache), source, listed: HashMap::new() };
         if u64::from(image.fs.info().block_size()) != SECTOR {
             return Err(Error::BlockSize(image.fs.info().block_size()));
         }
@@ -157,10 +180,19 @@ impl Image {
         let extents = self.extents(node, &path)?;
         let len = extents.iter().map(|extent| extent.len).sum();
         let file = File { path, len, extents };
-        if self.begins_with(&file, &ZISOFS_MAGIC)? {
+        self.check_runs(node, &file)?;
+        if ZISOFS_MAGIC.contains(&self.first_eight(&file)?) {
             return Err(Error::Compressed(file.path));
         }
         Ok(file)
+    }
+
+    /// Whether reads have been refused because there were too many: what wasn't found since then may be there.
+    ///
+    /// # Errors
+    /// [`Error::Endless`] if so.
+    pub fn check_budget(&self) -> Result<(), Error> {
+        if self.source.exceeded() { Err(Error::Endless) } else { Ok(()) }
     }
 
     /// Whether there is anything of that name.
@@ -197,10 +229,13 @@ impl Image {
         if stat.file_type() != FileType::Dir {
             return Ok(Vec::new());
         }
-        self.names(node, &path)
+        Ok(self.names(node, &path)?.to_vec())
     }
 
-    fn names(&mut self, directory: NodeId, path: &str) -> Result<Vec<String>, Error> {
+    fn names(&mut self, directory: NodeId, path: &str) -> Result<Arc<[String]>, Error> {
+        if let Some(names) = self.listed.get(&directory) {
+            return Ok(names.clone());
+        }
         let mut names = Vec::new();
         let mut cursor = DirCursor::START;
         for _ in 0..MAX_DIRECTORY {
@@ -212,6 +247,8 @@ impl Image {
                 names.push(name.to_owned());
             }
         }
+        let names: Arc<[String]> = names.into();
+        self.listed.insert(directory, names.clone());
         Ok(names)
     }
 
@@ -271,13 +308,41 @@ impl Image {
         }
     }
 
-    fn begins_with(&self, file: &File, magic: &[u8; 8]) -> Result<bool, Error> {
+    /// Refuses a file with gaps between its blocks, or on another disc of a set (ECMA-119, 9.1.7 to 9.1.9): extents know
+    /// of neither, a read does. One of the last byte looks at every record.
+    fn check_runs(&mut self, node: NodeId, file: &File) -> Result<(), Error> {
+        let Some(last) = file.len.checked_sub(1) else { return Ok(()) };
+        match self.fs.read(node, last, &mut [0]) {
+            Ok(_) => Ok(()),
+            Err(fault) => Err(damaged(&file.path, fault)),
+        }
+    }
+
+    fn first_eight(&self, file: &File) -> Result<[u8; 8], Error> {
         let mut head = [0; 8];
         match file.extents.first() {
             Some(extent) if extent.len >= 8 => self.source.read_exact_at(&mut head, extent.offset)?,
-            _ => return Ok(false),
+            _ => {}
         }
-        Ok(head == *magic)
+        Ok(head)
+    }
+}
+
+/// What its descriptor says is the matter, where that is plain: of a download that has just begun, not even the root
+/// directory is there yet.
+fn plain_reason(source: &Source) -> Option<Error> {
+    let mut descriptor = [0; SECTOR as usize];
+    source.read_exact_at(&mut descriptor, 16 * SECTOR).ok()?;
+    if !descriptor.starts_with(b"\x01CD001") {
+        return None;
+    }
+    // Volume space size and logical block size (ECMA-119, 8.4.8 and 8.4.12).
+    let blocks = u32::from_le_bytes(descriptor.get(80..84)?.try_into().ok()?);
+    let size = u32::from(u16::from_le_bytes(descriptor.get(128..130)?.try_into().ok()?));
+    let (actual, declared) = (source.len(), u64::from(blocks) * SECTOR);
+    match u64::from(size) == SECTOR {
+        false => Some(Error::BlockSize(size)),
+        true => (actual < declared).then_some(Error::Incomplete { actual, declared }),
     }
 }
 
@@ -294,7 +359,7 @@ fn damaged(path: &str, fault: IsoError<io::Error>) -> Error {
 
 /// The image as the block device that `hadris-iso` reads from.
 struct Device {
-    source: Arc<dyn ReadAt>,
+    source: Source,
 }
 
 impl Device {

@@ -10,8 +10,8 @@ use std::fmt::Write as _;
 /// A name made of `A-Z a-z 0-9 . _ -`, unique in a catalog.
 ///
 /// It is never empty, never only digits (dracut's `netroot=nbd:` takes a number for a port), never `generic` (the first
-/// section of nbd.conf, nbd-server(5)), doesn't begin with `.` or `-`, and doesn't end in `.iso` (the export of another
-/// ISO as a whole would have the same name).
+/// section of nbd.conf, nbd-server(5)), doesn't begin with `.` or `-`, and is no name of another file in `images/`, where
+/// it stands for the root image: it isn't `nbd.conf`, doesn't end in `.iso`, and doesn't begin with `liveos_`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Label(Box<str>);
 
@@ -136,6 +136,12 @@ fn forbidden(text: &str) -> Option<&'static str> {
     if text.starts_with(['.', '-']) {
         return Some("it begins with '.' or '-'");
     }
+    if text == "nbd.conf" {
+        return Some("'nbd.conf' is the configuration of nbd-server");
+    }
+    if text.starts_with("liveos_") {
+        return Some("it begins with 'liveos_', as the files of root images do");
+    }
     if text.ends_with(".iso") {
         return Some("it ends in '.iso', as the exports of whole ISOs do");
     }
@@ -173,6 +179,8 @@ mod tests {
         assert_eq!(label(b".."), "_..");
         assert_eq!(label(b"-rf"), "_-rf");
         assert_eq!(label(b"CDROM.iso"), "CDROM_iso");
+        assert_eq!(label(b"nbd.conf"), "_nbd.conf");
+        assert_eq!(label(b"liveos_F42.img"), "_liveos_F42.img");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
+pub mod budget;
 #[doc(hidden)]
 pub mod testing;
 

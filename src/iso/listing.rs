@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use hadris_fs::sync::FileSystem;
 use hadris_fs::{DateTime, DirCursor, DirEntry, FileType, NodeId};
 
-use super::{Error, File, Image, MAX_DIRECTORY, damaged};
+use super::{Error, File, Image, MAX_DIRECTORY, MAX_READS, damaged};
 
 /// Longest target of a symbolic link: PATH_MAX with its NUL (Linux, include/uapi/linux/limits.h).
 const MAX_TARGET: usize = 4095;
@@ -17,6 +17,10 @@ const MAX_TARGET: usize = 4095;
 /// Names and link targets of one directory. A full one with names of 100 bytes has a half of it; without a limit, long
 /// links would make that 300 MB.
 const MAX_TEXT: usize = 16 << 20;
+
+/// Reads that one directory may cost, counted as for [`MAX_READS`]: fifteen for each of the most entries that it can have.
+/// An entry takes two to six, and once for an image its hard links are looked for in all directories.
+const MAX_LISTING_READS: u64 = 15 * MAX_DIRECTORY as u64;
 
 /// Where an entry is recorded. It stays the same for the same bytes of the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -67,6 +71,7 @@ impl Image {
     /// # Errors
     /// If the directory is damaged, or larger than any that is known.
     pub fn entries(&mut self, directory: EntryId, path: &str) -> Result<Vec<Entry>, Error> {
+        self.source.renew(MAX_LISTING_READS);
         self.check_start(directory, path)?;
         let (mut entries, mut text) = (Vec::new(), 0);
         let mut cursor = DirCursor::START;
@@ -88,6 +93,7 @@ impl Image {
     /// # Errors
     /// If it can't be served.
     pub fn file_of(&mut self, entry: EntryId, path: String) -> Result<File, Error> {
+        self.source.renew(MAX_READS);
         self.regular(entry.0, path)
     }
 
