@@ -221,7 +221,7 @@ impl Unopened for File {
         Ok(Arc::new(content))
     }
 
-    fn lane(&self) -> u64 {
-        shelf::number(&self.directory.shared.disc)
+    fn lane(&self) -> Option<u64> {
+        Some(shelf::number(&self.directory.shared.disc))
     }
 }

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::content::Content;
-use crate::tree::foreign::{Listed, Type};
+use crate::tree::foreign::{self, Listed, Type};
 use crate::tree::{Kind, Node, ROOT_INO, Tree};
 
 /// Why an operation failed.
@@ -99,8 +99,16 @@ impl Fs {
 
     /// Shows another tree from now on, and returns the one before.
     pub fn replace(&self, tree: Tree) -> Arc<Tree> {
+        let tree = Arc::new(tree);
         let mut current = self.tree.write().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut *current, Arc::new(tree))
+        let before = std::mem::replace(&mut *current, tree.clone());
+        drop(current);
+        for known in self.known().values_mut().filter(|known| tree.by_ino(known.top).is_none()) {
+            if let Some(husk) = foreign::husk(&known.node) {
+                known.node = Arc::new(husk);
+            }
+        }
+        before
     }
 
     /// The tree that is shown now.
@@ -113,20 +121,32 @@ impl Fs {
     /// # Errors
     /// [`Error::NotFound`], [`Error::NotADirectory`], [`Error::Foreign`].
     pub fn lookup(&self, parent: u64, name: impl AsRef<OsStr>) -> Result<Arc<Node>, Error> {
-        let tree = self.tree();
-        let (directory, top) = self.directory(&tree, parent)?;
-        let node = tree.enter(&directory, name.as_ref()).map_err(Error::Foreign)?.ok_or(Error::NotFound)?;
-        let top = if let Kind::Foreign(_) = directory.kind { top } else { node.ino };
-        let mut known = self.known();
-        known.entry(node.ino).or_insert_with(|| Known { node: node.clone(), lookups: 0, top }).lookups += 1;
-        Ok(node)
+        loop {
+            let tree = self.tree();
+            let (directory, top) = self.directory(&tree, parent)?;
+            let node = tree.enter(&directory, name.as_ref()).map_err(Error::Foreign)?;
+            let node = node.ok_or(Error::NotFound)?;
+            let top = if let Kind::Foreign(_) = directory.kind { top } else { node.ino };
+            let mut known = self.known();
+            if matches!(node.kind, Kind::Foreign(_) | Kind::Unopened(_)) && self.tree().by_ino(top).is_none()
+            {
+                // It went meanwhile; what is entered now would not be cleared away any more.
+                continue;
+            }
+            let entry =
+                known.entry(node.ino).or_insert_with(|| Known { node: node.clone(), lookups: 0, top });
+            // What is known may be what was left of it when its ISO went, and the ISO is back.
+            entry.node = node.clone();
+            entry.lookups += 1;
+            return Ok(node);
+        }
     }
 
     /// What an operation on an inode would have to wait for, as a number; `None` if it is done at once.
     pub fn lane(&self, ino: u64) -> Option<u64> {
         match &self.node(ino).ok()?.kind {
             Kind::Foreign(directory) => directory.lane(),
-            Kind::Unopened(file) => Some(file.lane()),
+            Kind::Unopened(file) => file.lane(),
             _ => None,
         }
     }
@@ -302,6 +322,71 @@ mod tests {
         })
         .unwrap();
         assert_eq!(names, [".", "..", "a", "b"]);
+    }
+
+    /// A foreign directory with one file `f` in it.
+    struct Disc;
+
+    impl foreign::Directory for Disc {
+        fn lookup(self: Arc<Self>, name: &OsStr) -> io::Result<Option<Node>> {
+            let kind = Kind::Unopened(self);
+            let node = Node { ino: foreign::ino(9), mtime: SystemTime::UNIX_EPOCH, kind };
+            Ok((name == "f").then_some(node))
+        }
+
+        fn list(&self) -> io::Result<Vec<Listed>> {
+            Ok(vec![Listed { ino: foreign::ino(9), kind: Type::File, name: "f".into() }])
+        }
+
+        fn lane(&self) -> Option<u64> {
+            Some(5)
+        }
+    }
+
+    impl foreign::Unopened for Disc {
+        fn size(&self) -> u64 {
+            1
+        }
+
+        fn execute(&self) -> u16 {
+            0
+        }
+
+        fn open(&self) -> io::Result<Arc<Content>> {
+            Ok(Arc::new(Content::text("x".into())))
+        }
+
+        fn lane(&self) -> Option<u64> {
+            Some(5)
+        }
+    }
+
+    fn foreign_tree(disc: &Arc<Disc>) -> Tree {
+        let mut builder = Builder::new(SystemTime::UNIX_EPOCH);
+        builder.foreign(Tree::ROOT, "L", disc.clone(), 1, SystemTime::UNIX_EPOCH);
+        builder.build()
+    }
+
+    #[test]
+    fn a_foreign_tree_that_is_gone_has_no_names_and_keeps_nothing() {
+        let disc = Arc::new(Disc);
+        let fs = Fs::new(foreign_tree(&disc));
+        let top = fs.lookup(ROOT_INO, "L").unwrap().ino;
+        let file = fs.lookup(top, "f").unwrap().ino;
+        let handle = fs.open(file).unwrap();
+        assert_eq!((fs.lane(top), fs.lane(file), fs.lane(ROOT_INO)), (Some(5), Some(5), None));
+        drop(fs.replace(tree(&[])));
+        assert_eq!(Arc::strong_count(&disc), 1, "the ISO is still held");
+        assert_eq!(fs.read(handle, 0, 9).unwrap(), b"x");
+        assert_eq!(fs.node(file).unwrap().file_type(), Type::File);
+        assert!(matches!(fs.lookup(top, "f"), Err(Error::NotFound)));
+        assert!(matches!(fs.open_directory(top), Err(Error::NotFound)));
+        assert!(fs.open(file).is_err());
+        // The same ISO again, while the kernel still remembers it.
+        fs.replace(foreign_tree(&disc));
+        assert_eq!(fs.lookup(ROOT_INO, "L").unwrap().ino, top);
+        assert_eq!(fs.lookup(top, "f").unwrap().ino, file);
+        assert!(fs.open(file).is_ok());
     }
 
     #[test]

@@ -139,3 +139,67 @@ pub fn number(disc: &Disc) -> u64 {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::FileId;
+    use crate::family::Family;
+    use crate::inspect::Facts;
+    use std::time::SystemTime;
+
+    fn disc(inode: u64) -> Disc {
+        let file = iso::File { path: "/k".into(), len: 0, extents: Vec::new() };
+        Disc {
+            id: FileId { device: 1, inode, len: 0, mtime: 0 },
+            source: Arc::new(Vec::new()),
+            len: 0,
+            mtime: SystemTime::UNIX_EPOCH,
+            facts: Facts {
+                volume_id: Vec::new(),
+                family: Family::Generic,
+                kernel: file.clone(),
+                initrds: vec![file],
+                root: None,
+                title: String::new(),
+                args: String::new(),
+            },
+        }
+    }
+
+    #[test]
+    fn of_two_entries_of_one_name_the_first_counts() {
+        let (shelf, disc) = (Shelf::default(), disc(1));
+        let listing = shelf.keep(
+            &disc,
+            7,
+            vec![Entry::sample(b"b", 1), Entry::sample(b"a", 2), Entry::sample(b"b", 3)],
+        );
+        assert_eq!(listing.entries().iter().map(|entry| entry.mode).collect::<Vec<_>>(), [2, 1]);
+        assert_eq!(listing.find(b"b").unwrap().mode, 1);
+        assert!(listing.find(b"c").is_none() && shelf.listing(7).is_some() && shelf.listing(8).is_none());
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_and_goes_with_its_iso() {
+        let shelf = Shelf::default();
+        let name = vec![b'n'; MAX_BYTES / 50];
+        let entry = Entry::sample(&name, 0);
+        for number in 0..100 {
+            let disc = disc(number);
+            shelf.keep(&disc, number, vec![entry.clone()]);
+            shelf.keep(&disc, number, vec![entry.clone()]);
+            shelf.slot(super::number(&disc));
+        }
+        let listings = lock(&shelf.listings);
+        let kept: usize = listings.kept.iter().map(|(_, listing)| listing.bytes).sum();
+        assert_eq!(kept, listings.bytes);
+        assert!(kept <= MAX_BYTES && kept > MAX_BYTES / 2, "{kept}");
+        drop(listings);
+        assert!(shelf.listing(99).is_some() && shelf.listing(0).is_none());
+        assert_eq!(lock(&shelf.images).len(), MAX_IMAGES);
+        shelf.keep_only(&Catalog::default());
+        assert_eq!(lock(&shelf.listings).bytes, 0);
+        assert!(shelf.listing(99).is_none() && lock(&shelf.images).is_empty());
+    }
+}

@@ -144,6 +144,15 @@ impl Entry {
     }
 }
 
+#[cfg(test)]
+impl Entry {
+    /// A directory that is in no image.
+    pub fn sample(name: &[u8], mode: u16) -> Self {
+        let id = EntryId(NodeId::new(2).unwrap());
+        Self { name: name.into(), id, kind: EntryKind::Directory, mode, mtime: SystemTime::UNIX_EPOCH }
+    }
+}
+
 fn system_time(time: DateTime) -> SystemTime {
     let seconds = Duration::from_secs(time.unix_seconds().unsigned_abs());
     let nanoseconds = Duration::from_nanos(time.nanoseconds().into());

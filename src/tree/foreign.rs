@@ -3,11 +3,12 @@
 //! Such a directory is read when somebody looks into it; the tree knows neither where nor how, and keeps nothing of it.
 //! What is below it never changes; other entries are another directory, of another identity.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::sync::Arc;
 
-use super::{FOREIGN, Node};
+use super::{FOREIGN, Kind, Node};
 use crate::content::Content;
 
 /// A directory that is read where it lies.
@@ -42,8 +43,8 @@ pub trait Unopened: Send + Sync {
     /// If it can't be served.
     fn open(&self) -> io::Result<Arc<Content>>;
 
-    /// What opening it would have to wait for, as a number.
-    fn lane(&self) -> u64;
+    /// What opening it would have to wait for, as a number; `None` if it is done at once.
+    fn lane(&self) -> Option<u64>;
 }
 
 /// Type of a node.
@@ -79,4 +80,38 @@ impl Listed {
 /// the kernel at once, two of them share a number once in ten million times.
 pub fn ino(identity: u64) -> u64 {
     identity & (FOREIGN - 1) | FOREIGN
+}
+
+/// What is left of a foreign node when its tree is gone: the same to look at, with nothing behind it that would keep the
+/// ISO open. The kernel may remember it for long.
+pub fn husk(node: &Node) -> Option<Node> {
+    let kind = match &node.kind {
+        Kind::Foreign(_) => Kind::Directory(BTreeMap::new()),
+        Kind::Unopened(file) => Kind::Unopened(Arc::new(Husk { size: file.size(), execute: file.execute() })),
+        _ => return None,
+    };
+    Some(Node { ino: node.ino, mtime: node.mtime, kind })
+}
+
+struct Husk {
+    size: u64,
+    execute: u16,
+}
+
+impl Unopened for Husk {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn execute(&self) -> u16 {
+        self.execute
+    }
+
+    fn open(&self) -> io::Result<Arc<Content>> {
+        Err(io::Error::new(io::ErrorKind::NotFound, "its ISO has been removed"))
+    }
+
+    fn lane(&self) -> Option<u64> {
+        None
+    }
 }
