@@ -175,15 +175,21 @@ fn lay_out(iso_dir: &Path, mountpoint: &Path, options: &TreeOptions) -> Result<T
         iso.initrd = Some(verdicts.look_into(&iso.disc));
     }
     let mountpoint = std::path::absolute(mountpoint)?;
-    Ok(layout::lay_out(&catalog, &options.settings(&mountpoint)?, &layout::loader_files(loader::find())))
+    let (settings, loaders) = (options.settings(&mountpoint)?, layout::loader_files(loader::find()));
+    Ok(layout::lay_out(&catalog, &settings, &loaders, &Arc::default()))
 }
 
 fn cat(args: &cli::Cat) -> Result<ExitCode> {
     let tree = lay_out(&args.iso_dir, &args.mountpoint, &args.tree)?;
-    let node = tree.resolve(&args.path);
+    let node = tree.find(&args.path).with_context(|| args.path.clone())?;
     let node =
         node.with_context(|| format!("{}: no such file in the tree; see 'netrootfs tree'", args.path))?;
-    let Kind::File(content) = &node.kind else { bail!("{}: is a directory", args.path) };
+    let content = match &node.kind {
+        Kind::File(content) => content.clone(),
+        Kind::Unopened(file) => file.open()?,
+        Kind::Link(target) => bail!("{}: is a symbolic link to {}", args.path, target.display()),
+        Kind::Directory(_) | Kind::Foreign(_) => bail!("{}: is a directory", args.path),
+    };
     let copied = io::copy(&mut content.reader(), &mut io::stdout().lock());
     finish(copied.map(drop))
 }

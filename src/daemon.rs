@@ -1,8 +1,8 @@
 //! The daemon: scans, mounts, tells that it is ready, and from then on follows the directory until it is told to stop.
 //!
-//! One thread keeps the catalog; all others send it [`Event`]s. Nothing that takes long happens there: initrds are looked
+//! One thread keeps the catalog; all others send it events. Nothing that takes long happens there: initrds are looked
 //! into by [`crate::verdicts`], the administrator's command runs in a thread of its own. But it may hang, for as long as
-//! the file server of the ISOs does; so the main thread only waits for the [`End`].
+//! the file server of the ISOs does; so the main thread only waits for the end.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -23,6 +23,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGIO, SIGTERM, SIGUSR1};
 use crate::cache::BlockCache;
 use crate::catalog::{Catalog, Opener, Scanner};
 use crate::cli;
+use crate::disc_tree::Shelf;
 use crate::fs::Fs;
 use crate::fuse::{Adapter, Owner};
 use crate::hook::Hook;
@@ -123,6 +124,7 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
         workers,
         pace,
         loaders: open_loaders(),
+        shelf: Arc::default(),
         catalog: Catalog::default(),
         reported: Vec::new(),
         unreadable: false,
@@ -182,6 +184,7 @@ fn follow(
         keeper.owed = false;
         shown = Instant::now();
         let old = fs.replace(keeper.lay_out());
+        keeper.shelf.keep_only(&keeper.catalog);
         for (directory, name) in old.changed_names(&fs.tree()) {
             // A name that the kernel doesn't know is ENOENT, and just as well.
             let _ = notifier.inval_entry(INodeNo(directory), OsStr::new(name));
@@ -211,6 +214,8 @@ struct Keeper {
     workers: Workers,
     pace: Pace,
     loaders: Vec<LoaderFile>,
+    /// What has been looked into below `trees/`.
+    shelf: Arc<Shelf>,
     catalog: Catalog,
     /// What has been said of the files that are not served, so that it is said once.
     reported: Vec<(String, String)>,
@@ -285,7 +290,7 @@ impl Keeper {
     }
 
     fn lay_out(&self) -> crate::tree::Tree {
-        layout::lay_out(&self.catalog, &self.settings, &self.loaders)
+        layout::lay_out(&self.catalog, &self.settings, &self.loaders, &self.shelf)
     }
 
     fn report(&mut self, new: &Catalog) {
@@ -341,7 +346,7 @@ fn mount(fs: &Arc<Fs>, config: &Config, end: Sender<End>) -> Result<(Notifier, M
     options.acl = SessionACL::All;
     options.n_threads = Some((2 * std::thread::available_parallelism()?.get()).clamp(MIN_LOOPS, MAX_LOOPS));
     options.clone_fd = true;
-    let adapter = Adapter::new(fs.clone(), config.owner);
+    let adapter = Adapter::new(fs.clone(), config.owner)?;
     let session = Session::new(adapter, &config.mountpoint, &options);
     let mut session = session.map_err(|error| explain_mount(&error, &config.mountpoint))?;
     let (notifier, session_unmounter) = (session.notifier(), session.unmount_callable());

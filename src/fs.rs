@@ -5,11 +5,13 @@
 //! library, and nothing here logs: an [`Error`] carries its errno and how loudly to say it.
 
 use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::content::Content;
+use crate::tree::foreign::{self, Listed, Type};
 use crate::tree::{Kind, Node, ROOT_INO, Tree};
 
 /// Why an operation failed.
@@ -24,9 +26,15 @@ pub enum Error {
     /// A file was asked for.
     #[error("is a directory")]
     IsADirectory,
+    /// Something else than a symbolic link was asked for, or a link where there can be none.
+    #[error("a symbolic link, or not one")]
+    Link,
     /// A handle that isn't open.
     #[error("no such handle")]
     BadHandle,
+    /// A directory or file of an ISO that can't be served.
+    #[error("{0}")]
+    Foreign(io::Error),
     /// The backing file can't be read.
     #[error("the backing file can't be read: {0}")]
     Backing(#[from] io::Error),
@@ -39,9 +47,10 @@ impl Error {
             Self::NotFound => libc::ENOENT,
             Self::NotADirectory => libc::ENOTDIR,
             Self::IsADirectory => libc::EISDIR,
+            Self::Link => libc::EINVAL,
             Self::BadHandle => libc::EBADF,
             // Whatever happened to the ISO, to a client it is a bad sector.
-            Self::Backing(_) => libc::EIO,
+            Self::Backing(_) | Self::Foreign(_) => libc::EIO,
         }
     }
 
@@ -55,16 +64,6 @@ impl Error {
     }
 }
 
-/// One name in a listing.
-pub struct Listed {
-    /// Inode number.
-    pub ino: u64,
-    /// Whether it is a directory.
-    pub directory: bool,
-    /// The name; `.` and `..` come first.
-    pub name: String,
-}
-
 /// What an open handle is open on.
 enum Handle {
     File(Arc<Content>),
@@ -75,6 +74,8 @@ enum Handle {
 struct Known {
     node: Arc<Node>,
     lookups: u64,
+    /// What must be in the tree for its names to be there: the foreign directory of the arena above it, or itself.
+    top: u64,
 }
 
 /// The mounted tree with its open handles.
@@ -98,8 +99,16 @@ impl Fs {
 
     /// Shows another tree from now on, and returns the one before.
     pub fn replace(&self, tree: Tree) -> Arc<Tree> {
+        let tree = Arc::new(tree);
         let mut current = self.tree.write().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut *current, Arc::new(tree))
+        let before = std::mem::replace(&mut *current, tree.clone());
+        drop(current);
+        for known in self.known().values_mut().filter(|known| tree.by_ino(known.top).is_none()) {
+            if let Some(husk) = foreign::husk(&known.node) {
+                known.node = Arc::new(husk);
+            }
+        }
+        before
     }
 
     /// The tree that is shown now.
@@ -110,17 +119,46 @@ impl Fs {
     /// Finds a name in a directory. Each success is to be matched by a [`Fs::forget`].
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::NotADirectory`].
-    pub fn lookup(&self, parent: u64, name: &str) -> Result<Arc<Node>, Error> {
-        let tree = self.tree();
-        let Some(directory) = tree.by_ino(parent) else { return Err(Error::NotFound) };
-        if matches!(directory.kind, Kind::File(_)) {
-            return Err(Error::NotADirectory);
+    /// [`Error::NotFound`], [`Error::NotADirectory`], [`Error::Foreign`].
+    pub fn lookup(&self, parent: u64, name: impl AsRef<OsStr>) -> Result<Arc<Node>, Error> {
+        loop {
+            let tree = self.tree();
+            let (directory, top) = self.directory(&tree, parent)?;
+            let node = tree.enter(&directory, name.as_ref()).map_err(Error::Foreign)?;
+            let node = node.ok_or(Error::NotFound)?;
+            let top = if let Kind::Foreign(_) = directory.kind { top } else { node.ino };
+            let mut known = self.known();
+            if matches!(node.kind, Kind::Foreign(_) | Kind::Unopened(_)) && self.tree().by_ino(top).is_none()
+            {
+                // It went meanwhile; what is entered now would not be cleared away any more.
+                continue;
+            }
+            let entry =
+                known.entry(node.ino).or_insert_with(|| Known { node: node.clone(), lookups: 0, top });
+            // What is known may be what was left of it when its ISO went, and the ISO is back.
+            entry.node = node.clone();
+            entry.lookups += 1;
+            return Ok(node);
         }
-        let node = tree.lookup(directory, name).ok_or(Error::NotFound)?.clone();
-        let mut known = self.known();
-        known.entry(node.ino).or_insert_with(|| Known { node: node.clone(), lookups: 0 }).lookups += 1;
-        Ok(node)
+    }
+
+    /// What an operation on an inode would have to wait for, as a number; `None` if it is done at once.
+    pub fn lane(&self, ino: u64) -> Option<u64> {
+        match &self.node(ino).ok()?.kind {
+            Kind::Foreign(directory) => directory.lane(),
+            Kind::Unopened(file) => file.lane(),
+            _ => None,
+        }
+    }
+
+    /// A directory whose names are there, and what is above it.
+    fn directory(&self, tree: &Tree, ino: u64) -> Result<(Arc<Node>, u64), Error> {
+        let found = tree.by_ino(ino).map(|node| (node.clone(), ino));
+        let known = || self.known().get(&ino).map(|known| (known.node.clone(), known.top));
+        let (node, top) = found.or_else(known).ok_or(Error::NotFound)?;
+        // Whoever works in a directory that has been removed finds nothing there.
+        tree.by_ino(top).ok_or(Error::NotFound)?;
+        if node.file_type() == Type::Directory { Ok((node, top)) } else { Err(Error::NotADirectory) }
     }
 
     /// The kernel forgets `count` look-ups of an inode.
@@ -148,11 +186,24 @@ impl Fs {
     /// Opens a file. The handle keeps its bytes readable, whatever becomes of its name.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::IsADirectory`].
+    /// [`Error::NotFound`], [`Error::IsADirectory`], [`Error::Link`], [`Error::Foreign`].
     pub fn open(&self, ino: u64) -> Result<u64, Error> {
         match &self.node(ino)?.kind {
             Kind::File(content) => Ok(self.enter(Handle::File(content.clone()))),
-            Kind::Directory(_) => Err(Error::IsADirectory),
+            Kind::Unopened(file) => Ok(self.enter(Handle::File(file.open().map_err(Error::Foreign)?))),
+            Kind::Link(_) => Err(Error::Link),
+            Kind::Directory(_) | Kind::Foreign(_) => Err(Error::IsADirectory),
+        }
+    }
+
+    /// The target of a symbolic link.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Link`].
+    pub fn target(&self, ino: u64) -> Result<OsString, Error> {
+        match &self.node(ino)?.kind {
+            Kind::Link(target) => Ok(target.clone().into_os_string()),
+            _ => Err(Error::Link),
         }
     }
 
@@ -170,24 +221,14 @@ impl Fs {
     /// Opens a directory: its listing is taken now, so that a reader sees each name once.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::NotADirectory`].
+    /// [`Error::NotFound`], [`Error::NotADirectory`], [`Error::Foreign`].
     pub fn open_directory(&self, ino: u64) -> Result<u64, Error> {
         let tree = self.tree();
-        let node = tree.by_ino(ino).ok_or(Error::NotFound)?;
-        if matches!(node.kind, Kind::File(_)) {
-            return Err(Error::NotADirectory);
-        }
+        let (node, _) = self.directory(&tree, ino)?;
         // The kernel answers `..` itself; readdir only wants some number for it.
-        let dots = [(ino, "."), (ROOT_INO, "..")].map(|(ino, name)| Listed {
-            ino,
-            directory: true,
-            name: name.to_owned(),
-        });
-        let entries = tree.list(node).map(|(name, node)| Listed {
-            ino: node.ino,
-            directory: matches!(node.kind, Kind::Directory(_)),
-            name: name.to_owned(),
-        });
+        let dots = [(ino, "."), (ROOT_INO, "..")];
+        let dots = dots.map(|(ino, name)| Listed { ino, kind: Type::Directory, name: name.into() });
+        let entries = tree.read(&node).map_err(Error::Foreign)?;
         Ok(self.enter(Handle::Directory(dots.into_iter().chain(entries).collect())))
     }
 
@@ -281,6 +322,71 @@ mod tests {
         })
         .unwrap();
         assert_eq!(names, [".", "..", "a", "b"]);
+    }
+
+    /// A foreign directory with one file `f` in it.
+    struct Disc;
+
+    impl foreign::Directory for Disc {
+        fn lookup(self: Arc<Self>, name: &OsStr) -> io::Result<Option<Node>> {
+            let kind = Kind::Unopened(self);
+            let node = Node { ino: foreign::ino(9), mtime: SystemTime::UNIX_EPOCH, kind };
+            Ok((name == "f").then_some(node))
+        }
+
+        fn list(&self) -> io::Result<Vec<Listed>> {
+            Ok(vec![Listed { ino: foreign::ino(9), kind: Type::File, name: "f".into() }])
+        }
+
+        fn lane(&self) -> Option<u64> {
+            Some(5)
+        }
+    }
+
+    impl foreign::Unopened for Disc {
+        fn size(&self) -> u64 {
+            1
+        }
+
+        fn execute(&self) -> u16 {
+            0
+        }
+
+        fn open(&self) -> io::Result<Arc<Content>> {
+            Ok(Arc::new(Content::text("x".into())))
+        }
+
+        fn lane(&self) -> Option<u64> {
+            Some(5)
+        }
+    }
+
+    fn foreign_tree(disc: &Arc<Disc>) -> Tree {
+        let mut builder = Builder::new(SystemTime::UNIX_EPOCH);
+        builder.foreign(Tree::ROOT, "L", disc.clone(), 1, SystemTime::UNIX_EPOCH);
+        builder.build()
+    }
+
+    #[test]
+    fn a_foreign_tree_that_is_gone_has_no_names_and_keeps_nothing() {
+        let disc = Arc::new(Disc);
+        let fs = Fs::new(foreign_tree(&disc));
+        let top = fs.lookup(ROOT_INO, "L").unwrap().ino;
+        let file = fs.lookup(top, "f").unwrap().ino;
+        let handle = fs.open(file).unwrap();
+        assert_eq!((fs.lane(top), fs.lane(file), fs.lane(ROOT_INO)), (Some(5), Some(5), None));
+        drop(fs.replace(tree(&[])));
+        assert_eq!(Arc::strong_count(&disc), 1, "the ISO is still held");
+        assert_eq!(fs.read(handle, 0, 9).unwrap(), b"x");
+        assert_eq!(fs.node(file).unwrap().file_type(), Type::File);
+        assert!(matches!(fs.lookup(top, "f"), Err(Error::NotFound)));
+        assert!(matches!(fs.open_directory(top), Err(Error::NotFound)));
+        assert!(fs.open(file).is_err());
+        // The same ISO again, while the kernel still remembers it.
+        fs.replace(foreign_tree(&disc));
+        assert_eq!(fs.lookup(ROOT_INO, "L").unwrap().ino, top);
+        assert_eq!(fs.lookup(top, "f").unwrap().ino, file);
+        assert!(fs.open(file).is_ok());
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! FUSE on one side, [`Fs`] on the other: each method is one call, one conversion and, on failure, one line of log.
 //!
-//! A panic in a method would end its event loop and with it the mount; it is caught here and answered with EIO.
+//! A panic in a method would end its event loop and with it the mount; it is caught here and answered with EIO. What
+//! would have to look into an ISO first is done beside the event loops, so that readers of other files don't wait for it.
 
 use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +17,8 @@ use fuser::{
 };
 
 use crate::fs::{Error, Fs};
+use crate::lanes::Lanes;
+use crate::tree::foreign::Type;
 use crate::tree::{Kind, Node};
 
 /// How long the kernel may use a name or attributes without asking again. Names that change are invalidated at once;
@@ -42,20 +46,28 @@ pub struct Owner {
 pub struct Adapter {
     fs: Arc<Fs>,
     owner: Owner,
+    lanes: Lanes,
 }
 
 impl Adapter {
     /// Serves `fs` with files owned as `owner` says.
-    pub fn new(fs: Arc<Fs>, owner: Owner) -> Self {
-        Self { fs, owner }
+    ///
+    /// # Errors
+    /// If threads can't be started.
+    pub fn new(fs: Arc<Fs>, owner: Owner) -> io::Result<Self> {
+        Ok(Self { fs, owner, lanes: Lanes::start()? })
     }
+}
 
+impl Owner {
     fn attr(&self, node: &Node) -> FileAttr {
-        let (kind, size, perm, nlink) = match &node.kind {
-            Kind::File(content) => (FileType::RegularFile, content.size(), self.owner.mode, 1),
-            Kind::Directory(_) => {
-                (FileType::Directory, 0, self.owner.mode | (self.owner.mode & 0o444) >> 2, 2)
-            }
+        // Whoever may read may search a directory, or execute what can be executed.
+        let readers = (self.mode & 0o444) >> 2;
+        let (size, perm, nlink) = match &node.kind {
+            Kind::File(content) => (content.size(), self.mode, 1),
+            Kind::Unopened(file) => (file.size(), self.mode | file.execute() & readers, 1),
+            Kind::Link(target) => (target.len() as u64, 0o777, 1),
+            Kind::Directory(_) | Kind::Foreign(_) => (0, self.mode | readers, 2),
         };
         FileAttr {
             ino: INodeNo(node.ino),
@@ -65,15 +77,23 @@ impl Adapter {
             mtime: node.mtime,
             ctime: node.mtime,
             crtime: node.mtime,
-            kind,
+            kind: file_type(node.file_type()),
             perm,
             nlink,
-            uid: self.owner.uid,
-            gid: self.owner.gid,
+            uid: self.uid,
+            gid: self.gid,
             rdev: 0,
             blksize: 4096,
             flags: 0,
         }
+    }
+}
+
+fn file_type(kind: Type) -> FileType {
+    match kind {
+        Type::Directory => FileType::Directory,
+        Type::File => FileType::RegularFile,
+        Type::Link => FileType::Symlink,
     }
 }
 
@@ -106,12 +126,13 @@ impl Filesystem for Adapter {
     }
 
     fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let text = name.to_string_lossy();
-        match run("lookup", parent, &text, || self.fs.lookup(parent.0, name.to_str().ok_or(Error::NotFound)?))
-        {
-            Ok(node) => reply.entry(&TTL, &self.attr(&node), Generation(0)),
-            Err(errno) => reply.error(errno),
-        }
+        let (fs, owner, name) = (self.fs.clone(), self.owner, name.to_owned());
+        self.lanes.run(self.fs.lane(parent.0), move || {
+            match run("lookup", parent, &name.to_string_lossy(), || fs.lookup(parent.0, &name)) {
+                Ok(node) => reply.entry(&TTL, &owner.attr(&node), Generation(0)),
+                Err(errno) => reply.error(errno),
+            }
+        });
     }
 
     fn forget(&self, _request: &Request, ino: INodeNo, nlookup: u64) {
@@ -120,15 +141,23 @@ impl Filesystem for Adapter {
 
     fn getattr(&self, _request: &Request, ino: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
         match run("getattr", ino, "", || self.fs.node(ino.0)) {
-            Ok(node) => reply.attr(&TTL, &self.attr(&node)),
+            Ok(node) => reply.attr(&TTL, &self.owner.attr(&node)),
             Err(errno) => reply.error(errno),
         }
     }
 
     fn open(&self, _request: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        match run("open", ino, "", || self.fs.open(ino.0)) {
+        let fs = self.fs.clone();
+        self.lanes.run(self.fs.lane(ino.0), move || match run("open", ino, "", || fs.open(ino.0)) {
             // The bytes of an inode never change, so what is cached stays right.
             Ok(handle) => reply.opened(FileHandle(handle), FopenFlags::FOPEN_KEEP_CACHE),
+            Err(errno) => reply.error(errno),
+        });
+    }
+
+    fn readlink(&self, _request: &Request, ino: INodeNo, reply: ReplyData) {
+        match run("readlink", ino, "", || self.fs.target(ino.0)) {
+            Ok(target) => reply.data(target.as_bytes()),
             Err(errno) => reply.error(errno),
         }
     }
@@ -165,10 +194,13 @@ impl Filesystem for Adapter {
     }
 
     fn opendir(&self, _request: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        match run("opendir", ino, "", || self.fs.open_directory(ino.0)) {
-            Ok(handle) => reply.opened(FileHandle(handle), FopenFlags::empty()),
-            Err(errno) => reply.error(errno),
-        }
+        let fs = self.fs.clone();
+        self.lanes.run(self.fs.lane(ino.0), move || {
+            match run("opendir", ino, "", || fs.open_directory(ino.0)) {
+                Ok(handle) => reply.opened(FileHandle(handle), FopenFlags::empty()),
+                Err(errno) => reply.error(errno),
+            }
+        });
     }
 
     fn readdir(
@@ -181,8 +213,7 @@ impl Filesystem for Adapter {
     ) {
         let listed = run("readdir", ino, "", || {
             self.fs.read_directory(handle.0, offset, |next, entry| {
-                let kind = if entry.directory { FileType::Directory } else { FileType::RegularFile };
-                !reply.add(INodeNo(entry.ino), next, kind, &entry.name)
+                !reply.add(INodeNo(entry.ino), next, file_type(entry.kind), &entry.name)
             })
         });
         match listed {

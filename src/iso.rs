@@ -19,6 +19,10 @@ use hadris_storage::{BlockIndex, BlockSize};
 use crate::source::ReadAt;
 use crate::source::budget::Budget;
 
+mod listing;
+
+pub use listing::{Entry, EntryId, EntryKind};
+
 /// The unit in which volume descriptors and extents are counted (ECMA-119, 6.1.2).
 pub const SECTOR: u64 = 2048;
 
@@ -36,8 +40,9 @@ const MAX_EXTENTS: usize = 1024;
 /// to go through, so an image is done with in a second.
 pub const MAX_READS: u64 = 50_000;
 
-/// Hard-linked files whose other names are remembered; without it each look-up would walk the whole image.
-const LINKS_REMEMBERED: usize = 4096;
+/// Hard-linked files whose other names are remembered, two keys each; beyond them each look-up walks the whole image. An
+/// installer DVD made from a hard-linked mirror has some thousands. They take 3 MiB at most, while the image is open.
+const LINKS_REMEMBERED: usize = 65_536;
 
 /// First bytes of a zisofs-compressed file: version 1 and 2 (libisofs, doc/zisofs_format.txt, doc/zisofs2_format.txt).
 const ZISOFS_MAGIC: [[u8; 8]; 2] =
@@ -164,6 +169,10 @@ impl Image {
     /// If something of that name is there that can't be served. A path that isn't there is `None`.
     pub fn file(&mut self, path: &str) -> Result<Option<File>, Error> {
         let Some((node, path)) = self.resolve(path)? else { return Ok(None) };
+        self.regular(node, path).map(Some)
+    }
+
+    fn regular(&mut self, node: NodeId, path: String) -> Result<File, Error> {
         let stat = self.fs.stat(node).map_err(|fault| damaged(&path, fault))?;
         if stat.file_type() != FileType::File {
             return Err(Error::NotAFile(path));
@@ -175,7 +184,7 @@ impl Image {
         if ZISOFS_MAGIC.contains(&self.first_eight(&file)?) {
             return Err(Error::Compressed(file.path));
         }
-        Ok(Some(file))
+        Ok(file)
     }
 
     /// Whether reads have been refused because there were too many: what wasn't found since then may be there.

@@ -1,9 +1,10 @@
-//! How a catalog is laid out as a tree. Only this module knows the names `images/` and `tftp/`.
+//! How a catalog is laid out as a tree. Only this module knows the names `images/`, `tftp/` and `trees/`.
 //!
 //! ```text
 //! images/nbd.conf, liveos_<LABEL>.img, <LABEL>.iso      for the NBD server
 //! tftp/vmlinuz_<LABEL>, initrd_<LABEL>.img,
 //!      boot loaders and their menus (see `loaders`)     for the TFTP server
+//! trees/<LABEL>/                                        the ISO's own files, for HTTP and NFS servers
 //! ```
 //!
 //! The root image has a second name that isn't listed, `images/<LABEL>`: nbdkit exports the files of a directory by
@@ -20,6 +21,7 @@ use siphasher::sip::SipHasher13;
 use crate::boot::{self, Boot, Servers, Subject};
 use crate::catalog::{Catalog, Disc, FileId, Iso};
 use crate::content::{Content, Segments};
+use crate::disc_tree::{self, Shelf};
 use crate::iso::Extent;
 use crate::label::Label;
 use crate::loader::Loader;
@@ -56,14 +58,18 @@ pub struct LoaderFile {
     pub mtime: SystemTime,
 }
 
-/// Lays out a catalog.
-pub fn lay_out(catalog: &Catalog, settings: &Settings, host: &[LoaderFile]) -> Tree {
+/// Lays out a catalog. What is looked into below `trees/` goes to `shelf`.
+pub fn lay_out(catalog: &Catalog, settings: &Settings, host: &[LoaderFile], shelf: &Arc<Shelf>) -> Tree {
     let newest = catalog.isos.iter().map(|iso| iso.disc.mtime).max().unwrap_or(SystemTime::UNIX_EPOCH);
     let mut builder = Builder::new(newest);
     let images = builder.directory(Tree::ROOT, "images", newest);
     let tftp = builder.directory(Tree::ROOT, "tftp", newest);
+    let trees = builder.directory(Tree::ROOT, "trees", newest);
     for iso in &catalog.isos {
         add_iso(&mut builder, images, tftp, iso);
+        let root = Arc::new(disc_tree::Directory::root(shelf, iso));
+        let identity = root.identity();
+        builder.foreign(trees, iso.label.as_str(), root, identity, iso.disc.mtime);
     }
     let conf = render_nbd_conf(catalog, settings);
     builder.file(images, "nbd.conf", Content::text(conf), newest);

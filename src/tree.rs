@@ -3,10 +3,14 @@
 //! A [`Tree`] is built once, from directories and files with their [`Content`], and never changes. It has no notion of
 //! what its names mean. Inode numbers come from path and content, so they are the same after a rescan or a restart as
 //! long as the bytes are, and new when the bytes are new: block and TFTP servers share descriptors by inode number.
+//!
+//! A directory can be [`foreign`]: then what is below it is not in the arena but asked for when somebody looks.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::hash::{Hash, Hasher};
+use std::io;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -14,19 +18,26 @@ use siphasher::sip::SipHasher13;
 
 use crate::content::Content;
 
+pub mod foreign;
+
+use foreign::{Directory, Listed, Type, Unopened};
+
 /// The inode number of the root directory, as FUSE has it (FUSE_ROOT_ID).
 pub const ROOT_INO: u64 = 1;
+
+/// Set in the inode number of each node that is not in the arena, and in no other.
+const FOREIGN: u64 = 1 << 62;
 
 /// Index of a node in its tree.
 pub type NodeId = usize;
 
-/// One directory or file.
+/// One directory, file or symbolic link.
 pub struct Node {
     /// Inode number.
     pub ino: u64,
     /// Last change of the content.
     pub mtime: SystemTime,
-    /// Directory or file.
+    /// What it is.
     pub kind: Kind,
 }
 
@@ -36,6 +47,23 @@ pub enum Kind {
     Directory(BTreeMap<String, Dentry>),
     /// A regular file.
     File(Arc<Content>),
+    /// A directory whose entries are not in the arena.
+    Foreign(Arc<dyn Directory>),
+    /// A file below such a directory; what it consists of is seen when it is opened.
+    Unopened(Arc<dyn Unopened>),
+    /// A symbolic link below such a directory, with its target.
+    Link(Box<OsStr>),
+}
+
+impl Node {
+    /// Its type.
+    pub fn file_type(&self) -> Type {
+        match &self.kind {
+            Kind::Directory(_) | Kind::Foreign(_) => Type::Directory,
+            Kind::File(_) | Kind::Unopened(_) => Type::File,
+            Kind::Link(_) => Type::Link,
+        }
+    }
 }
 
 /// An entry of a directory.
@@ -67,12 +95,36 @@ impl Tree {
         self.nodes.get(*self.by_ino.get(&ino)?)
     }
 
-    /// The node of that name in a directory.
+    /// The node of that name in a directory of the arena.
     pub fn lookup(&self, directory: &Node, name: &str) -> Option<&Arc<Node>> {
         match &directory.kind {
             Kind::Directory(entries) => self.nodes.get(entries.get(name)?.node),
-            Kind::File(_) => None,
+            _ => None,
         }
+    }
+
+    /// The node of that name in a directory of either kind.
+    ///
+    /// # Errors
+    /// If a foreign directory can't be read.
+    pub fn enter(&self, directory: &Node, name: &OsStr) -> io::Result<Option<Arc<Node>>> {
+        match &directory.kind {
+            Kind::Foreign(foreign) => Ok(foreign.clone().lookup(name)?.map(Arc::new)),
+            _ => Ok(name.to_str().and_then(|name| self.lookup(directory, name)).cloned()),
+        }
+    }
+
+    /// The node at a path that may lead into foreign directories; links are not followed.
+    ///
+    /// # Errors
+    /// If a foreign directory can't be read.
+    pub fn find(&self, path: &str) -> io::Result<Option<Arc<Node>>> {
+        let mut found = self.nodes.get(Self::ROOT).cloned();
+        for name in path.split('/').filter(|name| !name.is_empty()) {
+            let Some(directory) = found else { return Ok(None) };
+            found = self.enter(&directory, OsStr::new(name))?;
+        }
+        Ok(found)
     }
 
     /// The node at a path of names separated by `/`.
@@ -81,11 +133,22 @@ impl Tree {
         path.split('/').filter(|name| !name.is_empty()).try_fold(root, |node, name| self.lookup(node, name))
     }
 
-    /// The entries of a directory that a listing shows, by name.
+    /// What a listing of a directory of either kind shows.
+    ///
+    /// # Errors
+    /// If a foreign directory can't be read.
+    pub fn read(&self, directory: &Node) -> io::Result<Vec<Listed>> {
+        match &directory.kind {
+            Kind::Foreign(foreign) => foreign.list(),
+            _ => Ok(self.list(directory).map(|(name, node)| Listed::of(name, node)).collect()),
+        }
+    }
+
+    /// The entries of a directory of the arena that a listing shows, by name.
     pub fn list<'a>(&'a self, directory: &'a Node) -> impl Iterator<Item = (&'a str, &'a Arc<Node>)> {
         let entries = match &directory.kind {
             Kind::Directory(entries) => Some(entries),
-            Kind::File(_) => None,
+            _ => None,
         };
         let listed = entries.into_iter().flatten().filter(|(_, dentry)| dentry.listed);
         listed.filter_map(|(name, dentry)| Some((name.as_str(), self.nodes.get(dentry.node)?)))
@@ -126,6 +189,8 @@ impl Tree {
             let _ = match &node.kind {
                 Kind::Directory(_) => writeln!(out, "{shown}/"),
                 Kind::File(content) => writeln!(out, "{shown} {} {}", content.size(), content.describe()),
+                Kind::Foreign(_) => writeln!(out, "{shown}/ …"),
+                Kind::Unopened(_) | Kind::Link(_) => writeln!(out, "{shown}"),
             };
             self.dump_into(out, node, &format!("{path}{name}/"));
         }
@@ -155,6 +220,19 @@ impl Builder {
     pub fn file(&mut self, parent: NodeId, name: &str, content: Content, mtime: SystemTime) -> NodeId {
         let wanted = hash(&(self.ino(parent), name, content.identity()));
         self.add(parent, name, wanted, Node { ino: 0, mtime, kind: Kind::File(Arc::new(content)) })
+    }
+
+    /// Adds a directory whose entries are read elsewhere. `identity` stands for all that is below it.
+    pub fn foreign(
+        &mut self,
+        parent: NodeId,
+        name: &str,
+        directory: Arc<dyn Directory>,
+        identity: u64,
+        mtime: SystemTime,
+    ) -> NodeId {
+        let wanted = hash(&(self.ino(parent), name, identity));
+        self.add(parent, name, wanted, Node { ino: 0, mtime, kind: Kind::Foreign(directory) })
     }
 
     /// Gives a node a second name that no listing shows.
@@ -207,8 +285,8 @@ fn hash(value: &impl Hash) -> u64 {
     // Fixed keys: the numbers must be the same after a restart.
     let mut hasher = SipHasher13::new();
     value.hash(&mut hasher);
-    // Some programs keep an inode number in a signed variable.
-    hasher.finish() & i64::MAX as u64
+    // Some programs keep an inode number in a signed variable: 62 bits, and `FOREIGN` above them.
+    hasher.finish() & (FOREIGN - 1)
 }
 
 #[cfg(test)]
@@ -259,5 +337,48 @@ mod tests {
         assert!(one.changed_names(&tree("abc")).is_empty());
         let empty = Builder::new(SystemTime::UNIX_EPOCH).build();
         assert_eq!(one.changed_names(&empty).len(), 4);
+    }
+
+    /// A directory in which every name is a directory like it, and a listing fails.
+    struct Endless;
+
+    impl Directory for Endless {
+        fn lookup(self: Arc<Self>, _name: &OsStr) -> io::Result<Option<Node>> {
+            let ino = foreign::ino(7);
+            Ok(Some(Node { ino, mtime: SystemTime::UNIX_EPOCH, kind: Kind::Foreign(self) }))
+        }
+
+        fn list(&self) -> io::Result<Vec<Listed>> {
+            Err(io::ErrorKind::InvalidData.into())
+        }
+
+        fn lane(&self) -> Option<u64> {
+            None
+        }
+    }
+
+    #[test]
+    fn a_foreign_directory_is_entered_and_never_walked() {
+        let mut builder = Builder::new(SystemTime::UNIX_EPOCH);
+        let trees = builder.directory(Tree::ROOT, "trees", SystemTime::UNIX_EPOCH);
+        builder.foreign(trees, "F", Arc::new(Endless), 1, SystemTime::UNIX_EPOCH);
+        let tree = builder.build();
+        assert_eq!(tree.dump(), "trees/\ntrees/F/ …\n");
+        let below = tree.find("trees/F/any/where").unwrap().unwrap();
+        assert_eq!(below.file_type(), Type::Directory);
+        assert!(below.ino >= FOREIGN && tree.nodes.iter().all(|node| node.ino < FOREIGN));
+        assert!(tree.read(&below).is_err());
+        assert!(tree.find("trees/G/any").unwrap().is_none());
+    }
+
+    #[test]
+    fn a_foreign_directory_with_other_entries_is_another_inode() {
+        let ino = |identity| {
+            let mut builder = Builder::new(SystemTime::UNIX_EPOCH);
+            builder.foreign(Tree::ROOT, "F", Arc::new(Endless), identity, SystemTime::UNIX_EPOCH);
+            builder.build().resolve("F").unwrap().ino
+        };
+        assert_eq!(ino(1), ino(1));
+        assert_ne!(ino(1), ino(2));
     }
 }

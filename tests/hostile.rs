@@ -770,13 +770,13 @@ fn tree_of(iso: &Patch, facts: Facts, label: &Label) -> Tree {
         default: None,
         timeout: 10,
     };
-    layout::lay_out(&Catalog { isos: vec![iso], ..Catalog::default() }, &settings, &[])
+    layout::lay_out(&Catalog { isos: vec![iso], ..Catalog::default() }, &settings, &[], &Arc::default())
 }
 
 fn text(tree: &Tree, path: &str) -> String {
     match &tree.resolve(path).unwrap().kind {
         Kind::File(content) => String::from_utf8(content.read_at(0, 1 << 20).unwrap()).unwrap(),
-        Kind::Directory(_) => panic!("{path} is a directory"),
+        _ => panic!("{path} is no file of the arena"),
     }
 }
 

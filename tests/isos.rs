@@ -489,13 +489,13 @@ fn lay_out(catalog: &Catalog) -> Tree {
         default: None,
         timeout: 10,
     };
-    layout::lay_out(catalog, &settings, &[])
+    layout::lay_out(catalog, &settings, &[], &Arc::default())
 }
 
 fn content(tree: &Tree, path: &str) -> Arc<Content> {
     match &tree.resolve(path).unwrap_or_else(|| panic!("{path} is not in\n{}", tree.dump())).kind {
         Kind::File(content) => content.clone(),
-        Kind::Directory(_) => panic!("{path} is a directory"),
+        _ => panic!("{path} is no file of the arena"),
     }
 }
 

@@ -50,7 +50,10 @@ pub fn render(dialect: Dialect, site: &Site) -> String {
 fn dnsmasq(site: &Site) -> String {
     let Site { mountpoint, interface, .. } = site;
     let tftp = format!("enable-tftp\ntftp-root={mountpoint}/tftp\n");
-    let head = format!("# dnsmasq for {mountpoint}\nport=0\ninterface={interface}\nbind-interfaces\n{tftp}");
+    // shim looks for its GRUB beside the file that the old BOOTP field names, which dnsmasq leaves empty otherwise.
+    let head = format!(
+        "# dnsmasq for {mountpoint}\nport=0\ninterface={interface}\nbind-interfaces\ndhcp-no-override\n{tftp}"
+    );
     if site.proxy {
         let (network, _) = site.network;
         return format!(
@@ -178,7 +181,7 @@ mod tests {
     fn dnsmasq_gives_each_architecture_its_loader() {
         assert_eq!(
             render(Dialect::Dnsmasq, &site()),
-            "# dnsmasq for /srv/netboot\nport=0\ninterface=eth1\nbind-interfaces\nenable-tftp\n\
+            "# dnsmasq for /srv/netboot\nport=0\ninterface=eth1\nbind-interfaces\ndhcp-no-override\nenable-tftp\n\
              tftp-root=/srv/netboot/tftp\ndhcp-range=192.168.50.128,192.168.50.254,12h\ndhcp-match=set:ipxe,175\n\
              dhcp-match=set:efi64,option:client-arch,7\ndhcp-match=set:efi64,option:client-arch,9\n\
              dhcp-match=set:arm64,option:client-arch,11\ndhcp-boot=tag:ipxe,boot.ipxe\n\

@@ -12,26 +12,33 @@ use super::ReadAt;
 #[derive(Debug)]
 pub struct Budget<R> {
     inner: R,
-    limit: u64,
+    limit: AtomicU64,
     asked: AtomicU64,
 }
 
 impl<R: ReadAt> Budget<R> {
     /// Allows `limit` reads of `inner`.
     pub fn new(inner: R, limit: u64) -> Self {
-        Self { inner, limit, asked: AtomicU64::new(0) }
+        Self { inner, limit: AtomicU64::new(limit), asked: AtomicU64::new(0) }
+    }
+
+    /// Begins again, with another limit.
+    pub fn renew(&self, limit: u64) {
+        self.limit.store(limit, Ordering::Relaxed);
+        self.asked.store(0, Ordering::Relaxed);
     }
 
     /// Whether a read has been refused.
     pub fn exceeded(&self) -> bool {
-        self.asked.load(Ordering::Relaxed) > self.limit
+        self.asked.load(Ordering::Relaxed) > self.limit.load(Ordering::Relaxed)
     }
 }
 
 impl<R: ReadAt> ReadAt for Budget<R> {
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        if self.asked.fetch_add(1, Ordering::Relaxed) >= self.limit {
-            return Err(io::Error::other(format!("more than {} reads", self.limit)));
+        let limit = self.limit.load(Ordering::Relaxed);
+        if self.asked.fetch_add(1, Ordering::Relaxed) >= limit {
+            return Err(io::Error::other(format!("more than {limit} reads")));
         }
         self.inner.read_exact_at(buf, offset)
     }
@@ -55,5 +62,8 @@ mod tests {
         assert_eq!(source.read_exact_at(&mut buf, 6).unwrap_err().to_string(), "more than 2 reads");
         assert!(source.exceeded());
         assert_eq!(&buf, b"567");
+        source.renew(1);
+        source.read_exact_at(&mut buf, 6).unwrap();
+        assert!(source.read_exact_at(&mut buf, 6).is_err());
     }
 }
