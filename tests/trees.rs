@@ -215,6 +215,23 @@ fn a_directory_whose_own_record_leads_elsewhere_is_an_error_and_the_others_are_s
 }
 
 #[test]
+fn devices_and_pipes_are_left_out() {
+    let files = Files::live().with("dev/file", "file");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        files.path().join("dev/pipe"),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from_raw_mode(0o644),
+        0,
+    )
+    .unwrap();
+    let served = Served::new("pipe", |iso| files.xorriso(&["-R", "-V", "LIVE"], iso));
+    assert_eq!(names(&served.path("dev")), ["file"]);
+    assert!(!served.path("dev/pipe").exists());
+    assert!(served.log().contains("\"pipe\" in \"/dev\" is left out"), "{}", served.log());
+}
+
+#[test]
 fn nesting_has_a_limit() {
     let files = Files::live().with(&format!("{}file", "d/".repeat(70)), "too deep");
     let served = Served::new("nesting", |iso| files.xorriso(&["-R", "-V", "LIVE"], iso));
