@@ -152,7 +152,7 @@ impl Uefi {
             arch: arch.suffix(),
             loader: format!("efi/{}/boot{}.efi", iso.label, arch.suffix()),
             signed: chain.signed(),
-            network: chain.has_network(&iso.disc.source),
+            network: chain.has_network(&iso.disc.plain),
         })
     }
 }

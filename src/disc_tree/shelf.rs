@@ -72,7 +72,7 @@ impl Shelf {
         let mut slot = lock(&slot);
         let mut image = match slot.take() {
             Some(image) => image,
-            None => Image::open(disc.source.clone())?,
+            None => Image::open(disc.plain.clone())?,
         };
         let result = work(&mut image)?;
         *slot = Some(image);

@@ -105,7 +105,7 @@ impl Lay<'_> {
             (!self.names.contains(&chain.grub.name.to_ascii_lowercase())).then_some((iso, chain))
         });
         let chains: Vec<_> = chains.collect();
-        let usable = |(iso, chain): &&(&Iso, Chain<'_>)| chain.has_network(&iso.disc.source);
+        let usable = |(iso, chain): &&(&Iso, Chain<'_>)| chain.has_network(&iso.disc.plain);
         let signed = chains.iter().filter(|(_, chain)| chain.signed()).find(usable);
         signed.or_else(|| chains.iter().filter(|(_, chain)| !chain.signed()).find(usable)).copied()
     }
