@@ -11,6 +11,8 @@ use crate::support::process::{run, wait_for};
 
 /// The address of the bridge, where the servers listen.
 pub const SERVER: &str = "10.0.2.2";
+/// The network of that address.
+pub const NETWORK: &str = "10.0.2.0/24";
 /// What dnsmasq gives to guests.
 pub const GUESTS: &str = "10.0.2.100,10.0.2.150";
 /// The bridge.

@@ -41,7 +41,8 @@ impl Mounted {
 
     /// Where its parts lie.
     pub fn tree(&self) -> Tree {
-        Tree { images: self.mountpoint.join("images"), tftp: self.mountpoint.join("tftp") }
+        let root = self.mountpoint.clone();
+        Tree { images: root.join("images"), tftp: root.join("tftp"), root }
     }
 
     /// Ends it as an administrator would: the mount must go with it.

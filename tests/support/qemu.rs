@@ -1,8 +1,5 @@
 //! A diskless machine that boots from the network, and what it says on its serial line.
 
-// Each test program that includes this file uses a part of it.
-#![allow(dead_code)]
-
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -15,6 +12,20 @@ use crate::support::process::{Process, wait_for};
 use crate::support::report::Report;
 use crate::support::work::Work;
 
+/// What a machine starts with. There is no disk and no other way to boot than the network card.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Firmware {
+    /// SeaBIOS, and the network card's iPXE ROM.
+    Bios,
+    /// OVMF and its own PXE, without the card's ROM.
+    Uefi,
+    /// The same with Secure Boot on, by Microsoft's keys.
+    SecureBoot,
+}
+
+/// The network card's address.
+pub const MAC: &str = "52:54:00:aa:bb:01";
+
 /// A machine that is switched on; switched off when the value goes.
 pub struct Machine {
     process: Process,
@@ -22,53 +33,20 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A BIOS machine: SeaBIOS and the network card's iPXE ROM. There is no disk and no other way to boot.
+    /// Switches one on.
     ///
     /// TCG, as KVM is rarely to be had where tests run. Without erms, as TCG does `rep stosb` byte by byte: the kernel
     /// then clears pages by eight bytes a step, which saves a tenth to a third of the boot. Never without svm: systemd
     /// in the guest fails with 226/NAMESPACE.
-    pub fn bios(work: &Work) -> Result<Self> {
+    pub fn start(firmware: Firmware, work: &Work) -> Result<Self> {
         let serial = work.log("serial");
         let process = Process::spawn(
             Command::new("qemu-system-x86_64")
-                .args(["-machine", "q35,accel=tcg", "-cpu", "max,-erms"])
-                .args(["-smp", "2", "-m", "2048"])
+                .args(["-cpu", "max,-erms", "-smp", "2", "-m", "1024"])
                 .args(["-display", "none", "-monitor", "none", "-no-reboot"])
                 .args(["-device", "virtio-rng-pci"])
-                .args(["-device", "virtio-net-pci,netdev=net,bootindex=1"])
-                .args(["-netdev", &netdev()])
-                .arg("-serial")
-                .arg(format!("file:{}", serial.display())),
-            work,
-        )?;
-        Ok(Self { process, serial })
-    }
-
-    /// A UEFI machine; with `secure`, Microsoft's keys are enrolled and Secure Boot is on.
-    pub fn uefi(secure: bool, work: &Work) -> Result<Self> {
-        const FIRMWARE: &str = "/usr/share/OVMF";
-        let (code, keys, machine) = match secure {
-            true => ("OVMF_CODE_4M.secboot.fd", "OVMF_VARS_4M.ms.fd", "q35,smm=on,accel=tcg"),
-            false => ("OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd", "q35,accel=tcg"),
-        };
-        let variables = work.scratch("variables.fd");
-        fs::copy(format!("{FIRMWARE}/{keys}"), &variables).context("OVMF: is it installed?")?;
-        let flash = |unit: u8, options: &str, file: &str| {
-            ["-drive".to_owned(), format!("if=pflash,unit={unit},format=raw{options},file={file}")]
-        };
-        let serial = work.log("serial");
-        let process = Process::spawn(
-            Command::new("qemu-system-x86_64")
-                .args(["-machine", machine, "-cpu", "max", "-smp", "2", "-m", "1024"])
-                // Secure Boot's variables are to be had from system management mode only.
-                .args(["-global", &format!("driver=cfi.pflash01,property=secure,value={}", on_off(secure))])
-                .args(flash(0, ",readonly=on", &format!("{FIRMWARE}/{code}")))
-                .args(flash(1, "", &variables.display().to_string()))
-                .args(["-display", "none", "-monitor", "none", "-no-reboot"])
-                .args(["-device", "virtio-rng-pci"])
-                // The firmware's own PXE, not the card's iPXE.
-                .args(["-device", "virtio-net-pci,netdev=net,bootindex=1,romfile="])
-                .args(["-netdev", &netdev()])
+                .args(["-netdev", &format!("tap,id=net,ifname={TAP},script=no,downscript=no")])
+                .args(firmware.options(work)?)
                 .arg("-serial")
                 .arg(format!("file:{}", serial.display())),
             work,
@@ -98,10 +76,39 @@ impl Machine {
     }
 }
 
-fn on_off(on: bool) -> &'static str {
-    if on { "on" } else { "off" }
+impl Firmware {
+    /// What QEMU is told of it.
+    fn options(self, work: &Work) -> Result<Vec<String>> {
+        let card = format!("virtio-net-pci,netdev=net,bootindex=1,mac={MAC}");
+        let (machine, code, variables) = match self {
+            Self::Bios => return Ok(words(&["-machine", "q35,accel=tcg", "-device", &card])),
+            Self::Uefi => ("q35,accel=tcg", "OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd"),
+            Self::SecureBoot => ("q35,smm=on,accel=tcg", "OVMF_CODE_4M.secboot.fd", "OVMF_VARS_4M.ms.fd"),
+        };
+        // Firmware writes its variables: each machine has its own.
+        let own = work.scratch("variables.fd");
+        fs::copy(format!("/usr/share/OVMF/{variables}"), &own).context("OVMF: is package ovmf installed?")?;
+        let flash = |unit, rest: String| format!("if=pflash,unit={unit},format=raw,{rest}");
+        Ok(words(&[
+            "-machine",
+            machine,
+            "-device",
+            &format!("{card},romfile="),
+            "-drive",
+            &flash(0, format!("readonly=on,file=/usr/share/OVMF/{code}")),
+            "-drive",
+            &flash(1, format!("file={}", own.display())),
+            // Only code in system management mode may write the variables; without SMM, no code at all.
+            "-global",
+            &format!("driver=cfi.pflash01,property=secure,value={}", self.on_or_off()),
+        ]))
+    }
+
+    fn on_or_off(self) -> &'static str {
+        if self == Self::SecureBoot { "on" } else { "off" }
+    }
 }
 
-fn netdev() -> String {
-    format!("tap,id=net,ifname={TAP},script=no,downscript=no")
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
 }

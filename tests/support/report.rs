@@ -28,8 +28,14 @@ pub struct Report {
     pub uptime: String,
     /// Size of `/dev/nbd0`; 0 if it isn't connected.
     pub nbd_bytes: u64,
-    /// What the root is made of: lines of `/proc/mounts`, files behind loop devices.
-    pub layers: Vec<String>,
+    /// What the root is made of: lines of `/proc/mounts`.
+    pub mounts: Vec<String>,
+    /// What loop devices are made of: size in bytes and file.
+    pub loops: Vec<String>,
+    /// `bios` or `efi`.
+    pub firmware: String,
+    /// What the kernel says of Secure Boot.
+    pub says: Vec<String>,
 }
 
 impl Report {
@@ -53,29 +59,23 @@ impl Report {
             label: label.to_owned(),
             cmdline: one("cmdline")?,
             uptime: one("uptime")?,
-            nbd_bytes: one("nbd0")?.parse()?,
-            layers: [all("mount"), all("loop")].concat(),
+            nbd_bytes: all("nbd0").pop().map_or(Ok(0), |bytes| bytes.parse())?,
+            mounts: all("mount"),
+            loops: all("loop"),
+            firmware: one("firmware")?,
+            says: all("says"),
         }))
-    }
-
-    /// Whether the kernel's `netroot=` has the export of this name: `nbd:SERVER:NAME:…`, or with a port
-    /// `nbd:SERVER:PORT:::-N,NAME`.
-    pub fn asks_for(&self, export: &str) -> bool {
-        self.cmdline
-            .split(' ')
-            .filter_map(|argument| argument.strip_prefix("netroot=nbd:"))
-            .any(|netroot| netroot.split([':', ',']).any(|field| field == export))
     }
 }
 
 #[test]
 fn report_is_read_only_when_it_is_whole() -> Result<()> {
     let log = "junk\r\nguest: cmdline BOOT_IMAGE=k netroot=nbd:10.0.2.2:L.iso::ro\r\nguest: uptime 40.1\r\n\
-        guest: nbd0 4096\r\nguest: mount /dev/nbd0 /run x\r\nNETROOTFS-BOOT-OK L";
+        guest: nbd0 4096\r\nguest: firmware bios\r\nguest: mount /dev/nbd0 /run x\r\nNETROOTFS-BOOT-OK L";
     assert!(Report::read(log)?.is_none(), "the last line may go on");
     let report = Report::read(&format!("{log}\r\n"))?.context("a report")?;
     assert_eq!((report.label.as_str(), report.nbd_bytes), ("L", 4096));
-    assert!(report.asks_for("L.iso") && !report.asks_for("L"));
+    assert_eq!(report.mounts, ["/dev/nbd0 /run x"]);
     Ok(())
 }
 

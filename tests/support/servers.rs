@@ -1,4 +1,4 @@
-//! The real servers, over a tree: nbd-server, in.tftpd, and dnsmasq for DHCP.
+//! The real servers, over a tree: nbd-server, in.tftpd, dnsmasq for DHCP, and a web server.
 
 use std::fs::{self, File};
 use std::os::unix::fs::chown;
@@ -6,36 +6,62 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::support::netns::{BRIDGE, GUESTS, SERVER, wait_for_listener};
+use crate::support::netns::{BRIDGE, GUESTS, NETWORK, SERVER, wait_for_listener};
 use crate::support::process::{Process, run};
 use crate::support::work::Work;
 
 /// The directories that servers are pointed at, whoever made them.
 pub struct Tree {
+    /// Where all of it is mounted.
+    pub root: PathBuf,
     /// Root images, ISOs and `nbd.conf`.
     pub images: PathBuf,
     /// Loaders, kernels, initrds and menus.
     pub tftp: PathBuf,
 }
 
+/// What DHCP tells a machine to load.
+pub enum Dhcp {
+    /// These files: one for firmware, one for iPXE.
+    Files { firmware: String, ipxe: String },
+    /// What `netrootfs dhcp --dnsmasq` writes, with dnsmasq as the TFTP server too.
+    Snippet,
+}
+
+impl Dhcp {
+    /// One file for all.
+    pub fn file(name: &str) -> Self {
+        Self::Files { firmware: name.to_owned(), ipxe: name.to_owned() }
+    }
+}
+
+/// Port of the web server.
+pub const HTTP_PORT: &str = "8080";
+
 /// What a diskless machine boots from, and a log of what it asks for. All of it ends with this value.
 pub struct Servers {
     _nbd: NbdServer,
-    _tftp: Process,
+    _http: Process,
+    _tftp: Option<Process>,
     _dhcp: Process,
     _requests: Process,
 }
 
 impl Servers {
-    /// Starts them in the calling thread's network; `bootfile` is the loader that DHCP names.
-    pub fn start(tree: &Tree, bootfile: &str, work: &Work) -> Result<Self> {
+    /// Starts them in the calling thread's network.
+    pub fn start(tree: &Tree, dhcp: &Dhcp, work: &Work) -> Result<Self> {
+        let (tftp, dhcp) = match dhcp {
+            Dhcp::Files { firmware, ipxe } => (Some(tftp(&tree.tftp, work)?), dnsmasq(firmware, ipxe, work)?),
+            Dhcp::Snippet => (None, dnsmasq_by_snippet(&tree.root, work)?),
+        };
         Ok(Self {
             _nbd: NbdServer::start(&tree.images, work)?,
-            _tftp: tftp(&tree.tftp, work)?,
-            _dhcp: dhcp(bootfile, work)?,
+            _http: http(&tree.root, work)?,
+            _tftp: tftp,
+            _dhcp: dhcp,
             _requests: requests(work)?,
         })
     }
@@ -87,21 +113,59 @@ fn tftp(directory: &Path, work: &Work) -> Result<Process> {
     Ok(server)
 }
 
-fn dhcp(bootfile: &str, work: &Work) -> Result<Process> {
+/// The plainest web server there is. It logs each request.
+fn http(directory: &Path, work: &Work) -> Result<Process> {
+    let server = Process::spawn(
+        Command::new("python3")
+            .args(["-u", "-m", "http.server", "--bind", SERVER, HTTP_PORT, "--directory"])
+            .arg(directory),
+        work,
+    )?;
+    wait_for_listener("tcp", HTTP_PORT.parse()?)?;
+    Ok(server)
+}
+
+fn dnsmasq(firmware: &str, ipxe: &str, work: &Work) -> Result<Process> {
     let leases = work.scratch("leases");
     let server = Process::spawn(
         Command::new("dnsmasq")
             .args(["--no-daemon", "--conf-file=/dev/null", "--port=0"])
-            .args(["--bind-interfaces", "--log-dhcp"])
+            // shim looks for its GRUB beside the name in the answer's own field, which dnsmasq leaves empty otherwise.
+            .args(["--bind-interfaces", "--log-dhcp", "--dhcp-no-override"])
             .arg(format!("--interface={BRIDGE}"))
             .arg(format!("--dhcp-leasefile={}", leases.display()))
             .arg(format!("--dhcp-range={GUESTS},1h"))
-            .arg(format!("--dhcp-boot={bootfile},,{SERVER}"))
+            // iPXE's own options are in 175.
+            .arg("--dhcp-match=set:ipxe,175")
+            .arg(format!("--dhcp-boot=tag:ipxe,{ipxe},,{SERVER}"))
+            .arg(format!("--dhcp-boot=tag:!ipxe,{firmware},,{SERVER}"))
             // No router, no name server: there is nothing else in this network.
             .args(["--dhcp-option=3", "--dhcp-option=6"]),
         work,
     )?;
     wait_for_listener("udp", 67)?;
+    Ok(server)
+}
+
+/// dnsmasq, told by netrootfs what to say.
+fn dnsmasq_by_snippet(mountpoint: &Path, work: &Work) -> Result<Process> {
+    let snippet = Command::new(env!("CARGO_BIN_EXE_netrootfs"))
+        .args(["dhcp", "--dnsmasq", "--server", SERVER, "--interface", BRIDGE, "--network", NETWORK])
+        .arg("--mountpoint")
+        .arg(mountpoint)
+        .output()?;
+    ensure!(snippet.status.success(), "netrootfs dhcp: {}", String::from_utf8_lossy(&snippet.stderr));
+    let conf = work.scratch("dnsmasq.conf");
+    fs::write(&conf, &snippet.stdout)?;
+    let server = Process::spawn(
+        Command::new("dnsmasq")
+            .args(["--no-daemon", "--log-dhcp"])
+            .arg(format!("--conf-file={}", conf.display()))
+            .arg(format!("--dhcp-leasefile={}", work.scratch("leases").display())),
+        work,
+    )?;
+    wait_for_listener("udp", 67)?;
+    wait_for_listener("udp", 69)?;
     Ok(server)
 }
 

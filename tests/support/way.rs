@@ -1,0 +1,85 @@
+//! The ways from firmware to kernel: what DHCP tells a machine, and which loaders then ask for which files.
+
+use std::fs;
+
+use anyhow::{Result, ensure};
+
+use crate::support::qemu::Firmware;
+use crate::support::servers::Dhcp;
+use crate::support::work::Work;
+
+/// From firmware to kernel.
+pub struct Way {
+    /// What the machine has.
+    pub firmware: Firmware,
+    /// What it is told.
+    pub dhcp: Dhcp,
+    /// Files of which each is asked for after the one before: the loaders and their menu.
+    asks_for: Vec<String>,
+}
+
+impl Way {
+    /// pxelinux, as it always was.
+    pub fn pxelinux() -> Self {
+        Self::new(
+            Firmware::Bios,
+            Dhcp::file("pxelinux.0"),
+            &["pxelinux.0", "ldlinux.c32", "pxelinux.cfg/default", "menu.c32"],
+        )
+    }
+
+    /// The iPXE of a network card's ROM, which DHCP gives the script, by `netrootfs dhcp`.
+    pub fn ipxe() -> Self {
+        Self::new(Firmware::Bios, Dhcp::Snippet, &["boot.ipxe"])
+    }
+
+    /// iPXE, loaded by a UEFI machine's PXE.
+    pub fn uefi_ipxe() -> Self {
+        let dhcp = Dhcp::Files { firmware: "snponly.efi".into(), ipxe: "boot.ipxe".into() };
+        Self::new(Firmware::Uefi, dhcp, &["snponly.efi", "boot.ipxe"])
+    }
+
+    /// This host's shim and GRUB, which a UEFI machine is given by `netrootfs dhcp`.
+    pub fn grub() -> Self {
+        Self::new(Firmware::Uefi, Dhcp::Snippet, &["bootx64.efi", "grubx64.efi", "grub/grub.cfg"])
+    }
+
+    /// Secure Boot with the shim and the GRUB that an ISO carries.
+    pub fn shim_of(label: &str) -> Self {
+        let [shim, grub] = ["bootx64.efi", "grubx64.efi"].map(|name| format!("efi/{label}/{name}"));
+        Self::new(Firmware::SecureBoot, Dhcp::file(&shim), &[&shim, &grub, "grub/grub.cfg"])
+    }
+
+    fn new(firmware: Firmware, dhcp: Dhcp, asks_for: &[&str]) -> Self {
+        Self { firmware, dhcp, asks_for: asks_for.iter().map(|name| (*name).to_owned()).collect() }
+    }
+
+    /// An error if the loaders of another way were at work: the names in the log of requests, in their order, up to the
+    /// kernel and the initrd of this label.
+    pub fn check(&self, label: &str, work: &Work) -> Result<()> {
+        let asked = asked_for(&fs::read_to_string(work.log("tcpdump"))?);
+        let boot = [format!("vmlinuz_{label}"), format!("initrd_{label}.img")];
+        let mut left = asked.iter();
+        for name in self.asks_for.iter().chain(&boot) {
+            ensure!(left.any(|other| other == name), "nobody asked for {name} in its turn: {asked:?}");
+        }
+        Ok(())
+    }
+}
+
+/// The names of TFTP read requests in what tcpdump prints. GRUB puts a slash before them.
+fn asked_for(log: &str) -> Vec<String> {
+    let name = |line: &str| {
+        let (_, request) = line.split_once("RRQ \"")?;
+        Some(request.split_once('"')?.0.trim_start_matches('/').to_owned())
+    };
+    log.lines().filter_map(name).collect()
+}
+
+#[test]
+fn requests_are_read_from_tcpdump() {
+    let log = "12:00:01.1 IP 10.0.2.100.2070 > 10.0.2.2.69: TFTP, length 41, RRQ \"pxelinux.0\" octet tsize 0\n\
+        12:00:01.2 IP 10.0.2.100.1 > 10.0.2.2.10809: Flags [S]\n\
+        12:00:01.3 IP 10.0.2.100.2071 > 10.0.2.2.69:  35 RRQ \"/grub/grub.cfg\" octet blksize 1024";
+    assert_eq!(asked_for(log), ["pxelinux.0", "grub/grub.cfg"]);
+}
