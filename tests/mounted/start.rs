@@ -233,7 +233,7 @@ fn a_start_that_is_interrupted_while_the_isos_can_not_be_reached_leaves_nothing(
     let place = Place::new();
     // The directory itself is known to the kernel for a second, so that the command gets as far as its first look.
     assert_eq!(fs::read_dir(far.tree("images")).unwrap().count(), 3);
-    server.signal(Signal::STOP);
+    server.stand_still();
     let mut command = Command::new(env!("CARGO_BIN_EXE_netrootfs"));
     command.arg(far.tree("images")).arg(place.mnt()).arg("--log-file").arg(place.top().join("log"));
     let mut parent = command.stdin(Stdio::null()).spawn().unwrap();

@@ -171,6 +171,13 @@ impl Daemon<'_> {
         kill_process(self.pid, signal).expect("a signal");
     }
 
+    /// Stops it, and waits until not one of its threads runs; SIGCONT makes it go on.
+    pub fn stand_still(&self) {
+        self.signal(Signal::STOP);
+        let still = || self.tasks("stat").iter().all(|stat| stat.contains(") T "));
+        self.place.eventually("the daemon to stand still", still);
+    }
+
     /// How it has ended.
     pub fn wait(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
@@ -180,7 +187,10 @@ impl Daemon<'_> {
                 self.ended = true;
                 return ExitStatus::from_raw(status.as_raw());
             }
-            assert!(Instant::now() < deadline, "the daemon has not ended; the log:\n{}", self.place.log());
+            if Instant::now() > deadline {
+                let threads = self.tasks("comm").into_iter().zip(self.tasks("wchan")).collect::<Vec<_>>();
+                panic!("the daemon has not ended: {threads:?}; the log:\n{}", self.place.log());
+            }
             std::thread::yield_now();
         }
     }
@@ -201,6 +211,12 @@ impl Daemon<'_> {
         let mut names: Vec<_> = targets.map(|target| target.display().to_string()).collect();
         names.sort();
         names
+    }
+
+    /// A file of the directory in /proc of each of its threads.
+    pub fn tasks(&self, name: &str) -> Vec<String> {
+        let tasks = fs::read_dir(self.proc("task")).expect("its threads").flatten();
+        tasks.filter_map(|task| fs::read_to_string(task.path().join(name)).ok()).collect()
     }
 
     /// A file of its directory in /proc, or what a link there leads to.
