@@ -3,6 +3,8 @@
 //! Each ISO is a file of its own, of 4 MiB. The mount is made by the command, as an administrator would, with cold and
 //! with warm page cache; memory is the daemon's resident size less what its block cache holds.
 
+#![allow(clippy::expect_used)]
+
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
