@@ -19,11 +19,12 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGIO, SIGTERM, SIGUSR1};
 
 use crate::cache::BlockCache;
 use crate::catalog::{Catalog, Opener, Scanner};
+use crate::config::file::{Followed, Look};
 use crate::fs::Fs;
 use crate::fuse::{Adapter, Owner};
 use crate::hook::Hook;
 use crate::label::Label;
-use crate::layout::{self, LoaderFile, Settings};
+use crate::layout::{self, Given, LoaderFile};
 use crate::loader;
 use crate::source::{FileSource, PageCache, ReadAt};
 use crate::verdicts::{Verdicts, Workers};
@@ -43,8 +44,10 @@ pub struct Config {
     pub iso_dir: PathBuf,
     /// Where to mount; absolute.
     pub mountpoint: PathBuf,
-    /// What the tree says.
-    pub settings: Settings,
+    /// What the command line says of the tree.
+    pub given: Given,
+    /// Configuration file; absolute.
+    pub file: Option<PathBuf>,
     /// Labels by file name.
     pub pins: HashMap<OsString, Label>,
     /// Budget of the block cache in bytes.
@@ -90,10 +93,12 @@ pub fn run(config: &Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()
         let sender = sender.clone();
         move || sender.send(Event::Look).is_ok()
     })?;
+    let file = config.file.as_deref().map(|path| follow_file(path, &sender)).transpose()?;
     let opener = Arc::new(Cached(cache.clone()));
     let scanner = Scanner::new(config.iso_dir.clone(), config.pins.clone(), opener);
     let mut keeper = Keeper {
         config,
+        file,
         scanner,
         verdicts,
         workers,
@@ -114,6 +119,18 @@ pub fn run(config: &Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()
     unmount(&mut unmounter, &config.mountpoint);
     let _ = inbox.recv_timeout(FAREWELL);
     Ok(())
+}
+
+/// Reads the configuration file, and looks at it from now on.
+fn follow_file(path: &Path, events: &Sender<Event>) -> Result<(Followed, Pace)> {
+    let pace = Pace::default();
+    let events = events.clone();
+    // Editors replace a file: its directory shows every change.
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    watch::start(directory, pace.clone(), move || events.send(Event::Look).is_ok())?;
+    let file = Followed::start(path.to_owned())?;
+    pace.set_often(file.restless());
+    Ok((file, pace))
 }
 
 /// Deals with events until the end.
@@ -159,6 +176,7 @@ enum Change {
 /// Keeps the catalog.
 struct Keeper<'a> {
     config: &'a Config,
+    file: Option<(Followed, Pace)>,
     scanner: Scanner,
     verdicts: Arc<Verdicts>,
     workers: Workers,
@@ -178,6 +196,32 @@ impl Keeper<'_> {
     }
 
     fn look_again(&mut self) -> Change {
+        let configured = self.look_at_file();
+        match self.look_at_isos() {
+            Change::Nothing if configured => Change::Menu,
+            change => change,
+        }
+    }
+
+    /// Whether the configuration file says something else than before.
+    fn look_at_file(&mut self) -> bool {
+        let Some((file, pace)) = &mut self.file else { return false };
+        let look = file.look();
+        pace.set_often(file.restless());
+        match look {
+            Look::Same => false,
+            Look::New => {
+                log::info!("{}: read again", file.path().display());
+                true
+            }
+            Look::Broken(sentence) => {
+                log::error!("{sentence}; the configuration stays as it was");
+                false
+            }
+        }
+    }
+
+    fn look_at_isos(&mut self) -> Change {
         match self.scanner.scan() {
             Ok(catalog) => {
                 self.unreadable = false;
@@ -214,7 +258,9 @@ impl Keeper<'_> {
     }
 
     fn lay_out(&self) -> crate::tree::Tree {
-        layout::lay_out(&self.catalog, &self.config.settings, &self.loaders)
+        let empty = Arc::default();
+        let config = self.file.as_ref().map_or(&empty, |(file, _)| file.config());
+        layout::lay_out(&self.catalog, &self.config.given.settings(config), &self.loaders)
     }
 
     fn report(&mut self, new: &Catalog) {

@@ -8,6 +8,7 @@
 //!
 //! The root image has a second name that isn't listed, `images/<LABEL>`: nbdkit exports the files of a directory by
 //! their names, nbd-server by the sections of nbd.conf, and with it both know the export by the same one.
+//! Menus of single machines are [`machines`]'.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use siphasher::sip::SipHasher13;
 
 use crate::boot::{self, Boot, Servers, Subject};
 use crate::catalog::{Catalog, Disc, FileId, Iso};
+use crate::config::{Config, Defaults, IsoChoice, RootExport};
 use crate::content::{Content, Segments};
 use crate::iso::Extent;
 use crate::label::Label;
@@ -24,6 +26,10 @@ use crate::loader::{self, Loader};
 use crate::render::{Entry, HOST, Menu, grub, ipxe, nbd, pxelinux};
 use crate::source::{FileSource, PageCache, ReadAt};
 use crate::tree::{Builder, NodeId, Tree};
+
+mod machines;
+
+use machines::{Offer, Offers};
 
 /// What an administrator has chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +46,44 @@ pub struct Settings {
     pub default: Option<Label>,
     /// Seconds until it does.
     pub timeout: u32,
+    /// Choices for single ISOs and machines.
+    pub config: Arc<Config>,
+}
+
+/// What holds whatever the configuration file says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Given {
+    /// Absolute path where the tree is mounted.
+    pub mountpoint: String,
+    /// Where netrootfs runs, which is where the servers are unless somebody says otherwise.
+    pub own_host: String,
+    /// What the command line says.
+    pub options: Defaults,
+}
+
+/// Seconds until an entry boots by itself, if nobody says otherwise.
+pub const DEFAULT_TIMEOUT: u32 = 10;
+
+impl Given {
+    /// Together with what the file says. The command line has the last word.
+    pub fn settings(&self, config: &Arc<Config>) -> Settings {
+        let chosen = self.options.clone().or(&config.defaults);
+        Settings {
+            mountpoint: self.mountpoint.clone(),
+            host_given: chosen.server.is_some(),
+            servers: Servers {
+                host: chosen.server.unwrap_or_else(|| self.own_host.clone()),
+                port: chosen.nbd_port.unwrap_or(nbd::DEFAULT_PORT),
+                prefer: chosen.root_export.and_then(RootExport::preferred),
+                http: chosen.http_url,
+                nfs: chosen.nfs,
+            },
+            append: chosen.append.unwrap_or_default(),
+            default: chosen.default,
+            timeout: chosen.timeout.unwrap_or(DEFAULT_TIMEOUT),
+            config: config.clone(),
+        }
+    }
 }
 
 /// A boot loader's file of this host, ready to be passed through.
@@ -71,7 +115,9 @@ pub fn lay_out(catalog: &Catalog, settings: &Settings, loaders: &[LoaderFile]) -
     let conf = render_nbd_conf(catalog, settings);
     builder.file(images, "nbd.conf", Content::text(conf), newest);
     let graphical = loaders.iter().any(|loader| loader.name == loader::MENU);
-    add_menus(&mut builder, tftp, &menu(catalog, settings), settings, graphical, newest);
+    let offers = Arc::new(offers(catalog, settings));
+    add_menus(&mut builder, tftp, &offers.menu(None), &offers, graphical, newest);
+    machines::add(&mut builder, tftp, &offers, &settings.config.machines, newest);
     builder.build()
 }
 
@@ -94,12 +140,24 @@ pub fn loader_files(loaders: Vec<Loader>) -> Vec<LoaderFile> {
 /// How an ISO of the catalog boots.
 ///
 /// # Errors
-/// If it can't be booted with these servers, with the reason.
-pub fn boot(iso: &Iso, servers: &Servers) -> Result<Boot, &'static str> {
-    boot_with(iso, &iso.disc.facts.args, servers)
+/// If it can't be booted with these settings, with the reason.
+pub fn boot(iso: &Iso, settings: &Settings) -> Result<Boot, &'static str> {
+    let choice = settings.config.iso(&iso.label, &iso.name);
+    boot_with(iso, own_args(iso, &choice), &choice, &settings.servers, settings)
 }
 
-fn boot_with(iso: &Iso, args: &str, servers: &Servers) -> Result<Boot, &'static str> {
+/// The arguments of the ISO's own menu, or what is to take their place.
+fn own_args<'a>(iso: &'a Iso, choice: &'a IsoChoice) -> &'a str {
+    choice.args.as_deref().unwrap_or(&iso.disc.facts.args)
+}
+
+fn boot_with(
+    iso: &Iso,
+    args: &str,
+    choice: &IsoChoice,
+    servers: &Servers,
+    settings: &Settings,
+) -> Result<Boot, &'static str> {
     let facts = &iso.disc.facts;
     let subject = Subject {
         family: facts.family,
@@ -110,8 +168,11 @@ fn boot_with(iso: &Iso, args: &str, servers: &Servers) -> Result<Boot, &'static 
         args,
         root: facts.root.as_ref().map(|root| root.format),
         initrd: iso.initrd.as_deref(),
+        way: choice.transport,
     };
-    boot::boot(&subject, servers)
+    let boot = boot::boot(&subject, servers)?;
+    let more = choice.append.as_deref().unwrap_or_default();
+    Ok(Boot { args: boot.args.append(&settings.append).append(more), ..boot })
 }
 
 /// The initrds of an ISO as the one file that they are served as.
@@ -124,18 +185,16 @@ fn add_menus(
     builder: &mut Builder,
     tftp: NodeId,
     menu: &Menu,
-    settings: &Settings,
+    offers: &Offers,
     graphical: bool,
     mtime: SystemTime,
 ) {
-    // GRUB and iPXE know the server that they were loaded from; an address that was given is another.
-    let host = &settings.servers.host;
-    let given = settings.host_given.then_some(host.as_str());
+    let (host, given) = (&offers.host, offers.given_host());
     let mut file = |parent, name, text| builder.file(parent, name, Content::text(text), mtime);
     file(tftp, "grub.cfg", grub::render(menu, given));
-    file(tftp, "boot.ipxe", ipxe::render(menu, given));
+    file(tftp, "boot.ipxe", ipxe::render(menu, given, offers.ipxe));
     // What iPXE looks for by itself, beside its own image.
-    file(tftp, "autoexec.ipxe", ipxe::render(menu, given));
+    file(tftp, "autoexec.ipxe", ipxe::render(menu, given, offers.ipxe));
     let directory = builder.directory(tftp, "pxelinux.cfg", mtime);
     builder.file(directory, "default", Content::text(pxelinux::render(menu, graphical, host)), mtime);
     // The prefix that Debian and Ubuntu build into their signed network GRUB.
@@ -162,10 +221,10 @@ fn segments(disc: &Disc) -> Segments {
     Segments::new(disc.source.clone(), hash(&disc.id))
 }
 
-fn hash(id: &FileId) -> u64 {
+fn hash(value: &impl Hash) -> u64 {
     // Fixed keys: inode numbers are made of this, and are the same after a restart.
     let mut hasher = SipHasher13::new();
-    id.hash(&mut hasher);
+    value.hash(&mut hasher);
     hasher.finish()
 }
 
@@ -184,30 +243,32 @@ fn render_nbd_conf(catalog: &Catalog, settings: &Settings) -> String {
     )
 }
 
-/// The menu that all loaders show: the ISOs that can be booted with these servers.
-fn menu(catalog: &Catalog, settings: &Settings) -> Menu {
+/// What menus can offer: the ISOs that can be booted with these servers.
+fn offers(catalog: &Catalog, settings: &Settings) -> Offers {
     // The renderers put the address, or their loader's own name for it, in its place.
     let servers = Servers { host: HOST.into(), ..settings.servers.clone() };
-    let entries: Vec<Entry> = catalog.isos.iter().filter_map(|iso| entry(iso, &servers, settings)).collect();
-    let wanted = settings.default.as_ref().map(Label::as_str);
-    let default = entries.iter().find(|entry| Some(entry.label.as_str()) == wanted).or(entries.first());
-    let default = default.map(|entry| entry.label.clone()).unwrap_or_default();
-    Menu { default, timeout: settings.timeout, append: settings.append.clone(), entries }
+    let mut found: Vec<(i32, Offer)> = Vec::new();
+    for iso in &catalog.isos {
+        let choice = settings.config.iso(&iso.label, &iso.name);
+        if let Some(entry) = entry(iso, &choice, &servers, settings) {
+            found.push((choice.order, Offer { entry, hidden: choice.hidden }));
+        }
+    }
+    // Equal numbers stay in the catalog's order, which is that of the labels.
+    found.sort_by_key(|(order, _)| *order);
+    Offers::new(found.into_iter().map(|(_, offer)| offer).collect(), settings)
 }
 
-fn entry(iso: &Iso, servers: &Servers, settings: &Settings) -> Option<Entry> {
+fn entry(iso: &Iso, choice: &IsoChoice, servers: &Servers, settings: &Settings) -> Option<Entry> {
     let facts = &iso.disc.facts;
-    let args = |own: &str| {
-        let boot = boot_with(iso, own, servers).ok()?;
-        Some(boot.args.append(&settings.append).to_string())
-    };
+    let args = |own: &str| Some(boot_with(iso, own, choice, servers, settings).ok()?.args.to_string());
     let more = facts.more.iter().filter_map(|(title, own)| Some((title.clone(), args(own)?)));
     Some(Entry {
         label: iso.label.to_string(),
-        title: title(iso),
+        title: choice.title.clone().unwrap_or_else(|| title(iso)),
         kernel: kernel_file(&iso.label),
         initrd: initrd_file(&iso.label),
-        args: args(&facts.args)?,
+        args: args(own_args(iso, choice))?,
         more: more.collect(),
     })
 }
