@@ -129,7 +129,8 @@ pub fn add(
 ) {
     let (general, below) = (hash(offers.as_ref()), builder.digest(tftp));
     let mut taken = Taken::default();
-    let mut add = Add { builder, tftp, offers, mtime, general };
+    let shape = Shape::of(builder, tftp);
+    let mut add = Add { builder, shape, offers, mtime, general };
     for machine in machines {
         let names = taken.take(machine);
         let identity = hash(&(general, below, machine));
@@ -189,10 +190,25 @@ impl Taken {
     }
 }
 
+/// A directory and those in it that are listed, as they are before machines come in: to look for them among the names of
+/// all machines, for each machine, would take longer than all the rest.
+struct Shape {
+    node: NodeId,
+    directories: Vec<(String, Shape)>,
+}
+
+impl Shape {
+    fn of(builder: &Builder, node: NodeId) -> Self {
+        let directories = builder.directories(node).into_iter();
+        Self { node, directories: directories.map(|(name, node)| (name, Self::of(builder, node))).collect() }
+    }
+}
+
 /// The tree in the making.
 struct Add<'a> {
     builder: &'a mut Builder,
-    tftp: NodeId,
+    /// `tftp/`.
+    shape: Shape,
     offers: &'a Arc<Offers>,
     mtime: SystemTime,
     /// Stands for the offers.
@@ -204,13 +220,14 @@ type Menus = Vec<(String, NodeId)>;
 
 impl Add<'_> {
     fn machine(&mut self, machine: &Arc<Machine>, names: &Names, identity: u64) {
+        let tftp = self.shape.node;
         let mut menus = Menus::new();
         for directory in PXELINUX {
-            let Some(parent) = self.builder.find(self.tftp, &format!("{directory}/pxelinux.cfg")) else {
+            let Some(parent) = self.builder.find(tftp, &format!("{directory}/pxelinux.cfg")) else {
                 continue;
             };
             let menu_module = format!("{directory}/{}", loader::MENU);
-            let graphical = self.builder.find(self.tftp, &menu_module).is_some();
+            let graphical = self.builder.find(tftp, &menu_module).is_some();
             let content = self.content(machine, &("pxelinux", graphical), move |offers, menu| {
                 pxelinux::render(menu, graphical, &offers.host)
             });
@@ -219,10 +236,10 @@ impl Add<'_> {
             menus.extend(node.map(|node| (path.trim_start_matches('/').to_owned(), node)));
         }
         let content = self.content(machine, &"grub", |offers, menu| grub::render(menu, offers.given_host()));
-        if let Some(node) = self.add(self.tftp, "grub.cfg-", &names.configs, content) {
+        if let Some(node) = self.add(tftp, "grub.cfg-", &names.configs, content) {
             for directory in GRUB {
-                let Some(parent) = self.builder.find(self.tftp, directory) else { continue };
-                if parent != self.tftp {
+                let Some(parent) = self.builder.find(tftp, directory) else { continue };
+                if parent != tftp {
                     let names = names.configs.iter().map(|name| format!("grub.cfg-{name}"));
                     names.for_each(|name| self.builder.alias(parent, &name, node));
                 }
@@ -232,11 +249,11 @@ impl Add<'_> {
         let content = self.content(machine, &"ipxe", |offers, menu| {
             ipxe::render(menu, offers.given_host(), Machines::default())
         });
-        if let Some(node) = self.add(self.tftp, "", &names.scripts, content) {
+        if let Some(node) = self.add(tftp, "", &names.scripts, content) {
             menus.extend(IPXE.map(|name| (name.to_owned(), node)));
         }
         for root in &names.roots {
-            self.root(self.tftp, root, self.tftp, "", identity, &menus);
+            lay_over(self.builder, tftp, root, &self.shape, "", identity, &menus);
         }
     }
 
@@ -259,18 +276,26 @@ impl Add<'_> {
         rest.iter().for_each(|name| self.builder.alias(parent, &format!("{prefix}{name}"), node));
         Some(node)
     }
+}
 
-    /// A directory that answers like `base`, which is at `path` below `tftp/`, but for the machine's menus.
-    fn root(&mut self, parent: NodeId, name: &str, base: NodeId, path: &str, identity: u64, menus: &Menus) {
-        let node = self.builder.overlay(parent, name, base, identity);
-        for (menu, text) in menus {
-            if let Some(name) = menu.strip_prefix(path).filter(|name| !name.contains('/')) {
-                self.builder.link(node, name, *text);
-            }
+/// Adds a directory that answers like the one of that shape, which is at `path` below `tftp/`, but for the machine's menus.
+fn lay_over(
+    builder: &mut Builder,
+    parent: NodeId,
+    name: &str,
+    shape: &Shape,
+    path: &str,
+    identity: u64,
+    menus: &Menus,
+) {
+    let node = builder.overlay(parent, name, shape.node, identity);
+    for (menu, text) in menus {
+        if let Some(name) = menu.strip_prefix(path).filter(|name| !name.contains('/')) {
+            builder.link(node, name, *text);
         }
-        for (name, directory) in self.builder.directories(base) {
-            self.root(node, &name, directory, &format!("{path}{name}/"), identity, menus);
-        }
+    }
+    for (name, below) in &shape.directories {
+        lay_over(builder, node, name, below, &format!("{path}{name}/"), identity, menus);
     }
 }
 
