@@ -3,6 +3,8 @@
 //! A function of plain values: what the ISO is, what its initrd can do, which servers there are. What an initrd can do
 //! decides more than the family; until that is known, the arguments are those that work either way.
 
+use serde::Deserialize;
+
 use crate::args::Args;
 use crate::family::{Family, Format};
 use crate::initrd::{Feature, Features};
@@ -26,6 +28,24 @@ pub enum Transport {
     /// As a whole, into the client's memory.
     Http,
     /// File by file.
+    Nfs,
+    /// By what the ISO's own arguments say.
+    Own,
+}
+
+/// How the root is to come to the client, whatever its initrd seems to be able to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Way {
+    /// By NBD; which export, the rest decides.
+    Nbd,
+    /// The root image, by NBD.
+    NbdImage,
+    /// The whole ISO, by NBD.
+    NbdIso,
+    /// By HTTP.
+    Http,
+    /// By NFS.
     Nfs,
     /// By what the ISO's own arguments say.
     Own,
@@ -64,6 +84,8 @@ pub struct Subject<'a> {
     pub root: Option<Format>,
     /// What its initrd can do, once that is known.
     pub initrd: Option<&'a Features>,
+    /// The way that an administrator has chosen.
+    pub way: Option<Way>,
 }
 
 /// How an ISO boots.
@@ -97,6 +119,8 @@ const LOCAL_ONLY: [&str; 13] = [
 const NO_HTTP: &str = "it boots over HTTP only: say with --http-url where an HTTP server shows the tree";
 const NO_HTTP_NFS: &str =
     "it boots over HTTP or NFS only: say with --http-url or --nfs where a server shows the tree";
+const NO_NFS: &str = "it is to boot over NFS: say with --nfs where an NFS server shows the tree";
+const OTHER_WAY: &str = "it can't be booted by the transport that the configuration asks for";
 const NO_NETWORK: &str = "its initrd has no network";
 
 /// The arguments that boot an ISO.
@@ -104,7 +128,44 @@ const NO_NETWORK: &str = "its initrd has no network";
 /// # Errors
 /// If it can't be booted with these servers, with the reason.
 pub fn boot(iso: &Subject<'_>, servers: &Servers) -> Result<Boot, &'static str> {
-    let own = Args::parse(iso.args).without(&LOCAL_ONLY);
+    let Some(way) = iso.way else { return boot_by_family(iso, servers) };
+    // What isn't to be used is not there.
+    let servers = Servers {
+        prefer: match way {
+            Way::NbdImage => Some(Export::Image),
+            Way::NbdIso => Some(Export::Iso),
+            _ => servers.prefer,
+        },
+        http: servers.http.clone().filter(|_| way == Way::Http),
+        nfs: servers.nfs.clone().filter(|_| way == Way::Nfs),
+        ..servers.clone()
+    };
+    let boot = match (iso.family, way) {
+        (_, Way::Own) => Boot { args: own(iso), transport: Transport::Own, caveat: None },
+        (Family::LiveOs, Way::Nbd | Way::NbdImage | Way::NbdIso) => dracut_nbd(iso, own(iso), &servers),
+        (Family::LiveOs, Way::Http) => live_http(iso, own(iso), &servers)?,
+        (Family::LiveOs, Way::Nfs) => live_nfs(iso, own(iso), servers.nfs.as_ref().ok_or(NO_NFS)?),
+        (_, Way::Http) if servers.http.is_none() => return Err(NO_HTTP),
+        (_, Way::Nfs) if servers.nfs.is_none() => return Err(NO_NFS),
+        _ => boot_by_family(iso, &servers).map_err(|_| OTHER_WAY)?,
+    };
+    let fits = match way {
+        Way::Nbd => matches!(boot.transport, Transport::Nbd(_)),
+        Way::NbdImage => boot.transport == Transport::Nbd(Export::Image),
+        Way::NbdIso => boot.transport == Transport::Nbd(Export::Iso),
+        Way::Http => boot.transport == Transport::Http,
+        Way::Nfs => boot.transport == Transport::Nfs,
+        Way::Own => true,
+    };
+    if fits { Ok(boot) } else { Err(OTHER_WAY) }
+}
+
+fn own(iso: &Subject<'_>) -> Args {
+    Args::parse(iso.args).without(&LOCAL_ONLY)
+}
+
+fn boot_by_family(iso: &Subject<'_>, servers: &Servers) -> Result<Boot, &'static str> {
+    let own = own(iso);
     match iso.family {
         Family::LiveOs => live_os(iso, own, servers),
         Family::Archiso => hooks(iso, own, servers, &ARCHISO),
@@ -132,29 +193,40 @@ fn live_os(iso: &Subject<'_>, own: Args, servers: &Servers) -> Result<Boot, &'st
     if initrd.native_nbd() {
         return Ok(dracut_nbd(iso, own, servers));
     }
-    let label = iso.label;
-    let own = own.without(&DRACUT_ROOT);
     if let Some(nfs) = servers.nfs.as_ref().filter(|_| initrd.has(Feature::Nfs) && iso.root.is_some()) {
-        let root = format!("root=live:nfs:{nfs}/images/liveos_{label}.img ip=dhcp rd.neednet=1");
-        return Ok(Boot { args: live_image(own).prepend(&root), transport: Transport::Nfs, caveat: None });
+        return Ok(live_nfs(iso, own, nfs));
     }
-    let copies = Some("it is copied into the client's memory");
-    if initrd.has(Feature::KiwiLive) {
-        let http = servers.http.as_ref().ok_or(NO_HTTP)?;
-        // kiwi copies the ISO into /dev/ram0, which is 2 GiB unless told otherwise.
-        let root =
-            format!("root=live:{http}/images/{label}.iso ramdisk_size={} ip=dhcp", iso.len.div_ceil(1024));
-        return Ok(Boot { args: live_image(own).prepend(&root), transport: Transport::Http, caveat: copies });
-    }
-    if !initrd.has(Feature::Livenet) {
+    if !initrd.has(Feature::KiwiLive) && !initrd.has(Feature::Livenet) {
         return Err(
             "its initrd has neither NBD nor livenet: make the image with nbd and dracut-network in it",
         );
     }
+    live_http(iso, own, servers)
+}
+
+fn live_nfs(iso: &Subject<'_>, own: Args, nfs: &str) -> Boot {
+    let file = root_file(iso);
+    let root = format!("root=live:nfs:{nfs}/images/{file} ip=dhcp rd.neednet=1");
+    let args = live_image(own.without(&DRACUT_ROOT)).prepend(&root);
+    Boot { args, transport: Transport::Nfs, caveat: None }
+}
+
+fn live_http(iso: &Subject<'_>, own: Args, servers: &Servers) -> Result<Boot, &'static str> {
     let http = servers.http.as_ref().ok_or(NO_HTTP)?;
-    let file = if iso.root.is_some() { format!("liveos_{label}.img") } else { format!("{label}.iso") };
-    let root = format!("root=live:{http}/images/{file} ip=dhcp rd.neednet=1");
-    Ok(Boot { args: live_image(own).prepend(&root), transport: Transport::Http, caveat: copies })
+    let root = if iso.initrd.is_some_and(|initrd| initrd.has(Feature::KiwiLive)) {
+        // kiwi copies the ISO into /dev/ram0, which is 2 GiB unless told otherwise.
+        let size = iso.len.div_ceil(1024);
+        format!("root=live:{http}/images/{}.iso ramdisk_size={size} ip=dhcp", iso.label)
+    } else {
+        format!("root=live:{http}/images/{} ip=dhcp rd.neednet=1", root_file(iso))
+    };
+    let args = live_image(own.without(&DRACUT_ROOT)).prepend(&root);
+    Ok(Boot { args, transport: Transport::Http, caveat: Some("it is copied into the client's memory") })
+}
+
+/// What is fetched as a file: the root image, else the whole ISO.
+fn root_file(iso: &Subject<'_>) -> String {
+    if iso.root.is_some() { format!("liveos_{}.img", iso.label) } else { format!("{}.iso", iso.label) }
 }
 
 /// Arguments that say where the root is, and are said anew.
@@ -244,16 +316,19 @@ fn hooks(iso: &Subject<'_>, own: Args, servers: &Servers, hooks: &Hooks) -> Resu
         ["label", "device", "searchuuid", "searchfilename", "basedir"].map(|key| format!("{prefix}{key}"));
     let places: Vec<&str> = places.iter().map(String::as_str).collect();
     let own = own.without(&places).without(&["ip", "copytoram", "img_dev", "img_loop"]);
-    // The hooks of releng, until it is known otherwise.
-    let has = |feature| iso.initrd.is_none_or(|initrd| initrd.has(feature));
+    // The hooks of releng, until it is known otherwise; what an administrator has chosen, in any case.
+    let has = |feature, ways: &[Way]| match iso.way {
+        Some(way) => ways.contains(&way),
+        None => iso.initrd.is_none_or(|initrd| initrd.has(feature)),
+    };
     let base = iso.found.split('/').find(|name| !name.is_empty()).unwrap_or_default();
     let (label, host) = (iso.label, &servers.host);
-    let (way, transport) = if has(hooks.nbd) {
+    let (way, transport) = if has(hooks.nbd, &[Way::Nbd, Way::NbdImage, Way::NbdIso]) {
         let way = format!("{prefix}_nbd_srv={host} {prefix}_nbd_name={label}.iso copytoram=n");
         (way, Transport::Nbd(Export::Iso))
-    } else if let Some(nfs) = servers.nfs.as_ref().filter(|_| has(hooks.nfs)) {
+    } else if let Some(nfs) = servers.nfs.as_ref().filter(|_| has(hooks.nfs, &[Way::Nfs])) {
         (format!("{prefix}_nfs_srv={nfs}/trees/{label} copytoram=n"), Transport::Nfs)
-    } else if has(hooks.http) {
+    } else if has(hooks.http, &[Way::Http]) {
         let http = servers.http.as_ref().ok_or(NO_HTTP)?;
         (format!("{prefix}_http_srv={http}/trees/{label}/"), Transport::Http)
     } else {
@@ -356,7 +431,7 @@ mod tests {
             _ => "/LiveOS/squashfs.img",
         };
         let root = (family == Family::LiveOs).then_some(Format::Squashfs);
-        Subject { family, found, label, volume_id: b"Fedora 42", len: 5000, args, root, initrd }
+        Subject { family, found, label, volume_id: b"Fedora 42", len: 5000, args, root, initrd, way: None }
     }
 
     fn try_boot(
@@ -516,5 +591,42 @@ mod tests {
     fn an_unknown_iso_keeps_its_own_arguments() {
         let own = "boot=x components findiso=/x.iso BOOT_IMAGE=/vmlinuz quiet";
         assert_eq!(try_boot(Family::Generic, own, None, &servers()).unwrap(), "boot=x components quiet");
+    }
+
+    fn forced(family: Family, way: Way, servers: &Servers) -> Result<String, &'static str> {
+        let label = Label::parse("F42").unwrap();
+        let own = if family == Family::LiveOs { OWN } else { "quiet" };
+        let subject = Subject { way: Some(way), ..subject(family, &label, own, None) };
+        boot(&subject, servers).map(|boot| boot.args.to_string())
+    }
+
+    #[test]
+    fn a_way_can_be_chosen_by_hand() {
+        let args = |way| forced(Family::LiveOs, way, &nfs()).unwrap();
+        assert!(
+            args(Way::Nbd).starts_with("root=live:CDLABEL=Fedora\\x2042 netroot=nbd:10.0.2.2:F42.iso::ro ")
+        );
+        assert!(args(Way::NbdIso).starts_with("root=live:CDLABEL=Fedora\\x2042 "));
+        assert!(args(Way::NbdImage).starts_with("root=live:/dev/nbd0 netroot=nbd:10.0.2.2:F42::ro "));
+        assert!(args(Way::Http).starts_with("root=live:http://10.0.2.2/nb/images/liveos_F42.img ip=dhcp "));
+        assert!(args(Way::Nfs).starts_with("root=live:nfs:10.0.2.2:/srv/netboot/images/liveos_F42.img "));
+        assert_eq!(args(Way::Own), "root=live:CDLABEL=Fedora-42 rd.live.image quiet rhgb");
+        let casper = |way| forced(Family::Casper, way, &nfs()).unwrap();
+        assert!(casper(Way::Http).starts_with("boot=casper netboot=url "));
+        assert!(casper(Way::Nfs).starts_with("boot=casper netboot=nfs "));
+        let arch = |way| forced(Family::Archiso, way, &nfs()).unwrap();
+        assert!(arch(Way::NbdIso).starts_with("archisobasedir=arch archiso_nbd_srv="));
+        assert!(arch(Way::Http).starts_with("archisobasedir=arch archiso_http_srv="));
+        assert_eq!(forced(Family::Alpine, Way::Own, &servers()).unwrap(), "quiet");
+    }
+
+    #[test]
+    fn a_way_that_is_none_is_refused() {
+        assert_eq!(forced(Family::Casper, Way::Nbd, &nfs()), Err(OTHER_WAY));
+        assert_eq!(forced(Family::Archiso, Way::NbdImage, &nfs()), Err(OTHER_WAY));
+        assert_eq!(forced(Family::Alpine, Way::Http, &nfs()), Err(OTHER_WAY));
+        assert_eq!(forced(Family::Casper, Way::Http, &servers()), Err(NO_HTTP));
+        assert_eq!(forced(Family::LiveOs, Way::Http, &servers()), Err(NO_HTTP));
+        assert_eq!(forced(Family::LiveOs, Way::Nfs, &http()), Err(NO_NFS));
     }
 }

@@ -6,10 +6,10 @@ use std::fmt::{self, Write as _};
 
 use serde::Serialize;
 
-use crate::boot::{Export, Servers, Transport};
+use crate::boot::{Export, Transport};
 use crate::catalog::{Catalog, Iso};
 use crate::efi::{self, Arch};
-use crate::layout;
+use crate::layout::{self, Settings};
 
 /// What is known of the ISOs.
 #[derive(Debug, Serialize)]
@@ -92,8 +92,8 @@ pub struct Refused {
 
 impl Report {
     /// Reports on a catalog. `host` is what this host lacks.
-    pub fn new(catalog: &Catalog, servers: &Servers, append: &str, host: Vec<String>) -> Self {
-        let served = catalog.isos.iter().map(|iso| Served::new(iso, servers, append)).collect();
+    pub fn new(catalog: &Catalog, settings: &Settings, host: Vec<String>) -> Self {
+        let served = catalog.isos.iter().map(|iso| Served::new(iso, settings)).collect();
         let refused = catalog.skipped.iter();
         let refused =
             refused.map(|skipped| Refused { file: skipped.name.clone(), reason: skipped.reason.clone() });
@@ -102,10 +102,10 @@ impl Report {
 }
 
 impl Served {
-    fn new(iso: &Iso, servers: &Servers, append: &str) -> Self {
+    fn new(iso: &Iso, settings: &Settings) -> Self {
         let facts = &iso.disc.facts;
-        let (boot, caveat) = match layout::boot(iso, servers) {
-            Ok(boot) => (Some((boot.transport, boot.args.append(append).to_string())), boot.caveat),
+        let (boot, caveat) = match layout::boot(iso, settings) {
+            Ok(boot) => (Some((boot.transport, boot.args.to_string())), boot.caveat),
             Err(reason) => (None, Some(reason)),
         };
         let transport = boot.as_ref().map(|(transport, _)| *transport);

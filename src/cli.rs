@@ -4,22 +4,21 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::boot::{Export, Servers};
+use crate::config::{self, Defaults, RootExport};
+use crate::gate;
 use crate::label::Label;
-use crate::layout::Settings;
+use crate::layout::{Given, Settings};
 use crate::render::dhcp::{Dialect, Site};
-use crate::render::{nbd, pxelinux};
+use crate::render::pxelinux;
 
 /// QEMU's name for its host in a user network.
 const QEMU_HOST: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
-
-/// Kernels take 2048 bytes of arguments on x86 (COMMAND_LINE_SIZE); half of them may be everybody's.
-const MAX_APPEND: usize = 1024;
 
 /// Mounts a directory of live ISOs as a netboot tree.
 ///
@@ -110,32 +109,36 @@ pub struct Mount {
 #[derive(Debug, Args)]
 pub struct TreeOptions {
     /// What clients call the NBD host [default: the address of the interface with the default route]
-    #[arg(long, value_name = "ADDR", value_parser = parse_host)]
+    #[arg(long, value_name = "ADDR", value_parser = gate::host)]
     pub server: Option<String>,
-    /// Port of the NBD server
-    #[arg(long, value_name = "PORT", default_value_t = nbd::DEFAULT_PORT, value_parser = clap::value_parser!(u16).range(1..))]
-    pub nbd_port: u16,
-    /// Which export clients attach: the root image, the whole ISO, or what each one's initrd works best with
-    #[arg(long, value_enum, default_value_t = RootExport::Auto)]
-    pub root_export: RootExport,
+    /// Port of the NBD server [default: 10809]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub nbd_port: Option<u16>,
+    /// Which export clients attach: the root image, the whole ISO, or what each one's initrd works best with [default:
+    /// auto]
+    #[arg(long, value_enum)]
+    pub root_export: Option<RootExport>,
     /// URL at which an HTTP server shows the tree, for ISOs that can't boot over NBD
-    #[arg(long, value_name = "URL", value_parser = parse_url)]
+    #[arg(long, value_name = "URL", value_parser = gate::url)]
     pub http_url: Option<String>,
     /// Where an NFS server shows the tree, for ISOs that can't boot over NBD
-    #[arg(long, value_name = "HOST:/PATH", value_parser = parse_nfs)]
+    #[arg(long, value_name = "HOST:/PATH", value_parser = gate::nfs)]
     pub nfs: Option<String>,
     /// Kernel arguments for every entry
-    #[arg(long, value_name = "ARGS", default_value = "", hide_default_value = true, value_parser = parse_append)]
-    pub append: String,
+    #[arg(long, value_name = "ARGS", value_parser = gate::args)]
+    pub append: Option<String>,
     /// Entry that boots by itself [default: the first]
     #[arg(long, value_name = "LABEL", value_parser = Label::parse)]
     pub default: Option<Label>,
-    /// Seconds until it does; 0 waits for ever
-    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(..=i64::from(pxelinux::MAX_TIMEOUT)))]
-    pub timeout: u32,
+    /// Seconds until it does; 0 waits for ever [default: 10]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(..=i64::from(pxelinux::MAX_TIMEOUT)))]
+    pub timeout: Option<u32>,
     /// Call the ISO in FILE by another label than its volume id; may be given several times
     #[arg(long = "label", value_name = "FILE=LABEL", value_parser = parse_pin)]
     pub labels: Vec<(OsString, Label)>,
+    /// Configuration file with choices for ISOs and machines; read again when it changes
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 /// Arguments of `check`.
@@ -197,7 +200,7 @@ pub struct Dhcp {
     #[arg(long)]
     pub proxy: bool,
     /// Address of the TFTP server [default: the address of the interface with the default route]
-    #[arg(long, value_name = "ADDR", value_parser = parse_host)]
+    #[arg(long, value_name = "ADDR", value_parser = gate::host)]
     pub server: Option<String>,
     /// Where the tree is mounted
     #[arg(long, value_name = "DIR", default_value = "/srv/netboot")]
@@ -209,7 +212,7 @@ pub struct Dhcp {
     #[arg(long, value_name = "NETWORK/LENGTH", value_parser = parse_network)]
     pub network: Option<(Ipv4Addr, u8)>,
     /// URL at which an HTTP server shows the tree, for UEFI machines that boot by HTTP
-    #[arg(long, value_name = "URL", value_parser = parse_url)]
+    #[arg(long, value_name = "URL", value_parser = gate::url)]
     pub http_url: Option<String>,
 }
 
@@ -237,17 +240,6 @@ impl Dhcp {
         };
         (dialect, site)
     }
-}
-
-/// Choice of the export.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum RootExport {
-    /// What the initrd works best with
-    Auto,
-    /// `[LABEL]`
-    Image,
-    /// `[LABEL.iso]`
-    Iso,
 }
 
 impl Cli {
@@ -289,11 +281,11 @@ impl TreeOptions {
         Ok(pins)
     }
 
-    /// What the tree is made with, for a tree mounted at `mountpoint`.
+    /// What holds for a tree mounted at `mountpoint`, whatever the configuration file says.
     ///
     /// # Errors
     /// If the path can't stand in nbd.conf.
-    pub fn settings(&self, mountpoint: &Path) -> Result<Settings> {
+    pub fn given(&self, mountpoint: &Path) -> Result<Given> {
         let path = mountpoint.to_str().filter(|path| !path.chars().any(char::is_control));
         let path = path.with_context(|| {
             format!(
@@ -301,21 +293,26 @@ impl TreeOptions {
                 mountpoint.display()
             )
         })?;
-        let prefer = match self.root_export {
-            RootExport::Auto => None,
-            RootExport::Image => Some(Export::Image),
-            RootExport::Iso => Some(Export::Iso),
-        };
-        let host = self.server.clone().unwrap_or_else(default_host);
-        let (port, http, nfs) = (self.nbd_port, self.http_url.clone(), self.nfs.clone());
-        Ok(Settings {
-            mountpoint: path.to_owned(),
-            servers: Servers { host, port, prefer, http, nfs },
-            host_given: self.server.is_some(),
-            append: self.append.clone(),
+        let options = Defaults {
             default: self.default.clone(),
             timeout: self.timeout,
-        })
+            append: self.append.clone(),
+            server: self.server.clone(),
+            nbd_port: self.nbd_port,
+            http_url: self.http_url.clone(),
+            nfs: self.nfs.clone(),
+            root_export: self.root_export,
+        };
+        Ok(Given { mountpoint: path.to_owned(), own_host: default_host(), options })
+    }
+
+    /// What the tree is made with, as the configuration file is now.
+    ///
+    /// # Errors
+    /// If the path can't stand in nbd.conf, or the file is broken.
+    pub fn settings(&self, mountpoint: &Path) -> Result<Settings> {
+        let config = self.config.as_deref().map(config::file::load).transpose()?.unwrap_or_default();
+        Ok(self.given(mountpoint)?.settings(&Arc::new(config)))
     }
 }
 
@@ -348,25 +345,6 @@ fn parse_mode(text: &str) -> Result<u16, String> {
     if mode & 0o222 != 0 { Err("the tree is read-only: leave out the write bits".into()) } else { Ok(mode) }
 }
 
-fn parse_host(text: &str) -> Result<String, String> {
-    let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
-    let bracketed = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
-    let address = bracketed.is_some_and(|text| text.parse::<std::net::Ipv6Addr>().is_ok());
-    if !text.is_empty() && (plain(text) || address) {
-        Ok(text.to_owned())
-    } else {
-        Err("not an IPv4 address, a host name, or an IPv6 address in brackets".into())
-    }
-}
-
-fn parse_url(text: &str) -> Result<String, String> {
-    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
-    match rest.filter(|rest| !rest.is_empty() && rest.bytes().all(is_url_byte)) {
-        Some(_) => Ok(text.trim_end_matches('/').to_owned()),
-        None => Err("not a URL such as http://192.168.50.1/netboot".into()),
-    }
-}
-
 fn parse_network(text: &str) -> Result<(Ipv4Addr, u8), String> {
     let parsed = text.split_once('/').and_then(|(network, length)| {
         Some((
@@ -375,33 +353,6 @@ fn parse_network(text: &str) -> Result<(Ipv4Addr, u8), String> {
         ))
     });
     parsed.ok_or_else(|| "not a network such as 192.168.50.0/24".into())
-}
-
-fn parse_nfs(text: &str) -> Result<String, String> {
-    match text.split_once(":/") {
-        Some((host, path)) if parse_host(host).is_ok() && path.bytes().all(is_url_byte) => {
-            Ok(text.trim_end_matches('/').to_owned())
-        }
-        _ => Err("not HOST:/PATH such as 192.168.50.1:/srv/netboot".into()),
-    }
-}
-
-/// What may stand in a kernel argument, and doesn't expand in GRUB or iPXE.
-fn is_url_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"/:.-_~%[]@+".contains(&byte)
-}
-
-fn parse_append(text: &str) -> Result<String, String> {
-    if text.len() > MAX_APPEND {
-        return Err(format!("longer than {MAX_APPEND} bytes"));
-    }
-    if text.chars().any(char::is_control) {
-        return Err("kernel arguments are one line without control characters".into());
-    }
-    if text.bytes().filter(|&byte| byte == b'"').count() % 2 == 1 {
-        return Err("a double quote has no partner".into());
-    }
-    Ok(text.trim().to_owned())
 }
 
 fn parse_pin(text: &str) -> Result<(OsString, Label), String> {

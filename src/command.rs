@@ -80,7 +80,9 @@ fn configure(args: cli::Mount) -> Result<daemon::Config> {
         bail!("{}: the directory of ISOs would lie under the mount", iso_dir.display());
     }
     Ok(daemon::Config {
-        settings: args.tree.settings(&mountpoint)?,
+        given: args.tree.given(&mountpoint)?,
+        // Going to the background changes the working directory.
+        file: args.tree.config.as_deref().map(std::path::absolute).transpose()?,
         pins: args.tree.pins()?,
         owner: Owner {
             uid: args.uid.unwrap_or_else(|| rustix::process::getuid().as_raw()),
@@ -146,7 +148,7 @@ fn check(args: &cli::Check) -> Result<ExitCode> {
     }
     let settings = args.tree.settings(Path::new("/"))?;
     let host = loader::missing(&loader::find()).into_iter().map(str::to_owned).collect();
-    let report = Report::new(&catalog, &settings.servers, &settings.append, host);
+    let report = Report::new(&catalog, &settings, host);
     let text = if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { report.to_string() };
     print(text.as_bytes())?;
     Ok(if report.refused.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -5,7 +5,7 @@
 
 use std::hash::{Hash, Hasher};
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use siphasher::sip::SipHasher13;
 
@@ -22,6 +22,27 @@ pub enum Content {
     Segments(Segments),
     /// Bytes that are on no disk.
     Rendered(Vec<u8>),
+    /// Bytes that are on no disk and that few ask for.
+    Lazy(Lazy),
+}
+
+/// Text that is rendered when somebody first asks for it or its size, and then kept.
+pub struct Lazy {
+    /// Stands for all that the text is made of.
+    identity: u64,
+    render: Box<dyn Fn() -> String + Send + Sync>,
+    bytes: OnceLock<Vec<u8>>,
+}
+
+impl Lazy {
+    /// Will call `render` at most once. Another `identity` stands for whatever may make another text.
+    pub fn new(identity: u64, render: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        Self { identity, render: Box::new(render), bytes: OnceLock::new() }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get_or_init(|| (self.render)().into_bytes())
+    }
 }
 
 /// Runs of bytes of one backing file, in file order, with what identifies them.
@@ -102,6 +123,7 @@ impl Content {
         match self {
             Self::Segments(segments) => segments.len,
             Self::Rendered(bytes) => bytes.len() as u64,
+            Self::Lazy(lazy) => lazy.bytes().len() as u64,
         }
     }
 
@@ -117,11 +139,8 @@ impl Content {
         }
         match self {
             Self::Segments(segments) => segments.read_exact_at(&mut buf, offset)?,
-            Self::Rendered(bytes) => {
-                let from = usize::try_from(offset).unwrap_or(usize::MAX);
-                let bytes = bytes.get(from..from + buf.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
-                buf.copy_from_slice(bytes);
-            }
+            Self::Rendered(bytes) => copy(bytes, offset, &mut buf)?,
+            Self::Lazy(lazy) => copy(lazy.bytes(), offset, &mut buf)?,
         }
         Ok(buf)
     }
@@ -136,6 +155,7 @@ impl Content {
         let mut hasher = SipHasher13::new();
         match self {
             Self::Rendered(bytes) => bytes.hash(&mut hasher),
+            Self::Lazy(lazy) => lazy.identity.hash(&mut hasher),
             Self::Segments(segments) => {
                 segments.identity.hash(&mut hasher);
                 segments.runs.iter().for_each(|run| (run.at, run.len, run.from).hash(&mut hasher));
@@ -147,7 +167,7 @@ impl Content {
     /// What it is made of, in a few words for a dump of the tree.
     pub fn describe(&self) -> String {
         match self {
-            Self::Rendered(_) => "rendered".into(),
+            Self::Rendered(_) | Self::Lazy(_) => "rendered".into(),
             Self::Segments(segments) => {
                 let runs = segments.runs.iter().map(|run| match run.from {
                     Some(from) => format!("@{from}+{}", run.len),
@@ -157,6 +177,13 @@ impl Content {
             }
         }
     }
+}
+
+fn copy(bytes: &[u8], offset: u64, buf: &mut [u8]) -> io::Result<()> {
+    let from = usize::try_from(offset).unwrap_or(usize::MAX);
+    let bytes = bytes.get(from..from + buf.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+    buf.copy_from_slice(bytes);
+    Ok(())
 }
 
 /// Reads a [`Content`] from beginning to end.
@@ -236,6 +263,23 @@ mod tests {
         assert_ne!(make(1, 0), make(2, 0));
         assert_ne!(make(1, 0), make(1, 4));
         assert_ne!(Content::text("a".into()).identity(), Content::text("b".into()).identity());
+    }
+
+    #[test]
+    fn lazy_text_is_rendered_once_and_when_it_is_asked_for() {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        let calls = Arc::new(AtomicUsize::new(0));
+        let lazy = Lazy::new(7, {
+            let calls = calls.clone();
+            move || format!("call {}", calls.fetch_add(1, Ordering::Relaxed))
+        });
+        let content = Content::Lazy(lazy);
+        let identity = content.identity();
+        assert_eq!(calls.load(Ordering::Relaxed), 0);
+        assert_eq!((content.size(), plain(&content).as_slice()), (6, b"call 0".as_slice()));
+        assert_eq!(content.read_at(5, 9).unwrap(), b"0");
+        assert!(content.read_at(6, 9).unwrap().is_empty());
+        assert_eq!((content.identity(), calls.load(Ordering::Relaxed)), (identity, 1));
     }
 
     proptest! {

@@ -23,12 +23,13 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGIO, SIGTERM, SIGUSR1};
 use crate::cache::BlockCache;
 use crate::catalog::{Catalog, Opener, Scanner};
 use crate::cli;
+use crate::config::file::{Followed, Look};
 use crate::disc_tree::Shelf;
 use crate::fs::Fs;
 use crate::fuse::{Adapter, Owner};
 use crate::hook::Hook;
 use crate::label::Label;
-use crate::layout::{self, LoaderFile, Settings};
+use crate::layout::{self, Given, LoaderFile, Settings};
 use crate::loader;
 use crate::source::{PageCache, ReadAt};
 use crate::steady::SteadySource;
@@ -55,8 +56,10 @@ pub struct Config {
     pub iso_dir: PathBuf,
     /// Where to mount; absolute.
     pub mountpoint: PathBuf,
-    /// What the tree says.
-    pub settings: Settings,
+    /// What the command line says of the tree.
+    pub given: Given,
+    /// Configuration file; absolute.
+    pub file: Option<PathBuf>,
     /// Labels by file name.
     pub pins: HashMap<OsString, Label>,
     /// Budget of the block cache in bytes.
@@ -114,11 +117,13 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
         let sender = sender.clone();
         move || sender.send(Event::Look).is_ok()
     })?;
+    let file = config.file.as_deref().map(|path| follow_file(path, &sender)).transpose()?;
     let opener = Arc::new(Cached(cache.clone()));
     let scanner = Scanner::new(config.iso_dir.clone(), config.pins.clone(), opener);
     let mut keeper = Keeper {
-        settings: config.settings.clone(),
+        given: config.given.clone(),
         config: config.clone(),
+        file,
         scanner,
         verdicts,
         workers,
@@ -148,6 +153,18 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
         while let Ok(End::Stop) = end.recv_timeout(deadline.saturating_duration_since(Instant::now())) {}
     }
     Ok(())
+}
+
+/// Reads the configuration file, and looks at it from now on.
+fn follow_file(path: &Path, events: &Sender<Event>) -> Result<(Followed, Pace)> {
+    let pace = Pace::new()?;
+    let events = events.clone();
+    // Editors replace a file: its directory shows every change.
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    watch::start(directory, pace.clone(), move || events.send(Event::Look).is_ok())?;
+    let file = Followed::start(path.to_owned())?;
+    pace.set_often(file.restless());
+    Ok((file, pace))
 }
 
 /// Deals with events until the end.
@@ -208,7 +225,8 @@ enum Change {
 /// Keeps the catalog.
 struct Keeper {
     config: Arc<Config>,
-    settings: Settings,
+    given: Given,
+    file: Option<(Followed, Pace)>,
     scanner: Scanner,
     verdicts: Arc<Verdicts>,
     workers: Workers,
@@ -233,15 +251,37 @@ impl Keeper {
 
     /// Looks at the directory, and at this host's address.
     fn look_again(&mut self) -> Change {
+        let configured = self.look_at_file();
         let moved = self.follow_address();
+        match self.look_at_isos() {
+            Change::Nothing if configured || moved => Change::Menu,
+            change => change,
+        }
+    }
+
+    /// Whether the configuration file says something else than before.
+    fn look_at_file(&mut self) -> bool {
+        let Some((file, pace)) = &mut self.file else { return false };
+        let look = file.look();
+        pace.set_often(file.restless());
+        match look {
+            Look::Same => false,
+            Look::New => {
+                log::info!("{}: read again", file.path().display());
+                true
+            }
+            Look::Broken(sentence) => {
+                log::error!("{sentence}; the configuration stays as it was");
+                false
+            }
+        }
+    }
+
+    fn look_at_isos(&mut self) -> Change {
         match self.scanner.scan() {
             Ok(catalog) => {
                 self.unreadable = false;
-                match self.take(catalog) {
-                    true => Change::Isos,
-                    false if moved => Change::Menu,
-                    false => Change::Nothing,
-                }
+                if self.take(catalog) { Change::Isos } else { Change::Nothing }
             }
             Err(error) => {
                 // A file server that is away takes nothing from clients that read what is open.
@@ -249,23 +289,23 @@ impl Keeper {
                     log::error!("{}: {error}; its ISOs stay as they were", self.config.iso_dir.display());
                 }
                 self.pace.set_often(true);
-                if moved { Change::Menu } else { Change::Nothing }
+                Change::Nothing
             }
         }
     }
 
     /// Takes this host's address anew, unless one was given: at start the network may not have been up.
     fn follow_address(&mut self) -> bool {
-        if self.settings.host_given {
+        let host = cli::default_host();
+        if host == self.given.own_host {
             return false;
         }
-        let host = cli::default_host();
-        let moved = host != self.settings.servers.host;
-        if moved {
-            log::info!("the address in the menus is {host} now");
-            self.settings.servers.host = host;
+        self.given.own_host = host;
+        let used = !self.settings().host_given;
+        if used {
+            log::info!("the address in the menus is {} now", self.given.own_host);
         }
-        moved
+        used
     }
 
     fn take(&mut self, mut catalog: Catalog) -> bool {
@@ -290,7 +330,13 @@ impl Keeper {
     }
 
     fn lay_out(&self) -> crate::tree::Tree {
-        layout::lay_out(&self.catalog, &self.settings, &self.loaders, &self.shelf)
+        layout::lay_out(&self.catalog, &self.settings(), &self.loaders, &self.shelf)
+    }
+
+    /// What the command line and the configuration file say, as it is now.
+    fn settings(&self) -> Settings {
+        let empty = Arc::default();
+        self.given.settings(self.file.as_ref().map_or(&empty, |(file, _)| file.config()))
     }
 
     fn report(&mut self, new: &Catalog) {

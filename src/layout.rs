@@ -9,6 +9,7 @@
 //!
 //! The root image has a second name that isn't listed, `images/<LABEL>`: nbdkit exports the files of a directory by
 //! their names, nbd-server by the sections of nbd.conf, and with it both know the export by the same one.
+//! Menus of single machines are [`machines`]'.
 
 mod loaders;
 
@@ -20,14 +21,19 @@ use siphasher::sip::SipHasher13;
 
 use crate::boot::{self, Boot, Servers, Subject};
 use crate::catalog::{Catalog, Disc, FileId, Iso};
+use crate::config::{Config, Defaults, IsoChoice, RootExport};
 use crate::content::{Content, Segments};
 use crate::disc_tree::{self, Shelf};
 use crate::iso::Extent;
 use crate::label::Label;
 use crate::loader::Loader;
-use crate::render::{Entry, HOST, Menu, grub, ipxe, nbd, pxelinux};
+use crate::render::{Entry, HOST, grub, ipxe, nbd, pxelinux};
 use crate::source::{FileSource, PageCache, ReadAt};
 use crate::tree::{Builder, NodeId, Tree};
+
+mod machines;
+
+use machines::{Offer, Offers};
 
 /// What an administrator has chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +50,44 @@ pub struct Settings {
     pub default: Option<Label>,
     /// Seconds until it does.
     pub timeout: u32,
+    /// Choices for single ISOs and machines.
+    pub config: Arc<Config>,
+}
+
+/// What holds whatever the configuration file says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Given {
+    /// Absolute path where the tree is mounted.
+    pub mountpoint: String,
+    /// Where netrootfs runs, which is where the servers are unless somebody says otherwise.
+    pub own_host: String,
+    /// What the command line says.
+    pub options: Defaults,
+}
+
+/// Seconds until an entry boots by itself, if nobody says otherwise.
+pub const DEFAULT_TIMEOUT: u32 = 10;
+
+impl Given {
+    /// Together with what the file says. The command line has the last word.
+    pub fn settings(&self, config: &Arc<Config>) -> Settings {
+        let chosen = self.options.clone().or(&config.defaults);
+        Settings {
+            mountpoint: self.mountpoint.clone(),
+            host_given: chosen.server.is_some(),
+            servers: Servers {
+                host: chosen.server.unwrap_or_else(|| self.own_host.clone()),
+                port: chosen.nbd_port.unwrap_or(nbd::DEFAULT_PORT),
+                prefer: chosen.root_export.and_then(RootExport::preferred),
+                http: chosen.http_url,
+                nfs: chosen.nfs,
+            },
+            append: chosen.append.unwrap_or_default(),
+            default: chosen.default,
+            timeout: chosen.timeout.unwrap_or(DEFAULT_TIMEOUT),
+            config: config.clone(),
+        }
+    }
 }
 
 /// A boot loader's file of this host, ready to be passed through.
@@ -73,17 +117,16 @@ pub fn lay_out(catalog: &Catalog, settings: &Settings, host: &[LoaderFile], shel
     }
     let conf = render_nbd_conf(catalog, settings);
     builder.file(images, "nbd.conf", Content::text(conf), newest);
-    let menu = menu(catalog, settings);
-    // GRUB and iPXE know the server that they were loaded from; an address that was given is another.
-    let server = &settings.servers.host;
-    let given = settings.host_given.then_some(server.as_str());
+    let offers = Arc::new(offers(catalog, settings));
+    let (menu, given) = (offers.menu(None), offers.given_host());
     let menus = loaders::Menus {
-        syslinux: &|graphical| pxelinux::render(&menu, graphical, server),
+        syslinux: &|graphical| pxelinux::render(&menu, graphical, &offers.host),
         grub: &|| grub::render(&menu, given),
         grub_for: &|iso| grub::lead_to("/grub.cfg", iso.label.as_str()),
-        ipxe: &|| ipxe::render(&menu, given),
+        ipxe: &|| ipxe::render(&menu, given, offers.ipxe),
     };
     loaders::add(&mut builder, tftp, catalog, settings.default.as_ref(), host, &menus);
+    machines::add(&mut builder, tftp, &offers, &settings.config.machines, newest);
     builder.build()
 }
 
@@ -106,12 +149,24 @@ pub fn loader_files(loaders: Vec<Loader>) -> Vec<LoaderFile> {
 /// How an ISO of the catalog boots.
 ///
 /// # Errors
-/// If it can't be booted with these servers, with the reason.
-pub fn boot(iso: &Iso, servers: &Servers) -> Result<Boot, &'static str> {
-    boot_with(iso, &iso.disc.facts.args, servers)
+/// If it can't be booted with these settings, with the reason.
+pub fn boot(iso: &Iso, settings: &Settings) -> Result<Boot, &'static str> {
+    let choice = settings.config.iso(&iso.label, &iso.name);
+    boot_with(iso, own_args(iso, &choice), &choice, &settings.servers, settings)
 }
 
-fn boot_with(iso: &Iso, args: &str, servers: &Servers) -> Result<Boot, &'static str> {
+/// The arguments of the ISO's own menu, or what is to take their place.
+fn own_args<'a>(iso: &'a Iso, choice: &'a IsoChoice) -> &'a str {
+    choice.args.as_deref().unwrap_or(&iso.disc.facts.args)
+}
+
+fn boot_with(
+    iso: &Iso,
+    args: &str,
+    choice: &IsoChoice,
+    servers: &Servers,
+    settings: &Settings,
+) -> Result<Boot, &'static str> {
     let facts = &iso.disc.facts;
     let subject = Subject {
         family: facts.family,
@@ -122,8 +177,11 @@ fn boot_with(iso: &Iso, args: &str, servers: &Servers) -> Result<Boot, &'static 
         args,
         root: facts.root.as_ref().map(|root| root.format),
         initrd: iso.initrd.as_deref(),
+        way: choice.transport,
     };
-    boot::boot(&subject, servers)
+    let boot = boot::boot(&subject, servers)?;
+    let more = choice.append.as_deref().unwrap_or_default();
+    Ok(Boot { args: boot.args.append(&settings.append).append(more), ..boot })
 }
 
 /// The initrds of an ISO as the one file that they are served as, for who reads it once.
@@ -150,10 +208,10 @@ fn segments(disc: &Disc) -> Segments {
     Segments::new(disc.source.clone(), hash(&disc.id))
 }
 
-fn hash(id: &FileId) -> u64 {
+fn hash(value: &impl Hash) -> u64 {
     // Fixed keys: inode numbers are made of this, and are the same after a restart.
     let mut hasher = SipHasher13::new();
-    id.hash(&mut hasher);
+    value.hash(&mut hasher);
     hasher.finish()
 }
 
@@ -172,30 +230,32 @@ fn render_nbd_conf(catalog: &Catalog, settings: &Settings) -> String {
     )
 }
 
-/// The menu that all loaders show: the ISOs that can be booted with these servers.
-fn menu(catalog: &Catalog, settings: &Settings) -> Menu {
+/// What menus can offer: the ISOs that can be booted with these servers.
+fn offers(catalog: &Catalog, settings: &Settings) -> Offers {
     // The renderers put the address, or their loader's own name for it, in its place.
     let servers = Servers { host: HOST.into(), ..settings.servers.clone() };
-    let entries: Vec<Entry> = catalog.isos.iter().filter_map(|iso| entry(iso, &servers, settings)).collect();
-    let wanted = settings.default.as_ref().map(Label::as_str);
-    let default = entries.iter().find(|entry| Some(entry.label.as_str()) == wanted).or(entries.first());
-    let default = default.map(|entry| entry.label.clone()).unwrap_or_default();
-    Menu { default, timeout: settings.timeout, append: settings.append.clone(), entries }
+    let mut found: Vec<(i32, Offer)> = Vec::new();
+    for iso in &catalog.isos {
+        let choice = settings.config.iso(&iso.label, &iso.name);
+        if let Some(entry) = entry(iso, &choice, &servers, settings) {
+            found.push((choice.order, Offer { entry, hidden: choice.hidden }));
+        }
+    }
+    // Equal numbers stay in the catalog's order, which is that of the labels.
+    found.sort_by_key(|(order, _)| *order);
+    Offers::new(found.into_iter().map(|(_, offer)| offer).collect(), settings)
 }
 
-fn entry(iso: &Iso, servers: &Servers, settings: &Settings) -> Option<Entry> {
+fn entry(iso: &Iso, choice: &IsoChoice, servers: &Servers, settings: &Settings) -> Option<Entry> {
     let facts = &iso.disc.facts;
-    let args = |own: &str| {
-        let boot = boot_with(iso, own, servers).ok()?;
-        Some(boot.args.append(&settings.append).to_string())
-    };
+    let args = |own: &str| Some(boot_with(iso, own, choice, servers, settings).ok()?.args.to_string());
     let more = facts.more.iter().filter_map(|(title, own)| Some((title.clone(), args(own)?)));
     Some(Entry {
         label: iso.label.to_string(),
-        title: title(iso),
+        title: choice.title.clone().unwrap_or_else(|| title(iso)),
         kernel: kernel_file(&iso.label),
         initrd: initrd_file(&iso.label),
-        args: args(&facts.args)?,
+        args: args(own_args(iso, choice))?,
         more: more.collect(),
     })
 }

@@ -30,7 +30,7 @@ pub struct Menu {
 }
 
 /// One ISO in the menu. Files are named as they are in the directory of the loader.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Entry {
     /// Name of the entry.
     pub label: String,

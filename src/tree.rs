@@ -79,6 +79,8 @@ pub struct Dentry {
 pub struct Tree {
     nodes: Vec<Arc<Node>>,
     by_ino: HashMap<u64, NodeId>,
+    /// Where directories, by inode number, find the names that they don't have themselves.
+    bases: HashMap<u64, NodeId>,
 }
 
 impl Tree {
@@ -98,7 +100,28 @@ impl Tree {
     /// The node of that name in a directory of the arena.
     pub fn lookup(&self, directory: &Node, name: &str) -> Option<&Arc<Node>> {
         match &directory.kind {
-            Kind::Directory(entries) => self.nodes.get(entries.get(name)?.node),
+            Kind::Directory(entries) => {
+                let dentry = entries.get(name).or_else(|| self.file_of_base(directory, name));
+                self.nodes.get(dentry?.node)
+            }
+            _ => None,
+        }
+    }
+
+    /// A file that a directory has from its base. A directory has one name only: the kernel would move it from its old
+    /// place (Linux, fs/dcache.c, `d_splice_alias`).
+    fn file_of_base(&self, directory: &Node, name: &str) -> Option<&Dentry> {
+        self.base_of(directory)?.get(name).filter(|dentry| self.is_file(dentry))
+    }
+
+    fn is_file(&self, dentry: &Dentry) -> bool {
+        self.nodes.get(dentry.node).is_some_and(|node| matches!(node.kind, Kind::File(_)))
+    }
+
+    /// The entries that a directory has besides its own.
+    fn base_of(&self, directory: &Node) -> Option<&BTreeMap<String, Dentry>> {
+        match &self.nodes.get(*self.bases.get(&directory.ino)?)?.kind {
+            Kind::Directory(entries) => Some(entries),
             _ => None,
         }
     }
@@ -150,7 +173,10 @@ impl Tree {
             Kind::Directory(entries) => Some(entries),
             _ => None,
         };
-        let listed = entries.into_iter().flatten().filter(|(_, dentry)| dentry.listed);
+        let own = move |name: &str| entries.is_some_and(|entries| entries.contains_key(name));
+        let base = self.base_of(directory).into_iter().flatten();
+        let base = base.filter(move |(name, dentry)| !own(name) && self.is_file(dentry));
+        let listed = entries.into_iter().flatten().chain(base).filter(|(_, dentry)| dentry.listed);
         listed.filter_map(|(name, dentry)| Some((name.as_str(), self.nodes.get(dentry.node)?)))
     }
 
@@ -201,25 +227,85 @@ impl Tree {
 pub struct Builder {
     nodes: Vec<Node>,
     by_ino: HashMap<u64, NodeId>,
+    bases: HashMap<u64, NodeId>,
 }
 
 impl Builder {
     /// A tree with nothing but its root.
     pub fn new(mtime: SystemTime) -> Self {
         let root = Node { ino: ROOT_INO, mtime, kind: Kind::Directory(BTreeMap::new()) };
-        Self { nodes: vec![root], by_ino: HashMap::from([(ROOT_INO, Tree::ROOT)]) }
+        Self { nodes: vec![root], by_ino: HashMap::from([(ROOT_INO, Tree::ROOT)]), bases: HashMap::new() }
     }
 
     /// Adds a directory.
     pub fn directory(&mut self, parent: NodeId, name: &str, mtime: SystemTime) -> NodeId {
         let wanted = hash(&(self.ino(parent), name, "directory"));
-        self.add(parent, name, wanted, Node { ino: 0, mtime, kind: Kind::Directory(BTreeMap::new()) })
+        self.add(parent, name, wanted, Node { ino: 0, mtime, kind: Kind::Directory(BTreeMap::new()) }, true)
     }
 
     /// Adds a file.
     pub fn file(&mut self, parent: NodeId, name: &str, content: Content, mtime: SystemTime) -> NodeId {
         let wanted = hash(&(self.ino(parent), name, content.identity()));
-        self.add(parent, name, wanted, Node { ino: 0, mtime, kind: Kind::File(Arc::new(content)) })
+        self.add(parent, name, wanted, Node { ino: 0, mtime, kind: Kind::File(Arc::new(content)) }, true)
+    }
+
+    /// Adds a file that no listing shows.
+    pub fn hidden_file(&mut self, parent: NodeId, name: &str, content: Content, mtime: SystemTime) -> NodeId {
+        let wanted = hash(&(self.ino(parent), name, content.identity()));
+        self.add(parent, name, wanted, Node { ino: 0, mtime, kind: Kind::File(Arc::new(content)) }, false)
+    }
+
+    /// Adds a directory that has the files of `base` besides its own; of the same name, its own. No listing shows it, but
+    /// for that of another such directory. `identity` stands for all that is in it, `base` included: it is another inode
+    /// when any of it is, so that the kernel forgets the old one with a single name.
+    pub fn overlay(&mut self, parent: NodeId, name: &str, base: NodeId, identity: u64) -> NodeId {
+        let wanted = hash(&(self.ino(parent), name, "overlay", identity));
+        let mtime = self.nodes.get(base).map_or(SystemTime::UNIX_EPOCH, |node| node.mtime);
+        let node = Node { ino: 0, mtime, kind: Kind::Directory(BTreeMap::new()) };
+        let listed = self.bases.contains_key(&self.ino(parent));
+        let id = self.add(parent, name, wanted, node, listed);
+        self.bases.insert(self.ino(id), base);
+        id
+    }
+
+    /// Gives a node another name, shown as one of the directory's own.
+    pub fn link(&mut self, parent: NodeId, name: &str, node: NodeId) {
+        self.enter(parent, name, Dentry { node, listed: true });
+    }
+
+    /// The directories in a directory that a listing shows.
+    pub fn directories(&self, id: NodeId) -> Vec<(String, NodeId)> {
+        let directory = |id| matches!(self.nodes.get(id), Some(Node { kind: Kind::Directory(_), .. }));
+        let listed = self.entries(id).filter(|(_, dentry)| dentry.listed && directory(dentry.node));
+        listed.map(|(name, dentry)| (name.clone(), dentry.node)).collect()
+    }
+
+    /// A number that stands for all that is below a directory.
+    pub fn digest(&self, id: NodeId) -> u64 {
+        let below = |dentry: &Dentry| match self.nodes.get(dentry.node).map(|node| &node.kind) {
+            Some(Kind::Directory(_)) => self.digest(dentry.node),
+            _ => self.ino(dentry.node),
+        };
+        let entries: Vec<_> = self.entries(id).map(|(name, dentry)| (name, below(dentry))).collect();
+        hash(&entries)
+    }
+
+    fn entries(&self, id: NodeId) -> impl Iterator<Item = (&String, &Dentry)> {
+        let entries = match self.nodes.get(id).map(|node| &node.kind) {
+            Some(Kind::Directory(entries)) => Some(entries),
+            _ => None,
+        };
+        entries.into_iter().flatten()
+    }
+
+    /// The node at a path below a directory.
+    pub fn find(&self, directory: NodeId, path: &str) -> Option<NodeId> {
+        path.split('/').filter(|name| !name.is_empty()).try_fold(directory, |id, name| {
+            match &self.nodes.get(id)?.kind {
+                Kind::Directory(entries) => Some(entries.get(name)?.node),
+                _ => None,
+            }
+        })
     }
 
     /// Adds a directory whose entries are read elsewhere. `identity` stands for all that is below it.
@@ -232,7 +318,7 @@ impl Builder {
         mtime: SystemTime,
     ) -> NodeId {
         let wanted = hash(&(self.ino(parent), name, identity));
-        self.add(parent, name, wanted, Node { ino: 0, mtime, kind: Kind::Foreign(directory) })
+        self.add(parent, name, wanted, Node { ino: 0, mtime, kind: Kind::Foreign(directory) }, true)
     }
 
     /// Gives a node a second name that no listing shows.
@@ -252,14 +338,15 @@ impl Builder {
 
     /// The finished tree.
     pub fn build(self) -> Tree {
-        Tree { nodes: self.nodes.into_iter().map(Arc::new).collect(), by_ino: self.by_ino }
+        let nodes = self.nodes.into_iter().map(Arc::new).collect();
+        Tree { nodes, by_ino: self.by_ino, bases: self.bases }
     }
 
     fn ino(&self, id: NodeId) -> u64 {
         self.nodes.get(id).map_or(0, |node| node.ino)
     }
 
-    fn add(&mut self, parent: NodeId, name: &str, wanted: u64, mut node: Node) -> NodeId {
+    fn add(&mut self, parent: NodeId, name: &str, wanted: u64, mut node: Node, listed: bool) -> NodeId {
         // 0 means "no inode" to readdir(3); numbers that are taken are passed over.
         let mut ino = wanted.max(ROOT_INO + 1);
         while self.by_ino.contains_key(&ino) {
@@ -269,7 +356,7 @@ impl Builder {
         let id = self.nodes.len();
         self.nodes.push(node);
         self.by_ino.insert(ino, id);
-        self.enter(parent, name, Dentry { node: id, listed: true });
+        self.enter(parent, name, Dentry { node: id, listed });
         id
     }
 
@@ -317,6 +404,47 @@ mod tests {
         assert_eq!(tree.lookup(images, "F").unwrap().ino, tree.lookup(images, "liveos_F.img").unwrap().ino);
         let names: Vec<&str> = tree.list(images).map(|(name, _)| name).collect();
         assert_eq!(names, ["liveos_F.img", "nbd.conf"]);
+    }
+
+    /// `tftp/` with files a and b, and an overlay of it with its own b.
+    fn overlaid(a: &str, b: &str) -> Tree {
+        let mut builder = Builder::new(SystemTime::UNIX_EPOCH);
+        let base = builder.directory(Tree::ROOT, "tftp", SystemTime::UNIX_EPOCH);
+        builder.file(base, "a", Content::text(a.into()), SystemTime::UNIX_EPOCH);
+        builder.file(base, "b", Content::text("general".into()), SystemTime::UNIX_EPOCH);
+        let own = builder.hidden_file(base, "b-own", Content::text(b.into()), SystemTime::UNIX_EPOCH);
+        let identity = hash(&(builder.digest(base), b));
+        let overlay = builder.overlay(base, "own", base, identity);
+        builder.link(overlay, "b", own);
+        builder.build()
+    }
+
+    #[test]
+    fn an_overlay_answers_like_its_base_but_for_its_own_names() {
+        let tree = overlaid("x", "y");
+        let ino = |path: &str| tree.resolve(path).map(|node| node.ino);
+        assert_eq!(ino("tftp/own/a"), ino("tftp/a"));
+        assert_eq!(ino("tftp/own/b"), ino("tftp/b-own"));
+        assert_eq!(ino("tftp/own/c"), None);
+        let list = |path: &str| {
+            let mut names: Vec<_> = tree.list(tree.resolve(path).unwrap()).map(|(name, _)| name).collect();
+            names.sort_unstable();
+            names
+        };
+        assert_eq!(list("tftp"), ["a", "b"]);
+        assert_eq!(list("tftp/own"), ["a", "b"]);
+        assert_eq!(ino("tftp/own/own"), None, "no directory has two names");
+    }
+
+    #[test]
+    fn an_overlay_is_another_inode_when_anything_in_it_is() {
+        let ino = |a, b| overlaid(a, b).resolve("tftp/own").unwrap().ino;
+        assert_eq!(ino("x", "y"), ino("x", "y"));
+        assert_ne!(ino("x", "y"), ino("z", "y"));
+        assert_ne!(ino("x", "y"), ino("x", "z"));
+        let (one, other) = (overlaid("x", "y"), overlaid("z", "y"));
+        let names: Vec<_> = one.changed_names(&other).into_iter().map(|(_, name)| name).collect();
+        assert!(names.contains(&"own") && !names.contains(&"b-own"), "{names:?}");
     }
 
     #[test]

@@ -769,6 +769,7 @@ fn tree_of(iso: &Patch, facts: Facts, label: &Label) -> Tree {
         append: String::new(),
         default: None,
         timeout: 10,
+        config: Default::default(),
     };
     layout::lay_out(&Catalog { isos: vec![iso], ..Catalog::default() }, &settings, &[], &Arc::default())
 }

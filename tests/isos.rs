@@ -488,6 +488,7 @@ fn lay_out(catalog: &Catalog) -> Tree {
         append: String::new(),
         default: None,
         timeout: 10,
+        config: Default::default(),
     };
     layout::lay_out(catalog, &settings, &[], &Arc::default())
 }

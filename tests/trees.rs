@@ -321,6 +321,7 @@ fn nothing_is_read_until_somebody_looks_and_then_only_that_directory() {
         mountpoint: "/srv/netboot".into(),
         servers,
         host_given: true,
+        config: Arc::default(),
         append: String::new(),
         default: None,
         timeout: 10,

@@ -11,10 +11,38 @@ use crate::args::Args;
 /// iPXE's name for the address of the server that it was told to boot from.
 const SERVER: &str = "${next-server}";
 
-/// Renders the script. `host` is the server's address; `None` leaves it to iPXE.
-pub fn render(menu: &Menu, host: Option<&str>) -> String {
+/// By what machines are told from each other that have a script of their own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Machines {
+    /// Some by their UUID.
+    pub uuid: bool,
+    /// Some by their network card.
+    pub mac: bool,
+    /// Some by their address.
+    pub address: bool,
+}
+
+impl Machines {
+    /// Names of their scripts, as iPXE puts them together. pxelinux asks in the same order.
+    fn names(self) -> impl Iterator<Item = &'static str> {
+        let names = [
+            self.uuid.then_some("uuid-${uuid}.ipxe"),
+            self.mac.then_some("mac-${netX/mac:hexraw}.ipxe"),
+            self.address.then_some("ip-${netX/ip}.ipxe"),
+        ];
+        names.into_iter().flatten()
+    }
+}
+
+/// Renders the script. `host` is the server's address; `None` leaves it to iPXE. A machine that has a script of its own
+/// goes on with that; one that hasn't loses a request for each of `machines`.
+pub fn render(menu: &Menu, host: Option<&str>, machines: Machines) -> String {
     let mut text = String::from("#!ipxe\n");
     // Writing to a String can't fail.
+    for name in machines.names() {
+        // Replaced, this script is not come back to when the other one ends.
+        let _ = writeln!(text, "chain --autofree --replace {name} ||");
+    }
     let _ = write_menu(&mut text, menu);
     for entry in &menu.entries {
         let _ = write_entry(&mut text, entry, host.unwrap_or(SERVER));
@@ -96,7 +124,7 @@ mod tests {
     #[test]
     fn an_entry_and_its_variants() {
         assert_eq!(
-            render(&menu(), None),
+            render(&menu(), None, Machines::default()),
             "#!ipxe\n\n:start\nmenu Network boot\nitem F42 F42: Start Fedora\nitem .F42 F42: more ...\n\
              item .local Boot from the local disk\nchoose --default F42 --timeout 5000 target || goto .local\n\
              goto ${target}\n\n\
@@ -111,15 +139,27 @@ mod tests {
     }
 
     #[test]
+    fn machines_with_a_script_of_their_own_are_asked_for_it_first() {
+        let machines = Machines { uuid: true, mac: true, address: true };
+        assert!(render(&menu(), None, machines).starts_with(
+            "#!ipxe\nchain --autofree --replace uuid-${uuid}.ipxe ||\n\
+             chain --autofree --replace mac-${netX/mac:hexraw}.ipxe ||\n\
+             chain --autofree --replace ip-${netX/ip}.ipxe ||\n\n:start\n"
+        ));
+    }
+
+    #[test]
     fn a_given_address_is_written_down() {
-        assert!(render(&menu(), Some("10.0.2.2")).contains(" netroot=nbd:10.0.2.2:F42.iso "));
+        assert!(
+            render(&menu(), Some("10.0.2.2"), Machines::default()).contains(" netroot=nbd:10.0.2.2:F42.iso ")
+        );
     }
 
     #[test]
     fn an_iso_gives_no_commands() {
         let mut menu = menu();
         menu.entries[0].args = "a ${mac} && reboot ; #x y".into();
-        let text = render(&menu, None);
+        let text = render(&menu, None, Machines::default());
         assert!(text.contains("initrd=initrd_F42.img a $ {mac} reboot y BOOTIF"), "{text}");
     }
 }
