@@ -124,7 +124,8 @@ fn pxelinux_finds_its_menu_by_every_name() {
 fn grub_finds_its_menu_by_every_name() {
     let tree = tree(MACHINE);
     let text = "serial --unit=1 --speed=9600\nterminal_input --append serial\nterminal_output --append serial\n\
-                set default='H'\nset timeout=3\n\n\
+                set default='H'\nif [ -n \"$netrootfs_default\" ]; then set default=\"$netrootfs_default\"; fi\n\
+                set timeout=3\n\n\
                 menuentry 'Title of A' --id 'A' {\n  \
                 linux /vmlinuz_A quiet console=ttyS1 --- init BOOTIF=01-$net_default_mac\n  \
                 initrd /initrd_A.img\n}\n\n\
