@@ -26,7 +26,7 @@ mod support {
 
 use support::netrootfs::Mounted;
 use support::process::wait_for;
-use support::qemu::{Firmware, Machine};
+use support::qemu::{Firmware, MAC, Machine};
 use support::report::Report;
 use support::root::Root;
 use support::servers::{HTTP_PORT, Servers};
@@ -51,8 +51,8 @@ fn squashfs_by_its_root_image() -> Result<()> {
 }
 
 #[test]
-fn squashfs_by_the_whole_iso() -> Result<()> {
-    boot("pxelinux-flat-iso", FLAT, &Way::pxelinux(), Root::NbdIso)
+fn squashfs_by_the_whole_iso_as_this_machine_s_own_default() -> Result<()> {
+    boot("pxelinux-flat-iso", FLAT, &Way::pxelinux_of_a_machine(), Root::NbdIso)
 }
 
 #[test]
@@ -123,7 +123,14 @@ fn try_boot(label: &str, way: &Way, root: &Root, work: &Work) -> Result<Report> 
     support::netns::enter()?;
     let http = format!("http://{}:{HTTP_PORT}", support::netns::SERVER);
     let mut options = vec!["--server", support::netns::SERVER, "--http-url", &http];
-    options.extend(["--append", "console=tty0 console=ttyS0,115200", "--default", label, "--timeout", "2"]);
+    options.extend(["--append", "console=tty0 console=ttyS0,115200", "--timeout", "2"]);
+    let config = work.scratch("netrootfs.toml");
+    fs::write(&config, format!("[[machine]]\nmac = \"{MAC}\"\ndefault = \"{label}\"\n"))?;
+    let config = config.to_str().context("the scratch directory's name")?;
+    match way.own_menu {
+        true => options.extend(["--default", NESTED, "--config", config]),
+        false => options.extend(["--default", label]),
+    }
     options.extend(root.options());
     let mounted = Mounted::start(Path::new(&isos), &mountpoint, &options, work)?;
     let tree = mounted.tree();

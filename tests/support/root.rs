@@ -46,12 +46,13 @@ impl Root {
             Self::Http(file) => (*file).to_owned(),
         };
         let size = fs::metadata(tree.root.join(&file))?.len();
-        // The whole ISO of a hybrid image shows up as a partition too.
-        let on_nbd = report.mounts.iter().any(|mount| mount.starts_with("/dev/nbd0"));
+        // The whole ISO of a hybrid image shows up as a partition too; a nested image lies on a loop device over it.
+        let on_nbd = report.mounts.iter().any(|mount| mount.starts_with("/dev/nbd0"))
+            || report.loops.iter().any(|line| line.contains(" /dev/nbd0"));
         let nbd = report.nbd_bytes;
         if !matches!(self, Self::Http(_)) {
             ensure!(nbd == size, "/dev/nbd0 has {nbd} bytes, {file} {size}");
-            return Ok(ensure!(on_nbd, "the root doesn't lie on /dev/nbd0: {:#?}", report.mounts));
+            return Ok(ensure!(on_nbd, "the root doesn't lie on /dev/nbd0: {report:#?}"));
         }
         ensure!(!on_nbd && nbd == 0, "there is something on /dev/nbd0: {nbd} bytes, {:#?}", report.mounts);
         let copied = report.loops.iter().any(|line| line.starts_with(&format!("{size} ")));

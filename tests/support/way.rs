@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Result, ensure};
 
-use crate::support::qemu::Firmware;
+use crate::support::qemu::{Firmware, MAC};
 use crate::support::servers::Dhcp;
 use crate::support::work::Work;
 
@@ -14,6 +14,8 @@ pub struct Way {
     pub firmware: Firmware,
     /// What it is told.
     pub dhcp: Dhcp,
+    /// Whether the machine has a menu of its own, and the others another default.
+    pub own_menu: bool,
     /// Files of which each is asked for after the one before: the loaders and their menu.
     asks_for: Vec<String>,
 }
@@ -26,6 +28,13 @@ impl Way {
             Dhcp::file("pxelinux.0"),
             &["pxelinux.0", "ldlinux.c32", "pxelinux.cfg/default", "menu.c32"],
         )
+    }
+
+    /// pxelinux, which asks for the menu of its machine before that of all.
+    pub fn pxelinux_of_a_machine() -> Self {
+        let menu = format!("pxelinux.cfg/01-{}", MAC.replace(':', "-"));
+        let asks_for = ["pxelinux.0", "ldlinux.c32", &menu, "menu.c32", &menu];
+        Self { own_menu: true, ..Self::new(Firmware::Bios, Dhcp::file("pxelinux.0"), &asks_for) }
     }
 
     /// The iPXE of a network card's ROM, which DHCP gives the script, by `netrootfs dhcp`.
@@ -51,7 +60,8 @@ impl Way {
     }
 
     fn new(firmware: Firmware, dhcp: Dhcp, asks_for: &[&str]) -> Self {
-        Self { firmware, dhcp, asks_for: asks_for.iter().map(|name| (*name).to_owned()).collect() }
+        let own_menu = false;
+        Self { firmware, dhcp, own_menu, asks_for: asks_for.iter().map(|name| (*name).to_owned()).collect() }
     }
 
     /// An error if the loaders of another way were at work: the names in the log of requests, in their order, up to the
