@@ -1,6 +1,6 @@
 //! The configuration file: TOML text → a checked [`Config`].
 //!
-//! Pure: only [`file`] reads a disk. Unknown keys are errors, so that a typing error isn't a silent nothing; labels of
+//! Pure: only [`mod@file`] reads a disk. Unknown keys are errors, so that a typing error isn't a silent nothing; labels of
 //! ISOs that aren't there are none, since ISOs come and go. Words pass the same gates as those of the command line.
 
 use std::collections::BTreeMap;

@@ -4,37 +4,33 @@
 //! into by [`crate::verdicts`], the administrator's command runs in a thread of its own. But it may hang, for as long as
 //! the file server of the ISOs does; so the main thread only waits for the end.
 
+mod keeper;
+mod mountpoint;
+
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use fuser::{INodeNo, MountOption, Notifier, Session, SessionACL, SessionUnmounter};
-use rustix::fs::{Access, AtFlags, CWD, StatxFlags, access, statx};
-use rustix::io::Errno;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGIO, SIGTERM, SIGUSR1};
 
 use crate::cache::BlockCache;
-use crate::catalog::{Catalog, Opener, Scanner};
-use crate::cli;
-use crate::config::file::{Followed, Look};
-use crate::disc_tree::Shelf;
+use crate::catalog::Scanner;
+use crate::config::file::Followed;
 use crate::fs::Fs;
 use crate::fuse::{Adapter, Owner};
 use crate::hook::Hook;
 use crate::label::Label;
-use crate::layout::{self, Given, LoaderFile, Settings};
-use crate::loader;
-use crate::source::{PageCache, ReadAt};
-use crate::steady::SteadySource;
+use crate::layout::Given;
 use crate::verdicts::{Verdicts, Workers};
 use crate::watch::{self, Pace};
+
+use keeper::{Cached, Change, Keeper};
 
 /// What mount tables call it.
 const NAME: &str = "netrootfs";
@@ -97,7 +93,7 @@ enum End {
 /// If the tree can't be mounted, with a sentence that says why.
 pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()> {
     raise_file_limit();
-    check_mountpoint(&config.mountpoint)?;
+    mountpoint::check(&config.mountpoint)?;
     ignore_lease_breaks()?;
     let config = Arc::new(config);
     let (sender, inbox) = channel();
@@ -120,21 +116,7 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     let file = config.file.as_deref().map(|path| follow_file(path, &sender)).transpose()?;
     let opener = Arc::new(Cached(cache.clone()));
     let scanner = Scanner::new(config.iso_dir.clone(), config.pins.clone(), opener);
-    let mut keeper = Keeper {
-        given: config.given.clone(),
-        config: config.clone(),
-        file,
-        scanner,
-        verdicts,
-        workers,
-        pace,
-        loaders: open_loaders(),
-        shelf: Arc::default(),
-        catalog: Catalog::default(),
-        reported: Vec::new(),
-        unreadable: false,
-        owed: false,
-    };
+    let mut keeper = Keeper::new(&config, file, scanner, verdicts, workers, pace);
     let tree = keeper.first().with_context(|| config.iso_dir.display().to_string())?;
     let fs = Arc::new(Fs::new(tree));
     // Up to here a signal does what it always does: a scan may hang, and there is nothing to clean up.
@@ -214,170 +196,6 @@ fn follow(
     }
 }
 
-/// What a look at the directory has found.
-#[derive(PartialEq, Eq)]
-enum Change {
-    Nothing,
-    Menu,
-    Isos,
-}
-
-/// Keeps the catalog.
-struct Keeper {
-    config: Arc<Config>,
-    given: Given,
-    file: Option<(Followed, Pace)>,
-    scanner: Scanner,
-    verdicts: Arc<Verdicts>,
-    workers: Workers,
-    pace: Pace,
-    loaders: Vec<LoaderFile>,
-    /// What has been looked into below `trees/`.
-    shelf: Arc<Shelf>,
-    catalog: Catalog,
-    /// What has been said of the files that are not served, so that it is said once.
-    reported: Vec<(String, String)>,
-    unreadable: bool,
-    /// Whether there are verdicts that the tree doesn't show yet.
-    owed: bool,
-}
-
-impl Keeper {
-    fn first(&mut self) -> io::Result<crate::tree::Tree> {
-        let catalog = self.scanner.scan()?;
-        self.take(catalog);
-        Ok(self.lay_out())
-    }
-
-    /// Looks at the directory, and at this host's address.
-    fn look_again(&mut self) -> Change {
-        let configured = self.look_at_file();
-        let moved = self.follow_address();
-        match self.look_at_isos() {
-            Change::Nothing if configured || moved => Change::Menu,
-            change => change,
-        }
-    }
-
-    /// Whether the configuration file says something else than before.
-    fn look_at_file(&mut self) -> bool {
-        let Some((file, pace)) = &mut self.file else { return false };
-        let look = file.look();
-        pace.set_often(file.restless());
-        match look {
-            Look::Same => false,
-            Look::New => {
-                log::info!("{}: read again", file.path().display());
-                true
-            }
-            Look::Broken(sentence) => {
-                log::error!("{sentence}; the configuration stays as it was");
-                false
-            }
-        }
-    }
-
-    fn look_at_isos(&mut self) -> Change {
-        match self.scanner.scan() {
-            Ok(catalog) => {
-                self.unreadable = false;
-                if self.take(catalog) { Change::Isos } else { Change::Nothing }
-            }
-            Err(error) => {
-                // A file server that is away takes nothing from clients that read what is open.
-                if !std::mem::replace(&mut self.unreadable, true) {
-                    log::error!("{}: {error}; its ISOs stay as they were", self.config.iso_dir.display());
-                }
-                self.pace.set_often(true);
-                Change::Nothing
-            }
-        }
-    }
-
-    /// Takes this host's address anew, unless one was given: at start the network may not have been up.
-    fn follow_address(&mut self) -> bool {
-        let host = cli::default_host();
-        if host == self.given.own_host {
-            return false;
-        }
-        self.given.own_host = host;
-        let used = !self.settings().host_given;
-        if used {
-            log::info!("the address in the menus is {} now", self.given.own_host);
-        }
-        used
-    }
-
-    fn take(&mut self, mut catalog: Catalog) -> bool {
-        let unknown = self.verdicts.enter(&mut catalog);
-        self.workers.ask(unknown);
-        self.pace.set_often(catalog.remote || catalog.pending());
-        self.report(&catalog);
-        let same = self.catalog.serves_same(&catalog);
-        self.catalog = catalog;
-        !same
-    }
-
-    /// Enters what is new of initrds, which may change the menu.
-    fn enter_verdicts(&mut self) {
-        let unknown = self.verdicts.enter(&mut self.catalog);
-        if unknown.is_empty()
-            && let Err(error) = self.verdicts.save(&self.catalog)
-        {
-            log::warn!("what is known of the initrds can't be kept for the next start: {error}");
-        }
-        self.owed = true;
-    }
-
-    fn lay_out(&self) -> crate::tree::Tree {
-        layout::lay_out(&self.catalog, &self.settings(), &self.loaders, &self.shelf)
-    }
-
-    /// What the command line and the configuration file say, as it is now.
-    fn settings(&self) -> Settings {
-        let empty = Arc::default();
-        self.given.settings(self.file.as_ref().map_or(&empty, |(file, _)| file.config()))
-    }
-
-    fn report(&mut self, new: &Catalog) {
-        let serves = |catalog: &Catalog, iso: &crate::catalog::Iso| {
-            catalog.isos.iter().any(|other| other.label == iso.label && other.disc.id == iso.disc.id)
-        };
-        for iso in self.catalog.isos.iter().filter(|iso| !serves(new, iso)) {
-            log::info!("{}: no longer served ({})", iso.label, iso.name);
-        }
-        for iso in new.isos.iter().filter(|iso| !serves(&self.catalog, iso)) {
-            log::info!("{}: {} ({})", iso.label, iso.name, iso.disc.facts.family.name());
-        }
-        let skipped: Vec<_> =
-            new.skipped.iter().map(|file| (file.name.clone(), file.reason.clone())).collect();
-        for (name, reason) in skipped.iter().filter(|entry| !self.reported.contains(entry)) {
-            log::warn!("{name} is not served: {reason}");
-        }
-        self.reported = skipped;
-    }
-}
-
-/// Opens ISOs for serving: through the block cache, which keeps its own copy instead of the kernel's, and only as long as
-/// nobody writes another image over them.
-struct Cached(Arc<BlockCache>);
-
-impl Opener for Cached {
-    fn open(&self, file: Arc<File>) -> io::Result<Arc<dyn ReadAt>> {
-        let source = SteadySource::new(file, PageCache::DropBehind)?;
-        Ok(Arc::new(self.0.attach(Arc::new(source))))
-    }
-}
-
-/// The host's loaders, as they are now.
-pub fn open_loaders() -> Vec<LoaderFile> {
-    let loaders = loader::find();
-    for sentence in loader::missing(&loaders) {
-        log::warn!("{sentence}");
-    }
-    layout::loader_files(loaders)
-}
-
 fn mount(fs: &Arc<Fs>, config: &Config, end: Sender<End>) -> Result<(Notifier, Mounted)> {
     let mut options = fuser::Config::default();
     options.mount_options = vec![
@@ -394,7 +212,7 @@ fn mount(fs: &Arc<Fs>, config: &Config, end: Sender<End>) -> Result<(Notifier, M
     options.clone_fd = true;
     let adapter = Adapter::new(fs.clone(), config.owner)?;
     let session = Session::new(adapter, &config.mountpoint, &options);
-    let mut session = session.map_err(|error| explain_mount(&error, &config.mountpoint))?;
+    let mut session = session.map_err(|error| mountpoint::explain(&error, &config.mountpoint))?;
     let (notifier, session_unmounter) = (session.notifier(), session.unmount_callable());
     std::thread::Builder::new().name("fuse".into()).spawn(move || {
         if let Err(error) = session.run() {
@@ -403,60 +221,8 @@ fn mount(fs: &Arc<Fs>, config: &Config, end: Sender<End>) -> Result<(Notifier, M
         // Nobody listens if it ends on a signal and this took too long.
         let _ = end.send(End::Unmounted);
     })?;
-    let device = device(&config.mountpoint)?;
+    let device = mountpoint::device(&config.mountpoint)?;
     Ok((notifier, Mounted { mountpoint: config.mountpoint.clone(), session: session_unmounter, device }))
-}
-
-fn explain_mount(error: &io::Error, mountpoint: &Path) -> anyhow::Error {
-    let text = error.to_string();
-    let hint = if !Path::new("/dev/fuse").exists() {
-        "; there is no /dev/fuse: try 'modprobe fuse'"
-    } else if access("/dev/fuse", Access::READ_OK | Access::WRITE_OK).is_err() {
-        "; this user may not open /dev/fuse: it should have mode 0666, or run as root"
-    } else if text.contains("user_allow_other") {
-        "; servers run as other users: put user_allow_other into /etc/fuse.conf, or run as root"
-    } else if error.kind() == io::ErrorKind::NotFound {
-        "; is fusermount3 installed (package fuse3)?"
-    } else {
-        ""
-    };
-    anyhow::anyhow!("{}: can't mount: {}{hint}", mountpoint.display(), text.trim_end())
-}
-
-/// Checks that the mount point is a directory and that no netrootfs serves it, and takes away a mount whose daemon was
-/// killed ("Transport endpoint is not connected").
-fn check_mountpoint(mountpoint: &Path) -> Result<()> {
-    match std::fs::metadata(mountpoint) {
-        // A second one over it would hide the first, and whoever ends one of them would unmount the other.
-        Ok(stat) if is_ours(stat.dev()) => {
-            bail!("{}: a netrootfs is mounted there already", mountpoint.display())
-        }
-        Ok(stat) if stat.is_dir() => return Ok(()),
-        Ok(_) => bail!("{}: the mount point is not a directory", mountpoint.display()),
-        Err(error) if error.raw_os_error() == Some(libc::ENOTCONN) => {}
-        Err(error) => return Err(error).with_context(|| format!("mount point {}", mountpoint.display())),
-    }
-    log::warn!("{}: cleaning up after a daemon that was killed", mountpoint.display());
-    detach(mountpoint)
-        .with_context(|| format!("{}: the dead mount can't be removed", mountpoint.display()))?;
-    check_mountpoint(mountpoint)
-}
-
-/// Whether the file system of that device number is a netrootfs (proc(5), mountinfo: the third field is the device; file
-/// system type and source follow a lonely dash).
-fn is_ours(device: u64) -> bool {
-    let device = format!("{}:{}", libc::major(device), libc::minor(device));
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    mounts.lines().any(|line| {
-        let source = line.split_once(" - ").and_then(|(_, rest)| rest.split(' ').nth(1));
-        line.split(' ').nth(2) == Some(&device) && source == Some(NAME)
-    })
-}
-
-/// The device number of what is mounted there, without asking who serves it.
-fn device(mountpoint: &Path) -> io::Result<(u32, u32)> {
-    let stat = statx(CWD, mountpoint, AtFlags::STATX_DONT_SYNC, StatxFlags::TYPE)?;
-    Ok((stat.stx_dev_major, stat.stx_dev_minor))
 }
 
 /// The mount.
@@ -470,27 +236,15 @@ impl Mounted {
     /// Unmounts; files that are still open stay with their readers until the end of this process.
     fn unmount(&mut self) {
         // After `umount -l` another file system may have been mounted there.
-        if device(&self.mountpoint).is_ok_and(|device| device != self.device) {
+        if mountpoint::device(&self.mountpoint).is_ok_and(|device| device != self.device) {
             return;
         }
         if self.session.unmount().is_err()
-            && let Err(error) = detach(&self.mountpoint)
+            && let Err(error) = mountpoint::detach(&self.mountpoint)
         {
             log::error!("{}: can't unmount: {error}", self.mountpoint.display());
         }
     }
-}
-
-/// Unmounts lazily, as root or with the help of fusermount3.
-fn detach(mountpoint: &Path) -> io::Result<()> {
-    use rustix::mount::{UnmountFlags, unmount};
-    match unmount(mountpoint, UnmountFlags::DETACH) {
-        Err(Errno::PERM) => {}
-        result => return Ok(result?),
-    }
-    let status =
-        std::process::Command::new("fusermount3").args(["-u", "-z", "--"]).arg(mountpoint).status()?;
-    if status.success() { Ok(()) } else { Err(io::ErrorKind::PermissionDenied.into()) }
 }
 
 /// Each ISO keeps a file open; the limit for a session is often 1024.

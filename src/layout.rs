@@ -9,7 +9,7 @@
 //!
 //! The root image has a second name that isn't listed, `images/<LABEL>`: nbdkit exports the files of a directory by
 //! their names, nbd-server by the sections of nbd.conf, and with it both know the export by the same one.
-//! Menus of single machines are [`machines`]'.
+//! Menus of single machines are `machines`'.
 
 mod loaders;
 
