@@ -70,8 +70,9 @@ fn write_item(
     writeln!(text, "{indent}menuentry {title} --id '{label}' {{")?;
     let words = Args::parse(args);
     let words: Vec<String> = words.iter().map(|word| argument(word, host)).collect();
-    // BOOTIF tells the system which card it was booted from, as pxelinux does with ipappend.
-    writeln!(text, "{indent}  linux /{} {} BOOTIF=01-$net_default_mac", entry.kernel, words.join(" "))?;
+    // BOOTIF tells the system which card it was booted from, as pxelinux does with ipappend. It comes first: what stands
+    // behind `---` is taken for the installed system's by some installers.
+    writeln!(text, "{indent}  linux /{} BOOTIF=01-$net_default_mac {}", entry.kernel, words.join(" "))?;
     writeln!(text, "{indent}  initrd /{}\n{indent}}}", entry.initrd)
 }
 
@@ -103,10 +104,10 @@ mod tests {
             "set default='F42'\nif [ -n \"$netrootfs_default\" ]; then set default=\"$netrootfs_default\"; fi\n\
              set timeout=5\n\n\
              menuentry 'F42: Start Fedora' --id 'F42' {\n  \
-             linux /vmlinuz_F42 'root=live:CDLABEL=Fedora\\x2042' netroot=nbd:$net_default_server:F42.iso quiet \
-             BOOTIF=01-$net_default_mac\n  initrd /initrd_F42.img\n}\n\
+             linux /vmlinuz_F42 BOOTIF=01-$net_default_mac 'root=live:CDLABEL=Fedora\\x2042' \
+             netroot=nbd:$net_default_server:F42.iso quiet\n  initrd /initrd_F42.img\n}\n\
              submenu 'F42: more' {\n  menuentry 'Basic graphics' --id '.F42.0' {\n    \
-             linux /vmlinuz_F42 nomodeset BOOTIF=01-$net_default_mac\n    initrd /initrd_F42.img\n  }\n}\n\n\
+             linux /vmlinuz_F42 BOOTIF=01-$net_default_mac nomodeset\n    initrd /initrd_F42.img\n  }\n}\n\n\
              menuentry 'Boot from the local disk' --id '.local' {\n  exit\n}\n"
         );
     }
@@ -157,6 +158,6 @@ mod tests {
         let read = crate::menu::grub::read(&Tree(text), "/boot/grub/grub.cfg", &Default::default()).unwrap();
         let entry = &read.entries[0];
         assert_eq!(entry.title, "x' { y; $z");
-        assert_eq!(entry.args.trim_end_matches(" BOOTIF=01-"), hostile);
+        assert_eq!(entry.args.trim_start_matches("BOOTIF=01- "), hostile);
     }
 }

@@ -100,7 +100,7 @@ fn write_boot(text: &mut String, entry: &Entry, label: &str, args: &str, host: &
     // A kernel started by UEFI asks the loader for the file that initrd= names; one started by BIOS is given it.
     writeln!(
         text,
-        "\n:{label}\nkernel {kernel} initrd={initrd} {} BOOTIF=01-${{netX/mac:hexhyp}}",
+        "\n:{label}\nkernel {kernel} initrd={initrd} BOOTIF=01-${{netX/mac:hexhyp}} {}",
         words.join(" ")
     )?;
     writeln!(text, "initrd {initrd}\nboot || goto start")
@@ -128,11 +128,11 @@ mod tests {
             "#!ipxe\n\n:start\nmenu Network boot\nitem F42 F42: Start Fedora\nitem .F42 F42: more ...\n\
              item .local Boot from the local disk\nchoose --default F42 --timeout 5000 target || goto .local\n\
              goto ${target}\n\n\
-             :F42\nkernel vmlinuz_F42 initrd=initrd_F42.img root=live:CDLABEL=Fedora\\x2042 \
-             netroot=nbd:${next-server}:F42.iso quiet BOOTIF=01-${netX/mac:hexhyp}\n\
+             :F42\nkernel vmlinuz_F42 initrd=initrd_F42.img BOOTIF=01-${netX/mac:hexhyp} \
+             root=live:CDLABEL=Fedora\\x2042 netroot=nbd:${next-server}:F42.iso quiet\n\
              initrd initrd_F42.img\nboot || goto start\n\n\
              :.F42\nmenu F42\nitem .F42.0 Basic graphics\nchoose target || goto start\ngoto ${target}\n\n\
-             :.F42.0\nkernel vmlinuz_F42 initrd=initrd_F42.img nomodeset BOOTIF=01-${netX/mac:hexhyp}\n\
+             :.F42.0\nkernel vmlinuz_F42 initrd=initrd_F42.img BOOTIF=01-${netX/mac:hexhyp} nomodeset\n\
              initrd initrd_F42.img\nboot || goto start\n\n\
              :.local\niseq ${platform} efi && exit 1 ||\nsanboot --no-describe --drive 0x80\n"
         );
@@ -160,6 +160,6 @@ mod tests {
         let mut menu = menu();
         menu.entries[0].args = "a ${mac} && reboot ; #x y".into();
         let text = render(&menu, None, Machines::default());
-        assert!(text.contains("initrd=initrd_F42.img a $ {mac} reboot y BOOTIF"), "{text}");
+        assert!(text.contains("/mac:hexhyp} a $ {mac} reboot y\n"), "{text}");
     }
 }

@@ -127,10 +127,10 @@ fn grub_finds_its_menu_by_every_name() {
                 set default='H'\nif [ -n \"$netrootfs_default\" ]; then set default=\"$netrootfs_default\"; fi\n\
                 set timeout=3\n\n\
                 menuentry 'Title of A' --id 'A' {\n  \
-                linux /vmlinuz_A quiet console=ttyS1 --- init BOOTIF=01-$net_default_mac\n  \
+                linux /vmlinuz_A BOOTIF=01-$net_default_mac quiet console=ttyS1 --- init\n  \
                 initrd /initrd_A.img\n}\n\n\
                 menuentry 'Title of H' --id 'H' {\n  \
-                linux /vmlinuz_H quiet console=ttyS1 --- init BOOTIF=01-$net_default_mac\n  \
+                linux /vmlinuz_H BOOTIF=01-$net_default_mac quiet console=ttyS1 --- init\n  \
                 initrd /initrd_H.img\n}\n\n\
                 menuentry 'Boot from the local disk' --id '.local' {\n  exit\n}\n";
     for directory in ["", "grub/"] {
