@@ -268,6 +268,11 @@ impl Builder {
         id
     }
 
+    /// Lets a directory have the files of another one besides its own, unlisted ones above all.
+    pub fn fall_back(&mut self, directory: NodeId, base: NodeId) {
+        self.bases.insert(self.ino(directory), base);
+    }
+
     /// Gives a node another name, shown as one of the directory's own.
     pub fn link(&mut self, parent: NodeId, name: &str, node: NodeId) {
         self.enter(parent, name, Dentry { node, listed: true });

@@ -26,9 +26,10 @@ use crate::render::{Entry, Menu, grub, pxelinux};
 use crate::tree::{Builder, NodeId};
 
 /// Directories below `tftp/` in which pxelinux and syslinux look for `pxelinux.cfg/`.
-const PXELINUX: [&str; 2] = ["", "efi64"];
+const PXELINUX: [&str; 2] = ["", loader::EFI64];
 
-/// Directories below `tftp/` in which GRUB looks for the general menu.
+/// Directories below `tftp/` in which GRUB looks for the general menu. The ISOs' own, in `efi/<LABEL>`, fall back on the
+/// second.
 const GRUB: [&str; 2] = ["", "grub"];
 
 /// Names of iPXE's script.
@@ -127,6 +128,9 @@ pub fn add(
     machines: &[Arc<Machine>],
     mtime: SystemTime,
 ) {
+    if machines.is_empty() {
+        return;
+    }
     let (general, below) = (hash(offers.as_ref()), builder.digest(tftp));
     let mut taken = Taken::default();
     let shape = Shape::of(builder, tftp);
@@ -136,6 +140,10 @@ pub fn add(
         let identity = hash(&(general, below, machine));
         add.machine(machine, &names, identity);
     }
+    let Some(grub) = builder.find(tftp, "grub") else { return };
+    let of_isos = builder.find(tftp, "efi").map(|efi| builder.directories(efi)).unwrap_or_default();
+    // An ISO's own GRUB asks beside itself: it finds there what the others find.
+    of_isos.into_iter().for_each(|(_, directory)| builder.fall_back(directory, grub));
 }
 
 /// Names that machines have: who comes first has them.

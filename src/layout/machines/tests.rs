@@ -32,8 +32,15 @@ fn tree(text: &str) -> Tree {
     for name in ["grub.cfg", "boot.ipxe", "autoexec.ipxe", "vmlinuz_A", "menu.c32"] {
         builder.file(tftp, name, Content::text(format!("general {name}")), mtime);
     }
-    for (directory, name) in [("pxelinux.cfg", "default"), ("grub", "grub.cfg")] {
-        let parent = builder.directory(tftp, directory, mtime);
+    let (efi, efi64) = (builder.directory(tftp, "efi", mtime), builder.directory(tftp, "efi64", mtime));
+    let menus = [
+        (tftp, "pxelinux.cfg", "default"),
+        (tftp, "grub", "grub.cfg"),
+        (efi, "A", "grub.cfg"),
+        (efi64, "pxelinux.cfg", "default"),
+    ];
+    for (parent, directory, name) in menus {
+        let parent = builder.directory(parent, directory, mtime);
         builder.file(parent, name, Content::text(format!("general {name}")), mtime);
     }
     add(&mut builder, tftp, &offers, &machines, mtime);
@@ -118,14 +125,16 @@ fn pxelinux_finds_its_menu_by_every_name() {
     }
     assert_eq!(read(&tree, "pxelinux.cfg/0A00026E"), None);
     assert_eq!(read(&tree, "pxelinux.cfg/default").as_deref(), Some("general default"));
+    let without_menu = read(&tree, "efi64/pxelinux.cfg/0A00026F").unwrap();
+    assert!(without_menu.starts_with("serial 1 9600\nprompt 1\n"), "{without_menu}");
 }
 
 #[test]
 fn grub_finds_its_menu_by_every_name() {
     let tree = tree(MACHINE);
     let text = "serial --unit=1 --speed=9600\nterminal_input --append serial\nterminal_output --append serial\n\
-                set default='H'\nif [ -n \"$netrootfs_default\" ]; then set default=\"$netrootfs_default\"; fi\n\
-                set timeout=3\n\n\
+                set default='H'\n\
+                if [ -n \"$netrootfs_default\" ]; then set default=\"$netrootfs_default\"; fi\nset timeout=3\n\n\
                 menuentry 'Title of A' --id 'A' {\n  \
                 linux /vmlinuz_A BOOTIF=01-$net_default_mac quiet console=ttyS1 --- init\n  \
                 initrd /initrd_A.img\n}\n\n\
@@ -133,7 +142,7 @@ fn grub_finds_its_menu_by_every_name() {
                 linux /vmlinuz_H BOOTIF=01-$net_default_mac quiet console=ttyS1 --- init\n  \
                 initrd /initrd_H.img\n}\n\n\
                 menuentry 'Boot from the local disk' --id '.local' {\n  exit\n}\n";
-    for directory in ["", "grub/"] {
+    for directory in ["", "grub/", "efi/A/"] {
         for name in ["00112233-4455-6677-8899-aabbccddeeff", "01-52-54-00-ab-cd-01", "0A00026F", "0A0003"] {
             let path = format!("{directory}grub.cfg-{name}");
             assert_eq!(read(&tree, &path).as_deref(), Some(text), "{path}");
@@ -173,6 +182,8 @@ fn a_machine_has_a_root_of_its_own() {
         same("pxelinux.cfg/default", "pxelinux.cfg/0A00026F");
         same("grub.cfg", "grub.cfg-0A00026F");
         same("grub/grub.cfg", "grub.cfg-0A00026F");
+        same("efi/A/grub.cfg", "efi/A/grub.cfg");
+        same("efi64/pxelinux.cfg/default", "efi64/pxelinux.cfg/0A00026F");
         same("boot.ipxe", "mac-525400abcd01.ipxe");
         same("autoexec.ipxe", "mac-525400abcd01.ipxe");
         let node = tree.resolve(&format!("tftp/{root}")).unwrap();
@@ -180,7 +191,17 @@ fn a_machine_has_a_root_of_its_own() {
         names.sort_unstable();
         assert_eq!(
             names,
-            ["autoexec.ipxe", "boot.ipxe", "grub", "grub.cfg", "menu.c32", "pxelinux.cfg", "vmlinuz_A"]
+            [
+                "autoexec.ipxe",
+                "boot.ipxe",
+                "efi",
+                "efi64",
+                "grub",
+                "grub.cfg",
+                "menu.c32",
+                "pxelinux.cfg",
+                "vmlinuz_A"
+            ]
         );
     }
     assert!(tree.resolve("tftp/10.0.3.1").is_none(), "only single addresses");
@@ -192,9 +213,20 @@ fn a_listing_has_none_of_it() {
     let names = |path| tree.list(tree.resolve(path).unwrap()).map(|(name, _)| name).collect::<Vec<_>>();
     assert_eq!(
         names("tftp"),
-        ["autoexec.ipxe", "boot.ipxe", "grub", "grub.cfg", "menu.c32", "pxelinux.cfg", "vmlinuz_A"]
+        [
+            "autoexec.ipxe",
+            "boot.ipxe",
+            "efi",
+            "efi64",
+            "grub",
+            "grub.cfg",
+            "menu.c32",
+            "pxelinux.cfg",
+            "vmlinuz_A"
+        ]
     );
     assert_eq!((names("tftp/pxelinux.cfg"), names("tftp/grub")), (vec!["default"], vec!["grub.cfg"]));
+    assert_eq!(names("tftp/efi/A"), ["grub.cfg"]);
 }
 
 #[test]
@@ -239,6 +271,6 @@ fn other_choices_are_another_inode_and_the_same_ones_the_same() {
 fn a_network_is_a_few_names() {
     let text = "[[machine]]\naddress = [\"10.1.0.0/16\", \"10.2.0.1-10.2.255.254\"]\n";
     let dump = tree(text).dump();
-    assert!(dump.lines().count() < 350, "{}", dump.lines().count());
+    assert!(dump.lines().count() < 500, "{}", dump.lines().count());
     assert!(dump.contains("(tftp/pxelinux.cfg/0A01) "));
 }
