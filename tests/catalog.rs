@@ -17,10 +17,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use netrootfs::catalog::{Catalog, Opener, Plain, Scanner, Skipped};
 use netrootfs::label::Label;
+use netrootfs::settled::Settling;
 use netrootfs::source::ReadAt;
 use tempfile::TempDir;
 
@@ -388,11 +389,14 @@ impl Isos {
         let copy = self.path(".copy");
         fs::write(&copy, iso(volume_id)).unwrap();
         File::options().write(true).open(&copy).unwrap().set_modified(mtime).unwrap();
+        wait_for_writers(&copy);
         fs::rename(copy, self.path(name)).unwrap();
     }
 
     fn write(&self, name: impl AsRef<OsStr>, bytes: &[u8]) {
-        fs::write(self.path(name), bytes).unwrap();
+        let path = self.path(name);
+        fs::write(&path, bytes).unwrap();
+        wait_for_writers(&path);
     }
 
     fn rename(&self, from: &str, to: &str) {
@@ -429,6 +433,18 @@ impl Isos {
     fn reasons(&mut self) -> Vec<String> {
         let reason = |skipped: &Skipped| format!("{}: {}", skipped.name, skipped.reason);
         self.scan().skipped.iter().map(reason).collect()
+    }
+}
+
+/// Waits until nobody has the file open for writing. A child that another test is just starting holds a copy of each
+/// descriptor of this process until it becomes another program.
+fn wait_for_writers(path: &Path) {
+    let file = File::open(path).unwrap();
+    let mut settling = Settling::default();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while settling.check(&file).unwrap().is_some() {
+        assert!(Instant::now() < deadline, "{} is open for writing", path.display());
+        std::thread::yield_now();
     }
 }
 
