@@ -17,19 +17,20 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use netrootfs::catalog::{Catalog, Opener, Plain, Scanner, Skipped};
 use netrootfs::label::Label;
-use netrootfs::settled::Settling;
 use netrootfs::source::ReadAt;
 use tempfile::TempDir;
 
 mod support {
     pub mod isos;
+    pub mod writers;
 }
 
 use support::isos::{self, Files, pattern, squashfs};
+use support::writers::wait_for_writers;
 
 #[test]
 fn at_start_the_older_file_has_the_label() {
@@ -433,18 +434,6 @@ impl Isos {
     fn reasons(&mut self) -> Vec<String> {
         let reason = |skipped: &Skipped| format!("{}: {}", skipped.name, skipped.reason);
         self.scan().skipped.iter().map(reason).collect()
-    }
-}
-
-/// Waits until nobody has the file open for writing. A child that another test is just starting holds a copy of each
-/// descriptor of this process until it becomes another program.
-fn wait_for_writers(path: &Path) {
-    let file = File::open(path).unwrap();
-    let mut settling = Settling::default();
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while settling.check(&file).unwrap().is_some() {
-        assert!(Instant::now() < deadline, "{} is open for writing", path.display());
-        std::thread::yield_now();
     }
 }
 

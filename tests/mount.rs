@@ -12,6 +12,7 @@ mod support {
     pub mod process;
     #[allow(dead_code)]
     pub mod work;
+    pub mod writers;
 }
 
 mod mounted {

@@ -17,6 +17,7 @@ mod support {
     pub mod tftp;
     #[allow(dead_code)]
     pub mod work;
+    pub mod writers;
 }
 
 mod serving {

@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 use crate::support::disc::Disc;
 use crate::support::process::wait_for;
+use crate::support::writers::wait_for_writers;
 
 /// Longer than anything takes on a busy machine, where only what happens matters and not when.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -95,6 +96,7 @@ impl Place {
     pub fn put(&self, file: &str, disc: &Disc) -> PathBuf {
         let new = self.elsewhere(file);
         fs::write(&new, &disc.iso).expect("an ISO");
+        wait_for_writers(&new);
         fs::rename(new, self.iso(file)).expect("the ISO moved");
         self.iso(file)
     }
