@@ -215,8 +215,12 @@ fn mount(fs: &Arc<Fs>, config: &Config, end: Sender<End>) -> Result<(Notifier, M
     let mut session = session.map_err(|error| mountpoint::explain(&error, &config.mountpoint))?;
     let (notifier, session_unmounter) = (session.notifier(), session.unmount_callable());
     std::thread::Builder::new().name("fuse".into()).spawn(move || {
-        if let Err(error) = session.run() {
-            log::error!("the event loops ended: {error}");
+        // ECONNABORTED is how the kernel tells of an unmount with requests under way (Linux, fs/fuse/dev.c).
+        match session.run() {
+            Err(error) if error.raw_os_error() != Some(libc::ECONNABORTED) => {
+                log::error!("the event loops ended: {error}");
+            }
+            _ => {}
         }
         // Nobody listens if it ends on a signal and this took too long.
         let _ = end.send(End::Unmounted);
