@@ -58,6 +58,9 @@ pub enum Error {
     /// A kernel, root image or single initrd without a byte.
     #[error("{0}: is empty")]
     Empty(String),
+    /// A menu's kernel or initrd that isn't there.
+    #[error("its boot menu names {0}, which is not in it")]
+    Missing(String),
     /// Neither a known layout nor a menu.
     #[error("no kernel and initrd found: no boot menu names them, and the layout is not a known one")]
     NothingToBoot,
@@ -112,44 +115,44 @@ fn find(image: &mut Image, pattern: &str) -> Option<String> {
 type Found = (iso::File, Vec<iso::File>, Option<(Entry, Vec<(String, String)>)>);
 
 /// Kernel and initrds: what the ISO's own menu boots, else where its family has always kept them. An entry whose files
-/// are damaged doesn't stand in the way of the next.
+/// are damaged or not there doesn't stand in the way of the next.
 fn find_kernel(image: &mut Image, layout: Option<&Layout>) -> Result<Found, Error> {
-    let mut fault = None;
+    let mut faults = Vec::new();
     for (entry, more) in menu_entries(image) {
-        let initrds: Vec<&str> = entry.initrds.iter().map(String::as_str).collect();
-        match files(image, &entry.kernel, &initrds) {
-            Ok(Some((kernel, initrds))) => return Ok((kernel, initrds, Some((entry, more)))),
-            Ok(None) => {}
-            Err(error) => fault = fault.or(Some(error)),
+        match files(image, &entry.kernel, &entry.initrds) {
+            Ok((kernel, initrds)) => return Ok((kernel, initrds, Some((entry, more)))),
+            Err(error) => faults.push(error),
         }
     }
     for (kernel, initrd) in layout.into_iter().flat_map(|layout| layout.kernels) {
-        match files(image, kernel, &[initrd]) {
-            Ok(Some((kernel, initrds))) => return Ok((kernel, initrds, None)),
-            Ok(None) => {}
-            Err(error) => fault = fault.or(Some(error)),
+        match files(image, kernel, &[*initrd]) {
+            Ok((kernel, initrds)) => return Ok((kernel, initrds, None)),
+            // No ISO has all that its family ever had.
+            Err(Error::Missing(_)) => {}
+            Err(error) => faults.push(error),
         }
     }
-    Err(fault.unwrap_or(Error::NothingToBoot))
+    // What is there and can't be used says more than what isn't there.
+    let first = faults.iter().position(|error| !matches!(error, Error::Missing(_))).unwrap_or(0);
+    Err(if faults.is_empty() { Error::NothingToBoot } else { faults.swap_remove(first) })
 }
 
-/// A kernel and its initrds, if they are all there.
+/// A kernel and its initrds.
 fn files(
     image: &mut Image,
     kernel: &str,
-    initrds: &[&str],
-) -> Result<Option<(iso::File, Vec<iso::File>)>, Error> {
-    let Some(kernel) = filled(image, kernel)? else { return Ok(None) };
+    initrds: &[impl AsRef<str>],
+) -> Result<(iso::File, Vec<iso::File>), Error> {
+    let missing = |path: &str| Error::Missing(path.to_owned());
+    let kernel = filled(image, kernel)?.ok_or_else(|| missing(kernel))?;
     let mut found = Vec::new();
     for path in initrds {
-        match image.file(path)? {
-            Some(file) => found.push(file),
-            None => return Ok(None),
-        }
+        found.push(image.file(path.as_ref())?.ok_or_else(|| missing(path.as_ref()))?);
     }
     match found.first() {
+        None => Err(Error::NothingToBoot),
         Some(first) if found.iter().all(|file| file.len == 0) => Err(Error::Empty(first.path.clone())),
-        first => Ok(first.is_some().then_some((kernel, found))),
+        Some(_) => Ok((kernel, found)),
     }
 }
 

@@ -258,6 +258,20 @@ fn a_menu_whose_kernel_is_not_there_gives_way_to_the_layout() {
 }
 
 #[test]
+fn an_iso_whose_menu_boots_nothing_that_is_there_is_told_so() {
+    let refusal = |menu: &str, files: Files| {
+        let files = files.with("isolinux/isolinux.cfg", menu);
+        Made::by_xorriso(&files, &ROCK_RIDGE_AND_JOLIET).refusal()
+    };
+    let live = "label x\n kernel /casper/vmlinuz\n append initrd=/casper/initrd\n";
+    let kernel = || Files::new().with("casper/vmlinuz", "kernel");
+    assert_eq!(refusal(live, Files::new()), "its boot menu names /casper/vmlinuz, which is not in it");
+    assert_eq!(refusal(live, kernel()), "its boot menu names /casper/initrd, which is not in it");
+    let empty = Files::new().with("casper/vmlinuz", "");
+    assert_eq!(refusal(live, empty), "/casper/vmlinuz: is empty");
+}
+
+#[test]
 fn an_iso_without_kernel_and_initrd_is_kept_out() {
     let iso = Made::by_xorriso(&Files::new().with("readme", "hello"), &ROCK_RIDGE_AND_JOLIET);
     assert_eq!(
@@ -313,18 +327,18 @@ fn a_root_image_of_five_gigabytes() {
 
 #[test]
 fn images_of_others_that_boot_no_linux_say_so() {
+    let nothing = "no kernel and initrd found: no boot menu names them, and the layout is not a known one";
+    // Its menu starts the Linux of a disk.
+    let others = "its boot menu names /vmlinuz, which is not in it";
     let isos = [
-        ("/usr/lib/grub-rescue/grub-rescue-cdrom.iso", "grub-rescue-pc"),
-        ("/usr/lib/ipxe/ipxe.iso", "ipxe"),
-        ("/usr/lib/memtest86+/memtest86+x64.iso", "memtest86+"),
+        ("/usr/lib/grub-rescue/grub-rescue-cdrom.iso", "grub-rescue-pc", others),
+        ("/usr/lib/ipxe/ipxe.iso", "ipxe", nothing),
+        ("/usr/lib/memtest86+/memtest86+x64.iso", "memtest86+", nothing),
     ];
-    for (path, package) in isos {
+    for (path, package, wanted) in isos {
         assert!(Path::new(path).exists(), "this test needs {path}: install the package {package}");
         let reason = catalog::open_file(Path::new(path)).err().unwrap();
-        assert_eq!(
-            reason, "no kernel and initrd found: no boot menu names them, and the layout is not a known one",
-            "{path}"
-        );
+        assert_eq!(reason, wanted, "{path}");
         assert_files_are_those_extracted(Path::new(path));
     }
 }
