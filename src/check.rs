@@ -10,6 +10,10 @@ use crate::boot::{Export, Transport};
 use crate::catalog::{Catalog, Iso};
 use crate::efi::{self, Arch};
 use crate::layout::{self, Settings};
+use crate::netroot::Netroot;
+
+/// The way that needs nothing but the ISO's own initrd.
+const NBD: &str = "NBD";
 
 /// What is known of the ISOs.
 #[derive(Debug, Serialize)]
@@ -47,6 +51,10 @@ pub struct Served {
     pub export: Option<String>,
     /// Kernel arguments of its entry.
     pub args: Option<String>,
+    /// Size in bytes of the second initramfs that lets it boot over NBD.
+    pub netroot: Option<u64>,
+    /// Why there is none.
+    pub no_netroot: Option<String>,
     /// The loaders for UEFI that it carries, one a processor.
     pub uefi: Vec<Uefi>,
     /// What stands in the way of a boot, or why there is no entry.
@@ -128,17 +136,26 @@ impl Served {
                 .as_ref()
                 .map_or_else(|| "not looked into yet".into(), |initrd| initrd.to_string()),
             transport: transport.map(|transport| match transport {
-                Transport::Nbd(_) => "NBD",
+                Transport::Nbd(_) => NBD,
+                Transport::Netroot => "netroot",
                 Transport::Http => "HTTP",
                 Transport::Nfs => "NFS",
                 Transport::Own => "its own",
             }),
             export: match transport {
                 Some(Transport::Nbd(Export::Image)) => Some(iso.label.to_string()),
-                Some(Transport::Nbd(Export::Iso)) => Some(format!("{}.iso", iso.label)),
+                Some(Transport::Nbd(Export::Iso) | Transport::Netroot) => Some(format!("{}.iso", iso.label)),
                 _ => None,
             },
             args: boot.map(|(_, args)| args),
+            netroot: match &iso.netroot {
+                Netroot::Ready(archive) => Some(archive.size()),
+                _ => None,
+            },
+            no_netroot: match &iso.netroot {
+                Netroot::Refused(reason) => Some(reason.to_string()),
+                _ => None,
+            },
             uefi: Arch::ALL.iter().filter_map(|arch| Uefi::new(iso, *arch)).collect(),
             caveat,
         }
@@ -178,6 +195,13 @@ impl fmt::Display for Report {
             match &iso.args {
                 Some(args) => writeln!(f, "  arguments: {}", if args.is_empty() { "-" } else { args })?,
                 None => writeln!(f, "  no entry in the menus")?,
+            }
+            if let Some(size) = iso.netroot {
+                writeln!(f, "  netroot: {size} bytes")?;
+            }
+            // What attaches its root by itself doesn't miss it.
+            if let Some(reason) = iso.no_netroot.as_ref().filter(|_| iso.transport != Some(NBD)) {
+                writeln!(f, "  no netroot: {reason}")?;
             }
             for uefi in &iso.uefi {
                 writeln!(f, "  UEFI {uefi}")?;
@@ -261,6 +285,8 @@ mod tests {
             transport: Some("NBD"),
             export: Some("F42".into()),
             args: Some("root=live:/dev/nbd0 quiet".into()),
+            netroot: None,
+            no_netroot: Some("its kernel has no nbd".into()),
             uefi: vec![Uefi {
                 arch: "x64",
                 loader: "efi/F42/bootx64.efi".into(),
@@ -283,6 +309,8 @@ mod tests {
             transport: Some("its own"),
             export: None,
             args: Some(String::new()),
+            netroot: Some(680_000),
+            no_netroot: None,
             uefi: Vec::new(),
             caveat: Some("how it would boot over a network is not known"),
             ..served()
@@ -314,6 +342,7 @@ F42 (fedora.iso)
 Käse (other.iso)
   initrd: nothing that is known
   arguments: -
+  netroot: 680000 bytes
   but: how it would boot over a network is not known
 
 Not served:
@@ -357,6 +386,8 @@ This host: no pxelinux.0 is installed
       "transport": "NBD",
       "export": "F42",
       "args": "root=live:/dev/nbd0 quiet",
+      "netroot": null,
+      "no_netroot": "its kernel has no nbd",
       "uefi": [
         {
           "arch": "x64",

@@ -73,7 +73,7 @@ fn write_item(
     // BOOTIF tells the system which card it was booted from, as pxelinux does with ipappend. It comes first: what stands
     // behind `---` is taken for the installed system's by some installers.
     writeln!(text, "{indent}  linux /{} BOOTIF=01-$net_default_mac {}", entry.kernel, words.join(" "))?;
-    writeln!(text, "{indent}  initrd /{}\n{indent}}}", entry.initrd)
+    writeln!(text, "{indent}  initrd /{}\n{indent}}}", entry.initrds.join(" /"))
 }
 
 /// A word of kernel arguments as GRUB hands it on, with the server's address in its place. GRUB puts double quotes around
@@ -94,7 +94,7 @@ fn quote(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::menu;
+    use super::super::tests::{menu, netroot_menu};
     use super::*;
 
     #[test]
@@ -109,6 +109,18 @@ mod tests {
              submenu 'F42: more' {\n  menuentry 'Basic graphics' --id '.F42.0' {\n    \
              linux /vmlinuz_F42 BOOTIF=01-$net_default_mac nomodeset\n    initrd /initrd_F42.img\n  }\n}\n\n\
              menuentry 'Boot from the local disk' --id '.local' {\n  exit\n}\n"
+        );
+    }
+
+    #[test]
+    fn a_second_initramfs_stands_behind_the_first() {
+        let text = render(&netroot_menu(), None);
+        assert!(
+            text.contains(
+                "  linux /vmlinuz_F42 BOOTIF=01-$net_default_mac rdinit=/netrootfs/init \
+                 netroot.nbd=$net_default_server/F42.iso quiet\n  initrd /initrd_F42.img /netroot_F42.img\n"
+            ),
+            "{text}"
         );
     }
 

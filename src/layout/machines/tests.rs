@@ -8,7 +8,7 @@ fn entry(label: &str) -> Entry {
         label: label.into(),
         title: format!("Title of {label}"),
         kernel: format!("vmlinuz_{label}"),
-        initrd: format!("initrd_{label}.img"),
+        initrds: vec![format!("initrd_{label}.img")],
         args: "quiet --- init".into(),
         more: Vec::new(),
     }
