@@ -149,7 +149,7 @@ impl Served {
             },
             args: boot.map(|(_, args)| args),
             netroot: match &iso.netroot {
-                Netroot::Ready(archive) => Some(archive.size()),
+                Netroot::Ready(archive) => Some(archive.content().size()),
                 _ => None,
             },
             no_netroot: match &iso.netroot {

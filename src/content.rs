@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use siphasher::sip::SipHasher13;
 
 use crate::iso::{self, Extent};
-use crate::source::ReadAt;
+use crate::source::{ReadAt, check_range};
 
 /// Kernels unpack an initrd of several archives only if each begins at a multiple of four bytes
 /// (Linux, init/initramfs.c).
@@ -206,6 +206,17 @@ fn fill_from(parts: &[Arc<Content>], mut buf: &mut [u8], mut offset: u64) -> io:
         }
     }
     if buf.is_empty() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}
+
+impl ReadAt for Content {
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        check_range(offset, buf.len(), self.size())?;
+        self.fill(buf, offset)
+    }
+
+    fn len(&self) -> u64 {
+        self.size()
+    }
 }
 
 fn copy(bytes: &[u8], offset: u64, buf: &mut [u8]) -> io::Result<()> {

@@ -25,7 +25,8 @@ use crate::catalog::{Catalog, Disc, FileId, Iso};
 use crate::config::{Config, Defaults, IsoChoice, RootExport};
 use crate::content::{Content, Segments};
 use crate::disc_tree::{self, Shelf};
-use crate::iso::Extent;
+use crate::inspect;
+use crate::iso::{self, Extent};
 use crate::label::Label;
 use crate::loader::Loader;
 use crate::netroot::Netroot;
@@ -192,6 +193,16 @@ pub fn plain_initrd(disc: &Disc) -> Content {
     Content::Segments(Segments::new(disc.plain.clone(), hash(&disc.id)).archives(&disc.facts.initrds))
 }
 
+/// The images of an ISO that may be its root, for who reads them once.
+pub fn plain_roots(disc: &Disc) -> Vec<(String, Arc<dyn ReadAt>)> {
+    let with_bytes = |file: iso::File| {
+        let content = Segments::new(disc.plain.clone(), hash(&disc.id)).extents(&file.extents);
+        (file.path, Arc::new(Content::Segments(content)) as Arc<dyn ReadAt>)
+    };
+    // What can't be read now could be when the ISO was looked into, so there is nothing new to say.
+    inspect::roots(&disc.plain).unwrap_or_default().into_iter().map(with_bytes).collect()
+}
+
 /// The kernel of an ISO, for who reads it once.
 pub fn plain_kernel(disc: &Disc) -> Content {
     Content::Segments(Segments::new(disc.plain.clone(), hash(&disc.id)).extents(&disc.facts.kernel.extents))
@@ -206,7 +217,7 @@ fn add_iso(builder: &mut Builder, images: NodeId, tftp: NodeId, iso: &Iso) {
     file(tftp, kernel_file(label), Content::Segments(segments(disc).extents(&facts.kernel.extents)));
     file(tftp, initrd_file(label), Content::Segments(segments(disc).archives(&facts.initrds)));
     if let Netroot::Ready(archive) = &iso.netroot {
-        file(tftp, netroot_file(label), Content::Parts(vec![archive.clone()]));
+        file(tftp, netroot_file(label), archive.content());
     }
     if let Some(root) = &facts.root {
         let content = Content::Segments(segments(disc).extents(&root.file.extents));

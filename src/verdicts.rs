@@ -13,10 +13,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::{Catalog, Disc, FileId};
+use crate::content::Content;
 use crate::initrd::{self, Features, Limits};
 use crate::layout;
 use crate::netroot::Finding;
 use crate::netroot::program::Programs;
+use crate::netroot::store::Store;
 
 /// Read at a time from the ISO.
 const READ_SIZE: usize = 256 << 10;
@@ -43,6 +45,19 @@ struct Stored {
 struct Verdict {
     initrd: Arc<Features>,
     netroot: Finding,
+    /// The packed drivers that the finding names.
+    #[serde(skip)]
+    pack: Option<Arc<Content>>,
+}
+
+impl Verdict {
+    /// With the drivers that it names; `None` if they are gone.
+    fn with_pack(mut self, store: &Store) -> Option<Self> {
+        if let Some(pack) = self.netroot.pack() {
+            self.pack = Some(Arc::new(store.open(pack)?));
+        }
+        Some(self)
+    }
 }
 
 /// The verdicts, shared with the threads that add to them.
@@ -50,6 +65,7 @@ pub struct Verdicts {
     file: Option<PathBuf>,
     known: Mutex<HashMap<FileId, Verdict>>,
     programs: Programs,
+    store: Store,
 }
 
 impl Verdicts {
@@ -57,7 +73,9 @@ impl Verdicts {
     pub fn load(directory: Option<&Path>, programs: Programs) -> Self {
         let file = directory.map(|directory| directory.join(FILE_NAME));
         let stored = file.as_deref().and_then(|file| read(file).ok()).unwrap_or_default();
-        Self { file, known: Mutex::new(stored.into_iter().collect()), programs }
+        let store = Store::new(directory);
+        let known = stored.into_iter().filter_map(|(id, verdict)| Some((id, verdict.with_pack(&store)?)));
+        Self { file, known: Mutex::new(known.collect()), programs, store }
     }
 
     /// Enters what is known into a catalog, and returns the ISOs of which nothing is known.
@@ -69,7 +87,7 @@ impl Verdicts {
                 None => unknown.push(iso.disc.clone()),
                 Some(verdict) => {
                     iso.initrd = Some(verdict.initrd.clone());
-                    iso.netroot = verdict.netroot.archive(&self.programs);
+                    iso.netroot = verdict.netroot.archive(&self.programs, verdict.pack.as_ref());
                 }
             }
         }
@@ -82,8 +100,10 @@ impl Verdicts {
             return;
         }
         let initrd = Arc::new(probe(disc));
-        let netroot = Finding::of(layout::plain_kernel(disc).reader(), &initrd);
-        self.known().insert(disc.id, Verdict { initrd, netroot });
+        let kernel = layout::plain_kernel(disc);
+        let (netroot, bytes) = Finding::of(kernel.reader(), &initrd, || layout::plain_roots(disc));
+        let pack = netroot.pack().zip(bytes).map(|(pack, bytes)| Arc::new(self.store.keep(pack, bytes)));
+        self.known().insert(disc.id, Verdict { initrd, netroot, pack });
     }
 
     /// Writes down what is known of the ISOs of a catalog, and forgets the others.
@@ -95,6 +115,8 @@ impl Verdicts {
         let served: HashSet<FileId> = catalog.isos.iter().map(|iso| iso.disc.id).collect();
         let mut known = self.known();
         known.retain(|id, _| served.contains(id));
+        let packs = known.values().filter_map(|verdict| Some(verdict.netroot.pack()?.sum));
+        self.store.keep_only(&packs.collect());
         let verdicts = known.iter().map(|(id, verdict)| (*id, verdict.clone())).collect();
         drop(known);
         let stored = Stored { version: VERSION, program: env!("CARGO_PKG_VERSION").into(), verdicts };
