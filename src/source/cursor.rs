@@ -22,6 +22,9 @@ impl<R: ReadAt> Read for Cursor<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let left = usize::try_from(self.source.len().saturating_sub(self.at)).unwrap_or(usize::MAX);
         let count = left.min(buf.len());
+        if count == 0 {
+            return Ok(0);
+        }
         self.source.read_exact_at(buf.get_mut(..count).unwrap_or_default(), self.at)?;
         self.at += count as u64;
         Ok(count)
