@@ -41,6 +41,19 @@ pub enum Transport {
     Own,
 }
 
+impl Transport {
+    /// Its name in tables and menus.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nbd(_) => "NBD",
+            Self::Netroot => "netroot",
+            Self::Http => "HTTP",
+            Self::Nfs => "NFS",
+            Self::Own => "its own",
+        }
+    }
+}
+
 /// How the root is to come to the client, whatever its initrd seems to be able to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -12,9 +12,6 @@ use crate::efi::{self, Arch};
 use crate::layout::{self, Settings};
 use crate::netroot::Netroot;
 
-/// The way that needs nothing but the ISO's own initrd.
-const NBD: &str = "NBD";
-
 /// What is known of the ISOs.
 #[derive(Debug, Serialize)]
 pub struct Report {
@@ -51,8 +48,8 @@ pub struct Served {
     pub export: Option<String>,
     /// Kernel arguments of its entry.
     pub args: Option<String>,
-    /// Size in bytes of the second initramfs that lets it boot over NBD.
-    pub netroot: Option<u64>,
+    /// The second initramfs that lets it boot over NBD.
+    pub netroot: Option<Archive>,
     /// Why there is none.
     pub no_netroot: Option<String>,
     /// The loaders for UEFI that it carries, one a processor.
@@ -72,6 +69,15 @@ pub struct Uefi {
     pub signed: bool,
     /// Whether its GRUB can load files by TFTP.
     pub network: bool,
+}
+
+/// A second initramfs.
+#[derive(Debug, Serialize)]
+pub struct Archive {
+    /// Size in bytes.
+    pub size: u64,
+    /// What is in it besides the program, in words.
+    pub holds: String,
 }
 
 /// A root image.
@@ -135,13 +141,7 @@ impl Served {
                 .initrd
                 .as_ref()
                 .map_or_else(|| "not looked into yet".into(), |initrd| initrd.to_string()),
-            transport: transport.map(|transport| match transport {
-                Transport::Nbd(_) => NBD,
-                Transport::Netroot => "netroot",
-                Transport::Http => "HTTP",
-                Transport::Nfs => "NFS",
-                Transport::Own => "its own",
-            }),
+            transport: transport.map(Transport::name),
             export: match transport {
                 Some(Transport::Nbd(Export::Image)) => Some(iso.label.to_string()),
                 Some(Transport::Nbd(Export::Iso) | Transport::Netroot) => Some(format!("{}.iso", iso.label)),
@@ -149,7 +149,9 @@ impl Served {
             },
             args: boot.map(|(_, args)| args),
             netroot: match &iso.netroot {
-                Netroot::Ready(archive) => Some(archive.content().size()),
+                Netroot::Ready(archive) => {
+                    Some(Archive { size: archive.content().size(), holds: archive.holds.clone() })
+                }
                 _ => None,
             },
             no_netroot: match &iso.netroot {
@@ -196,11 +198,11 @@ impl fmt::Display for Report {
                 Some(args) => writeln!(f, "  arguments: {}", if args.is_empty() { "-" } else { args })?,
                 None => writeln!(f, "  no entry in the menus")?,
             }
-            if let Some(size) = iso.netroot {
-                writeln!(f, "  netroot: {size} bytes")?;
+            if let Some(Archive { size, holds }) = &iso.netroot {
+                writeln!(f, "  netroot: {size} bytes; {holds}")?;
             }
             // What attaches its root by itself doesn't miss it.
-            if let Some(reason) = iso.no_netroot.as_ref().filter(|_| iso.transport != Some(NBD)) {
+            if let Some(reason) = iso.no_netroot.as_ref().filter(|_| !iso.boots_by_nbd()) {
                 writeln!(f, "  no netroot: {reason}")?;
             }
             for uefi in &iso.uefi {
@@ -224,6 +226,10 @@ impl fmt::Display for Report {
 }
 
 impl Served {
+    fn boots_by_nbd(&self) -> bool {
+        self.transport == Some(Transport::Nbd(Export::Iso).name())
+    }
+
     fn row(&self) -> [String; 6] {
         let root = self.root.as_ref().map_or_else(
             || "-".into(),
@@ -309,7 +315,7 @@ mod tests {
             transport: Some("its own"),
             export: None,
             args: Some(String::new()),
-            netroot: Some(680_000),
+            netroot: Some(Archive { size: 680_000, holds: "nbd out of /x".into() }),
             no_netroot: None,
             uefi: Vec::new(),
             caveat: Some("how it would boot over a network is not known"),
@@ -342,7 +348,7 @@ F42 (fedora.iso)
 Käse (other.iso)
   initrd: nothing that is known
   arguments: -
-  netroot: 680000 bytes
+  netroot: 680000 bytes; nbd out of /x
   but: how it would boot over a network is not known
 
 Not served:

@@ -278,7 +278,7 @@ fn entry(iso: &Iso, choice: &IsoChoice, servers: &Servers, settings: &Settings) 
     initrds.extend((transport == Transport::Netroot).then(|| netroot_file(&iso.label)));
     Some(Entry {
         label: iso.label.to_string(),
-        title: choice.title.clone().unwrap_or_else(|| title(iso)),
+        title: choice.title.clone().unwrap_or_else(|| title(iso, transport)),
         kernel: kernel_file(&iso.label),
         initrds,
         args: args.to_string(),
@@ -286,10 +286,14 @@ fn entry(iso: &Iso, choice: &IsoChoice, servers: &Servers, settings: &Settings) 
     })
 }
 
-fn title(iso: &Iso) -> String {
+fn title(iso: &Iso, transport: Transport) -> String {
+    let way = match transport {
+        Transport::Own => String::new(),
+        transport => format!(" [{}]", transport.name()),
+    };
     match iso.disc.facts.title.as_str() {
-        "" => iso.label.to_string(),
-        title => format!("{}: {title}", iso.label),
+        "" => format!("{}{way}", iso.label),
+        title => format!("{}: {title}{way}", iso.label),
     }
 }
 
