@@ -27,6 +27,7 @@ use crate::fuse::{Adapter, Owner};
 use crate::hook::Hook;
 use crate::label::Label;
 use crate::layout::Given;
+use crate::netroot::kernel::Arch;
 use crate::netroot::program::Programs;
 use crate::verdicts::{Verdicts, Workers};
 use crate::watch::{self, Pace};
@@ -103,6 +104,10 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     let (end_sender, end) = channel();
     let cache = BlockCache::new(config.cache_size);
     let programs = Programs::find(config.programs.as_deref());
+    // The processor of nearly all live ISOs; of others, check tells.
+    if let Err(reason) = programs.archive(Arch::X86_64) {
+        log::warn!("ISOs whose initrd can't do NBD can't boot over it: {reason}");
+    }
     let verdicts = Arc::new(Verdicts::load(config.state_dir.as_deref(), programs));
     let workers = Workers::start(&verdicts, {
         let sender = sender.clone();
