@@ -153,7 +153,7 @@ pub const LAYOUTS: [Layout; 11] = [
 
 /// Images that hold a family's root, or the modules of its kernel, on this host: each family has its own of them. The most
 /// likely one comes first.
-pub const ROOTS: [&str; 14] = [
+pub const ROOTS: [&str; 15] = [
     "/LiveOS/squashfs.img",
     "/LiveOS/rootfs.img",
     "/images/install.img",
@@ -167,6 +167,7 @@ pub const ROOTS: [&str; 14] = [
     "/nix-store.squashfs",
     "/boot/modloop-*",
     "/pve-base.squashfs",
+    "/pve-installer.squashfs",
     "/image.squashfs",
 ];
 

@@ -155,6 +155,21 @@ fn erofs_plain_and_compressed() {
     }
 }
 
+/// Made by erofs-utils 1.8.6, `-T0 -z<KIND> -C65536 -Efragments,ztailpacking`: Debian 12's can't.
+#[test]
+fn erofs_in_compressions_of_newer_tools() {
+    let samples: [(&str, &[u8]); 3] = [
+        ("deflate", include_bytes!("../../../tests/erofs/deflate.erofs")),
+        ("lzma", include_bytes!("../../../tests/erofs/lzma.erofs")),
+        ("zstd", include_bytes!("../../../tests/erofs/zstd.erofs")),
+    ];
+    for (kind, image) in samples {
+        let files = open(Arc::new(image.to_vec())).unwrap();
+        assert!(files.read("lib/modules/6.1.0-x/modules.dep", 8 << 20).unwrap().unwrap() == text(), "{kind}");
+        assert_eq!(files.read("lib/modules/6.1.0-x/small", 9).unwrap().unwrap(), b"small", "{kind}");
+    }
+}
+
 #[test]
 fn ext4_by_itself() {
     check(Workshop::new().ext4("root.img"));
