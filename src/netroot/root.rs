@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::cache::{BlockCache, Tuning};
 use crate::family::Format;
 use crate::source::ReadAt;
 use crate::source::bounded::Bounded;
@@ -22,6 +23,9 @@ const MOST_BYTES: u64 = 1 << 30;
 
 /// Time for an image: a second from a disc, far more from a file server at the end of a slow line.
 const LONGEST: Duration = Duration::from_secs(120);
+
+/// Bytes of an image in an image that are kept while it is read: 16 of the largest blocks.
+const MOST_KEPT: u64 = 16 << 20;
 
 /// Images in images that the root of a live system lies in (dracut's dmsquash-live; archiso until 2020; void).
 const INNER: [&str; 3] = ["LiveOS/rootfs.img", "LiveOS/ext3fs.img", "airootfs.img"];
@@ -94,6 +98,13 @@ fn open_plain(image: Arc<dyn ReadAt>) -> Result<Box<dyn Files>, Error> {
         Format::Ext4 => Box::new(ext4::Ext4Files::open(image)?),
         Format::Unknown => return Err(Error::Unknown),
     })
+}
+
+/// A file of an image, whose blocks are unpacked once as long as there is room: directories, inodes and what lies between
+/// them are read in turn.
+fn cached(file: Arc<dyn ReadAt>, block: usize) -> Arc<dyn ReadAt> {
+    let tuning = Tuning { block, window: 0, ..Tuning::default() };
+    Arc::new(BlockCache::with_tuning(MOST_KEPT, tuning).attach(file))
 }
 
 /// Whatever an image does to the crate that reads it, it ends here.

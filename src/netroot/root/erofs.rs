@@ -11,11 +11,14 @@ use std::task::{Context, Poll, Waker};
 use erofs_rs::r#async::{EroFS, File};
 use erofs_rs::backend::AsyncImage;
 
-use super::{Error, Files};
+use super::{Error, Files, cached};
 use crate::source::{ReadAt, check_range};
 
 /// Read at a time when a file is read as a whole: what the largest clusters unpack to.
 const READ_SIZE: usize = 1 << 20;
+
+/// Bytes that are unpacked at once for a file that is read here and there. Fedora's clusters have 64 KiB, unpacked.
+const CLUSTER: usize = 64 << 10;
 
 /// An image that is open.
 pub(super) struct Erofs(Arc<EroFS<Source>>);
@@ -76,7 +79,8 @@ impl Files for Erofs {
     fn image(&self, path: &str) -> Result<Option<Arc<dyn ReadAt>>, Error> {
         let Some(file) = self.file(path)? else { return Ok(None) };
         let len = file.size();
-        Ok(Some(Arc::new(Image { files: self.0.clone(), path: path.to_owned(), len })))
+        let image = Image { files: self.0.clone(), path: path.to_owned(), len };
+        Ok(Some(cached(Arc::new(image), CLUSTER)))
     }
 }
 

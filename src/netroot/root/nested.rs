@@ -1,21 +1,16 @@
 //! A file in a squashfs that can be read at any place, by its list of blocks: a disk image with a file system in it.
 //!
-//! backhand reads a file from its beginning on; gigabytes would be unpacked to see a few. So the blocks are found here,
-//! unpacked by backhand, and some are kept.
+//! backhand reads a file from its beginning on; gigabytes would be unpacked to see a few. So the blocks are found here, and
+//! unpacked by backhand, each time that one is asked for: a cache belongs before it.
 
 use std::io;
-use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use backhand::compression::{CompressionAction, Compressor, DefaultCompressor};
 use backhand::{FilesystemReader, SquashfsFileReader};
-use lru::LruCache;
 
 use super::Error;
 use crate::source::{ReadAt, check_range};
-
-/// Blocks that are kept, of 1 MiB at most: directories, inodes and the files between them are read in turn.
-const KEPT: NonZeroUsize = NonZeroUsize::MIN.saturating_add(15);
 
 /// The fragment of a file that has none (Linux, fs/squashfs/squashfs_fs.h, `SQUASHFS_INVALID_FRAG`).
 const NO_FRAGMENT: usize = 0xffff_ffff;
@@ -37,7 +32,6 @@ pub(super) struct Nested {
     block_size: usize,
     blocks: Vec<Block>,
     len: u64,
-    kept: Mutex<LruCache<usize, Arc<Vec<u8>>>>,
 }
 
 impl Nested {
@@ -65,18 +59,12 @@ impl Nested {
         if len.div_ceil(block_size as u64) != blocks.len() as u64 {
             return Err(Error::Damaged("a file whose blocks are not as many as its bytes need".into()));
         }
-        Ok(Self { image, compressor, block_size, blocks, len, kept: Mutex::new(LruCache::new(KEPT)) })
+        Ok(Self { image, compressor, block_size, blocks, len })
     }
 
-    fn block(&self, number: usize) -> io::Result<Arc<Vec<u8>>> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(bytes) = kept.get(&number) {
-            return Ok(bytes.clone());
-        }
-        let block = self.blocks.get(number).ok_or(io::ErrorKind::UnexpectedEof)?;
-        let bytes = Arc::new(self.unpack(block)?);
-        kept.put(number, bytes.clone());
-        Ok(bytes)
+    /// Bytes of its blocks, unpacked.
+    pub(super) fn block_size(&self) -> usize {
+        self.block_size
     }
 
     fn unpack(&self, block: &Block) -> io::Result<Vec<u8>> {
@@ -104,8 +92,9 @@ impl ReadAt for Nested {
         let (mut buf, mut at) = (buf, usize::try_from(offset).map_err(io::Error::other)?);
         while !buf.is_empty() {
             let (number, within) = (at / self.block_size, at % self.block_size);
-            let bytes = self.block(number)?;
-            let skip = self.blocks.get(number).map_or(0, |block| block.skip) + within;
+            let block = self.blocks.get(number).ok_or(io::ErrorKind::UnexpectedEof)?;
+            let bytes = self.unpack(block)?;
+            let skip = block.skip + within;
             let take = buf.len().min(self.block_size - within);
             let (now, rest) = buf.split_at_mut(take);
             let from = bytes.get(skip..skip + take).ok_or(io::ErrorKind::UnexpectedEof)?;

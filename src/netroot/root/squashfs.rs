@@ -8,7 +8,7 @@ use std::sync::Arc;
 use backhand::{FilesystemReader, InnerNode, Node, SquashfsFileReader};
 
 use super::nested::Nested;
-use super::{Error, Files};
+use super::{Error, Files, cached};
 use crate::source::ReadAt;
 use crate::source::cursor::Cursor;
 
@@ -93,6 +93,8 @@ impl Files for Squashfs {
 
     fn image(&self, path: &str) -> Result<Option<Arc<dyn ReadAt>>, Error> {
         let Some(file) = self.file(path) else { return Ok(None) };
-        Ok(Some(Arc::new(Nested::new(self.image.clone(), &self.reader, file)?)))
+        let nested = Nested::new(self.image.clone(), &self.reader, file)?;
+        let block = nested.block_size();
+        Ok(Some(cached(Arc::new(nested), block)))
     }
 }
