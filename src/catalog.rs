@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::initrd::Features;
 use crate::inspect::{self, Facts};
 use crate::label::Label;
+use crate::netroot::Netroot;
 use crate::settled::{self, Settling};
 use crate::source::{FileSource, PageCache, ReadAt};
 
@@ -64,6 +65,8 @@ pub struct Iso {
     pub disc: Arc<Disc>,
     /// What its initrd can do; `None` until that is known.
     pub initrd: Option<Arc<Features>>,
+    /// Whether it can boot by a second initramfs.
+    pub netroot: Netroot,
 }
 
 /// A file that is not served.
@@ -298,7 +301,13 @@ impl Scanner {
             taken.insert(label.clone());
             self.names.insert(name.clone(), (disc.facts.volume_id.clone(), label.clone()));
             labels.insert(key, label.clone());
-            catalog.isos.push(Iso { label, name: display(&name), disc, initrd: None });
+            catalog.isos.push(Iso {
+                label,
+                name: display(&name),
+                disc,
+                initrd: None,
+                netroot: Netroot::Unknown,
+            });
         }
         self.labels = labels;
     }

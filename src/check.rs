@@ -10,6 +10,7 @@ use crate::boot::{Export, Transport};
 use crate::catalog::{Catalog, Iso};
 use crate::efi::{self, Arch};
 use crate::layout::{self, Settings};
+use crate::netroot::Netroot;
 
 /// What is known of the ISOs.
 #[derive(Debug, Serialize)]
@@ -47,6 +48,10 @@ pub struct Served {
     pub export: Option<String>,
     /// Kernel arguments of its entry.
     pub args: Option<String>,
+    /// The second initramfs that lets it boot over NBD.
+    pub netroot: Option<Archive>,
+    /// Why there is none.
+    pub no_netroot: Option<String>,
     /// The loaders for UEFI that it carries, one a processor.
     pub uefi: Vec<Uefi>,
     /// What stands in the way of a boot, or why there is no entry.
@@ -64,6 +69,15 @@ pub struct Uefi {
     pub signed: bool,
     /// Whether its GRUB can load files by TFTP.
     pub network: bool,
+}
+
+/// A second initramfs.
+#[derive(Debug, Serialize)]
+pub struct Archive {
+    /// Size in bytes.
+    pub size: u64,
+    /// What is in it besides the program, in words.
+    pub holds: String,
 }
 
 /// A root image.
@@ -127,18 +141,23 @@ impl Served {
                 .initrd
                 .as_ref()
                 .map_or_else(|| "not looked into yet".into(), |initrd| initrd.to_string()),
-            transport: transport.map(|transport| match transport {
-                Transport::Nbd(_) => "NBD",
-                Transport::Http => "HTTP",
-                Transport::Nfs => "NFS",
-                Transport::Own => "its own",
-            }),
+            transport: transport.map(Transport::name),
             export: match transport {
                 Some(Transport::Nbd(Export::Image)) => Some(iso.label.to_string()),
-                Some(Transport::Nbd(Export::Iso)) => Some(format!("{}.iso", iso.label)),
+                Some(Transport::Nbd(Export::Iso) | Transport::Netroot) => Some(format!("{}.iso", iso.label)),
                 _ => None,
             },
             args: boot.map(|(_, args)| args),
+            netroot: match &iso.netroot {
+                Netroot::Ready(archive) => {
+                    Some(Archive { size: archive.content().size(), holds: archive.holds.clone() })
+                }
+                _ => None,
+            },
+            no_netroot: match &iso.netroot {
+                Netroot::Refused(reason) => Some(reason.to_string()),
+                _ => None,
+            },
             uefi: Arch::ALL.iter().filter_map(|arch| Uefi::new(iso, *arch)).collect(),
             caveat,
         }
@@ -179,6 +198,13 @@ impl fmt::Display for Report {
                 Some(args) => writeln!(f, "  arguments: {}", if args.is_empty() { "-" } else { args })?,
                 None => writeln!(f, "  no entry in the menus")?,
             }
+            if let Some(Archive { size, holds }) = &iso.netroot {
+                writeln!(f, "  netroot: {size} bytes; {holds}")?;
+            }
+            // What attaches its root by itself doesn't miss it.
+            if let Some(reason) = iso.no_netroot.as_ref().filter(|_| !iso.boots_by_nbd()) {
+                writeln!(f, "  no netroot: {reason}")?;
+            }
             for uefi in &iso.uefi {
                 writeln!(f, "  UEFI {uefi}")?;
             }
@@ -200,6 +226,10 @@ impl fmt::Display for Report {
 }
 
 impl Served {
+    fn boots_by_nbd(&self) -> bool {
+        self.transport == Some(Transport::Nbd(Export::Iso).name())
+    }
+
     fn row(&self) -> [String; 6] {
         let root = self.root.as_ref().map_or_else(
             || "-".into(),
@@ -261,6 +291,8 @@ mod tests {
             transport: Some("NBD"),
             export: Some("F42".into()),
             args: Some("root=live:/dev/nbd0 quiet".into()),
+            netroot: None,
+            no_netroot: Some("its kernel has no nbd".into()),
             uefi: vec![Uefi {
                 arch: "x64",
                 loader: "efi/F42/bootx64.efi".into(),
@@ -283,6 +315,8 @@ mod tests {
             transport: Some("its own"),
             export: None,
             args: Some(String::new()),
+            netroot: Some(Archive { size: 680_000, holds: "nbd out of /x".into() }),
+            no_netroot: None,
             uefi: Vec::new(),
             caveat: Some("how it would boot over a network is not known"),
             ..served()
@@ -314,6 +348,7 @@ F42 (fedora.iso)
 Käse (other.iso)
   initrd: nothing that is known
   arguments: -
+  netroot: 680000 bytes; nbd out of /x
   but: how it would boot over a network is not known
 
 Not served:
@@ -357,6 +392,8 @@ This host: no pxelinux.0 is installed
       "transport": "NBD",
       "export": "F42",
       "args": "root=live:/dev/nbd0 quiet",
+      "netroot": null,
+      "no_netroot": "its kernel has no nbd",
       "uefi": [
         {
           "arch": "x64",

@@ -139,6 +139,9 @@ pub struct TreeOptions {
     /// Configuration file with choices for ISOs and machines; read again when it changes
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Directory with netroot-init-x86_64 [default: beside this program, or ../lib/netrootfs from there]
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub netroot_init: Option<PathBuf>,
 }
 
 /// Arguments of `check`.

@@ -17,6 +17,8 @@ use crate::fuse::Owner;
 use crate::label::Label;
 use crate::layout;
 use crate::logging::{self, Sink};
+use crate::netroot::Netroot;
+use crate::netroot::program::Programs;
 use crate::render::dhcp;
 use crate::tree::{Kind, Tree};
 use crate::verdicts::Verdicts;
@@ -91,6 +93,7 @@ fn configure(args: cli::Mount) -> Result<daemon::Config> {
         },
         cache_size: args.cache_size,
         on_change: args.on_change,
+        programs: args.tree.netroot_init.as_deref().map(std::path::absolute).transpose()?,
         // The background has another working directory.
         state_dir: args.state_dir.or_else(default_state_dir).map(std::path::absolute).transpose()?,
         iso_dir,
@@ -142,10 +145,7 @@ fn check(args: &cli::Check) -> Result<ExitCode> {
             check_file(path, &pins, &mut catalog);
         }
     }
-    let verdicts = Verdicts::load(None);
-    for iso in &mut catalog.isos {
-        iso.initrd = Some(verdicts.look_into(&iso.disc));
-    }
+    look_into(&mut catalog, &args.tree);
     let settings = args.tree.settings(Path::new("/"))?;
     let host = loader::missing(&loader::find()).into_iter().map(str::to_owned).collect();
     let report = Report::new(&catalog, &settings, host);
@@ -163,19 +163,23 @@ fn check_file(path: &Path, pins: &HashMap<OsString, Label>, catalog: &mut Catalo
             let label = pinned
                 .or_else(|| Label::from_volume_id(&disc.facts.volume_id))
                 .unwrap_or_else(|| Label::from_file_stem(stem));
-            catalog.isos.push(Iso { label, name, disc, initrd: None });
+            catalog.isos.push(Iso { label, name, disc, initrd: None, netroot: Netroot::Unknown });
         }
         Err(reason) => catalog.skipped.push(Skipped { name, reason, pending: false }),
     }
 }
 
+/// Finds out here and now what a mount finds out beside.
+fn look_into(catalog: &mut Catalog, options: &TreeOptions) {
+    let verdicts = Verdicts::load(None, Programs::find(options.netroot_init.as_deref()));
+    catalog.isos.iter().for_each(|iso| verdicts.look_into(&iso.disc));
+    verdicts.enter(catalog);
+}
+
 fn lay_out(iso_dir: &Path, mountpoint: &Path, options: &TreeOptions) -> Result<Tree> {
     let mut scanner = Scanner::new(directory(iso_dir)?, options.pins()?, Arc::new(Plain));
     let mut catalog = scanner.scan().with_context(|| iso_dir.display().to_string())?;
-    let verdicts = Verdicts::load(None);
-    for iso in &mut catalog.isos {
-        iso.initrd = Some(verdicts.look_into(&iso.disc));
-    }
+    look_into(&mut catalog, options);
     let mountpoint = std::path::absolute(mountpoint)?;
     let (settings, loaders) = (options.settings(&mountpoint)?, layout::loader_files(loader::find()));
     Ok(layout::lay_out(&catalog, &settings, &loaders, &Arc::default()))

@@ -1,4 +1,4 @@
-//! What a file of the tree consists of: segments of a backing file, or rendered text.
+//! What a file of the tree consists of: segments of a backing file, rendered bytes, or several of these in a row.
 //!
 //! A [`Content`] has an exact size and answers any read within it, the same bytes each time; it is shared by every
 //! handle that has it open and keeps its backing file open as long as one does. It knows neither names nor FUSE.
@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use siphasher::sip::SipHasher13;
 
 use crate::iso::{self, Extent};
-use crate::source::ReadAt;
+use crate::source::{ReadAt, check_range};
 
 /// Kernels unpack an initrd of several archives only if each begins at a multiple of four bytes
 /// (Linux, init/initramfs.c).
@@ -24,24 +24,26 @@ pub enum Content {
     Rendered(Vec<u8>),
     /// Bytes that are on no disk and that few ask for.
     Lazy(Lazy),
+    /// Other contents, one after the other. They may be parts of other files too.
+    Parts(Vec<Arc<Content>>),
 }
 
-/// Text that is rendered when somebody first asks for it or its size, and then kept.
+/// Bytes that are rendered when somebody first asks for them or their number, and then kept.
 pub struct Lazy {
-    /// Stands for all that the text is made of.
+    /// Stands for all that the bytes are made of.
     identity: u64,
-    render: Box<dyn Fn() -> String + Send + Sync>,
+    render: Box<dyn Fn() -> Vec<u8> + Send + Sync>,
     bytes: OnceLock<Vec<u8>>,
 }
 
 impl Lazy {
-    /// Will call `render` at most once. Another `identity` stands for whatever may make another text.
-    pub fn new(identity: u64, render: impl Fn() -> String + Send + Sync + 'static) -> Self {
+    /// Will call `render` at most once. Another `identity` stands for whatever may make other bytes.
+    pub fn new(identity: u64, render: impl Fn() -> Vec<u8> + Send + Sync + 'static) -> Self {
         Self { identity, render: Box::new(render), bytes: OnceLock::new() }
     }
 
     fn bytes(&self) -> &[u8] {
-        self.bytes.get_or_init(|| (self.render)().into_bytes())
+        self.bytes.get_or_init(|| (self.render)())
     }
 }
 
@@ -124,6 +126,7 @@ impl Content {
             Self::Segments(segments) => segments.len,
             Self::Rendered(bytes) => bytes.len() as u64,
             Self::Lazy(lazy) => lazy.bytes().len() as u64,
+            Self::Parts(parts) => parts.iter().map(|part| part.size()).sum(),
         }
     }
 
@@ -137,12 +140,18 @@ impl Content {
         if buf.is_empty() {
             return Ok(buf);
         }
-        match self {
-            Self::Segments(segments) => segments.read_exact_at(&mut buf, offset)?,
-            Self::Rendered(bytes) => copy(bytes, offset, &mut buf)?,
-            Self::Lazy(lazy) => copy(lazy.bytes(), offset, &mut buf)?,
-        }
+        self.fill(&mut buf, offset)?;
         Ok(buf)
+    }
+
+    /// Fills `buf`, all of which lies within the content.
+    fn fill(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        match self {
+            Self::Segments(segments) => segments.read_exact_at(buf, offset),
+            Self::Rendered(bytes) => copy(bytes, offset, buf),
+            Self::Lazy(lazy) => copy(lazy.bytes(), offset, buf),
+            Self::Parts(parts) => fill_from(parts, buf, offset),
+        }
     }
 
     /// The bytes from the first to the last.
@@ -160,6 +169,7 @@ impl Content {
                 segments.identity.hash(&mut hasher);
                 segments.runs.iter().for_each(|run| (run.at, run.len, run.from).hash(&mut hasher));
             }
+            Self::Parts(parts) => parts.iter().for_each(|part| part.identity().hash(&mut hasher)),
         }
         hasher.finish()
     }
@@ -175,7 +185,37 @@ impl Content {
                 });
                 runs.collect::<Vec<_>>().join(",")
             }
+            Self::Parts(parts) => parts.iter().map(|part| part.describe()).collect::<Vec<_>>().join(","),
         }
+    }
+}
+
+fn fill_from(parts: &[Arc<Content>], mut buf: &mut [u8], mut offset: u64) -> io::Result<()> {
+    for part in parts {
+        let size = part.size();
+        if offset >= size {
+            offset -= size;
+            continue;
+        }
+        let take = usize::try_from(size - offset).unwrap_or(usize::MAX).min(buf.len());
+        let (now, rest) = buf.split_at_mut(take);
+        part.fill(now, offset)?;
+        (buf, offset) = (rest, 0);
+        if buf.is_empty() {
+            break;
+        }
+    }
+    if buf.is_empty() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}
+
+impl ReadAt for Content {
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        check_range(offset, buf.len(), self.size())?;
+        self.fill(buf, offset)
+    }
+
+    fn len(&self) -> u64 {
+        self.size()
     }
 }
 
@@ -271,7 +311,7 @@ mod tests {
         let calls = Arc::new(AtomicUsize::new(0));
         let lazy = Lazy::new(7, {
             let calls = calls.clone();
-            move || format!("call {}", calls.fetch_add(1, Ordering::Relaxed))
+            move || format!("call {}", calls.fetch_add(1, Ordering::Relaxed)).into_bytes()
         });
         let content = Content::Lazy(lazy);
         let identity = content.identity();
@@ -283,6 +323,16 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn parts_read_as_one(parts in prop::collection::vec("[a-z]{0,5}", 0..5), offset in 0u64..30, size in 0usize..30) {
+            let whole: Vec<u8> = parts.concat().into_bytes();
+            let parts = parts.into_iter().map(|part| Arc::new(Content::text(part)));
+            let content = Content::Parts(parts.collect());
+            prop_assert_eq!(content.size(), whole.len() as u64);
+            let want: Vec<u8> = whole.iter().copied().skip(offset as usize).take(size).collect();
+            prop_assert_eq!(content.read_at(offset, size).unwrap(), want);
+        }
+
         #[test]
         fn any_read_is_a_piece_of_the_whole(
             runs in prop::collection::vec((0u64..90, 0u64..10), 0..8),

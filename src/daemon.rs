@@ -27,6 +27,8 @@ use crate::fuse::{Adapter, Owner};
 use crate::hook::Hook;
 use crate::label::Label;
 use crate::layout::Given;
+use crate::netroot::kernel::Arch;
+use crate::netroot::program::Programs;
 use crate::verdicts::{Verdicts, Workers};
 use crate::watch::{self, Pace};
 
@@ -66,6 +68,8 @@ pub struct Config {
     pub on_change: Option<String>,
     /// Where verdicts are kept.
     pub state_dir: Option<PathBuf>,
+    /// Directory with the programs for clients, if not the usual ones.
+    pub programs: Option<PathBuf>,
 }
 
 /// What the other threads tell the one that keeps the catalog.
@@ -99,7 +103,12 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     let (sender, inbox) = channel();
     let (end_sender, end) = channel();
     let cache = BlockCache::new(config.cache_size);
-    let verdicts = Arc::new(Verdicts::load(config.state_dir.as_deref()));
+    let programs = Programs::find(config.programs.as_deref());
+    // The processor of nearly all live ISOs; of others, check tells.
+    if let Err(reason) = programs.archive(Arch::X86_64) {
+        log::warn!("ISOs whose initrd can't do NBD can't boot over it: {reason}");
+    }
+    let verdicts = Arc::new(Verdicts::load(config.state_dir.as_deref(), programs));
     let workers = Workers::start(&verdicts, {
         let sender = sender.clone();
         move || {

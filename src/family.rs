@@ -151,6 +151,26 @@ pub const LAYOUTS: [Layout; 11] = [
     },
 ];
 
+/// Images that hold a family's root, or the modules of its kernel, on this host: each family has its own of them. The most
+/// likely one comes first.
+pub const ROOTS: [&str; 15] = [
+    "/LiveOS/squashfs.img",
+    "/LiveOS/rootfs.img",
+    "/images/install.img",
+    "/live/filesystem.squashfs",
+    "/live/*.squashfs",
+    "/casper/filesystem.squashfs",
+    "/casper/*.squashfs",
+    "/*/x86_64/airootfs.*",
+    "/*/aarch64/airootfs.*",
+    "/*/x86_64/*.sfs",
+    "/nix-store.squashfs",
+    "/boot/modloop-*",
+    "/pve-base.squashfs",
+    "/pve-installer.squashfs",
+    "/image.squashfs",
+];
+
 /// What a root image is, by its magic number: names don't tell, Fedora 42 calls an EROFS `squashfs.img`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {

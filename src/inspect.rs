@@ -15,6 +15,9 @@ use crate::source::ReadAt;
 /// Other entries of a menu that are kept. Language menus have hundreds.
 const MAX_VARIANTS: usize = 16;
 
+/// Images that are looked into for a root. Ubuntu's installers have ten layers.
+const MAX_ROOTS: usize = 16;
+
 /// What an ISO has to boot from.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Facts {
@@ -92,24 +95,56 @@ fn look_into(image: &mut Image, source: &Arc<dyn ReadAt>) -> Result<Facts, Error
     Ok(Facts { volume_id, family, found, kernel, initrds, root, efi, title, args, more })
 }
 
-/// The first path that fits a pattern. Directories are only listed for a `*`: a name can be found in one whose listing
-/// ends at a damaged record.
+/// The first path that fits a pattern.
 fn find(image: &mut Image, pattern: &str) -> Option<String> {
-    fn descend(image: &mut Image, path: &str, rest: &str) -> Option<String> {
+    find_some(image, pattern, 1).pop()
+}
+
+/// The first `most` paths that fit a pattern. Directories are only listed for a `*`: a name can be found in one whose
+/// listing ends at a damaged record.
+fn find_some(image: &mut Image, pattern: &str, most: usize) -> Vec<String> {
+    fn descend(image: &mut Image, path: &str, rest: &str, most: usize, found: &mut Vec<String>) {
         let (part, rest) = rest.split_once('/').unwrap_or((rest, ""));
         let names = match part.contains('*') {
-            true => image.list(if path.is_empty() { "/" } else { path }).ok()?,
+            true => image.list(if path.is_empty() { "/" } else { path }).unwrap_or_default(),
             false => vec![part.to_owned()],
         };
-        names.iter().filter(|name| family::fits(name, part)).find_map(|name| {
+        for name in names.iter().filter(|name| family::fits(name, part)) {
+            if found.len() >= most {
+                return;
+            }
             let path = format!("{path}/{name}");
             match rest {
-                "" => image.exists(&path).then_some(path),
-                rest => descend(image, &path, rest),
+                "" => found.extend(image.exists(&path).then_some(path)),
+                rest => descend(image, &path, rest, most, found),
             }
-        })
+        }
     }
-    descend(image, "", pattern.trim_start_matches('/'))
+    let mut found = Vec::new();
+    descend(image, "", pattern.trim_start_matches('/'), most, &mut found);
+    found
+}
+
+/// The images of an ISO that may be its root, or a layer of it, in the order in which they are worth a look.
+///
+/// # Errors
+/// If the ISO can't be read.
+pub fn roots(source: &Arc<dyn ReadAt>) -> Result<Vec<iso::File>, Error> {
+    let mut image = Image::open(source.clone())?;
+    let mut found: Vec<iso::File> = Vec::new();
+    for pattern in family::ROOTS {
+        for path in find_some(&mut image, pattern, MAX_ROOTS) {
+            if found.len() < MAX_ROOTS
+                && let Ok(Some(file)) = image.file(&path)
+                && !found.iter().any(|other| other.path == file.path)
+                && Format::of(&head(source, &file)?) != Format::Unknown
+            {
+                found.push(file);
+            }
+        }
+    }
+    image.check_budget()?;
+    Ok(found)
 }
 
 type Found = (iso::File, Vec<iso::File>, Option<(Entry, Vec<(String, String)>)>);

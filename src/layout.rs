@@ -3,6 +3,7 @@
 //! ```text
 //! images/nbd.conf, liveos_<LABEL>.img, <LABEL>.iso      for the NBD server
 //! tftp/vmlinuz_<LABEL>, initrd_<LABEL>.img,
+//!      netroot_<LABEL>.img where it is ready
 //!      boot loaders and their menus (see `loaders`)     for the TFTP server
 //! trees/<LABEL>/                                        the ISO's own files, for HTTP and NFS servers
 //! ```
@@ -19,14 +20,16 @@ use std::time::SystemTime;
 
 use siphasher::sip::SipHasher13;
 
-use crate::boot::{self, Boot, Servers, Subject};
+use crate::boot::{self, Boot, Servers, Subject, Transport};
 use crate::catalog::{Catalog, Disc, FileId, Iso};
 use crate::config::{Config, Defaults, IsoChoice, RootExport};
 use crate::content::{Content, Segments};
 use crate::disc_tree::{self, Shelf};
-use crate::iso::Extent;
+use crate::inspect;
+use crate::iso::{self, Extent};
 use crate::label::Label;
 use crate::loader::Loader;
+use crate::netroot::Netroot;
 use crate::render::{Entry, HOST, grub, ipxe, nbd, pxelinux};
 use crate::source::{FileSource, PageCache, ReadAt};
 use crate::tree::{Builder, NodeId, Tree};
@@ -177,6 +180,7 @@ fn boot_with(
         args,
         root: facts.root.as_ref().map(|root| root.format),
         initrd: iso.initrd.as_deref(),
+        netroot: iso.netroot.is_ready(),
         way: choice.transport,
     };
     let boot = boot::boot(&subject, servers)?;
@@ -189,6 +193,21 @@ pub fn plain_initrd(disc: &Disc) -> Content {
     Content::Segments(Segments::new(disc.plain.clone(), hash(&disc.id)).archives(&disc.facts.initrds))
 }
 
+/// The images of an ISO that may be its root, for who reads them once.
+pub fn plain_roots(disc: &Disc) -> Vec<(String, Arc<dyn ReadAt>)> {
+    let with_bytes = |file: iso::File| {
+        let content = Segments::new(disc.plain.clone(), hash(&disc.id)).extents(&file.extents);
+        (file.path, Arc::new(Content::Segments(content)) as Arc<dyn ReadAt>)
+    };
+    // What can't be read now could be when the ISO was looked into, so there is nothing new to say.
+    inspect::roots(&disc.plain).unwrap_or_default().into_iter().map(with_bytes).collect()
+}
+
+/// The kernel of an ISO, for who reads it once.
+pub fn plain_kernel(disc: &Disc) -> Content {
+    Content::Segments(Segments::new(disc.plain.clone(), hash(&disc.id)).extents(&disc.facts.kernel.extents))
+}
+
 fn add_iso(builder: &mut Builder, images: NodeId, tftp: NodeId, iso: &Iso) {
     let Iso { label, disc, .. } = iso;
     let facts = &disc.facts;
@@ -197,6 +216,9 @@ fn add_iso(builder: &mut Builder, images: NodeId, tftp: NodeId, iso: &Iso) {
     file(images, iso_file(label), Content::Segments(segments(disc).extents([&whole])));
     file(tftp, kernel_file(label), Content::Segments(segments(disc).extents(&facts.kernel.extents)));
     file(tftp, initrd_file(label), Content::Segments(segments(disc).archives(&facts.initrds)));
+    if let Netroot::Ready(archive) = &iso.netroot {
+        file(tftp, netroot_file(label), archive.content());
+    }
     if let Some(root) = &facts.root {
         let content = Content::Segments(segments(disc).extents(&root.file.extents));
         let node = file(images, image_file(label), content);
@@ -248,22 +270,30 @@ fn offers(catalog: &Catalog, settings: &Settings) -> Offers {
 
 fn entry(iso: &Iso, choice: &IsoChoice, servers: &Servers, settings: &Settings) -> Option<Entry> {
     let facts = &iso.disc.facts;
-    let args = |own: &str| Some(boot_with(iso, own, choice, servers, settings).ok()?.args.to_string());
-    let more = facts.more.iter().filter_map(|(title, own)| Some((title.clone(), args(own)?)));
+    let boot = |own: &str| boot_with(iso, own, choice, servers, settings).ok();
+    let Boot { args, transport, .. } = boot(own_args(iso, choice))?;
+    let more =
+        facts.more.iter().filter_map(|(title, own)| Some((title.clone(), boot(own)?.args.to_string())));
+    let mut initrds = vec![initrd_file(&iso.label)];
+    initrds.extend((transport == Transport::Netroot).then(|| netroot_file(&iso.label)));
     Some(Entry {
         label: iso.label.to_string(),
-        title: choice.title.clone().unwrap_or_else(|| title(iso)),
+        title: choice.title.clone().unwrap_or_else(|| title(iso, transport)),
         kernel: kernel_file(&iso.label),
-        initrd: initrd_file(&iso.label),
-        args: args(own_args(iso, choice))?,
+        initrds,
+        args: args.to_string(),
         more: more.collect(),
     })
 }
 
-fn title(iso: &Iso) -> String {
+fn title(iso: &Iso, transport: Transport) -> String {
+    let way = match transport {
+        Transport::Own => String::new(),
+        transport => format!(" [{}]", transport.name()),
+    };
     match iso.disc.facts.title.as_str() {
-        "" => iso.label.to_string(),
-        title => format!("{}: {title}", iso.label),
+        "" => format!("{}{way}", iso.label),
+        title => format!("{}: {title}{way}", iso.label),
     }
 }
 
@@ -281,4 +311,8 @@ fn kernel_file(label: &Label) -> String {
 
 fn initrd_file(label: &Label) -> String {
     format!("initrd_{label}.img")
+}
+
+fn netroot_file(label: &Label) -> String {
+    format!("netroot_{label}.img")
 }

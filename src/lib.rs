@@ -11,7 +11,7 @@
 //! main → command → daemon → fuse → fs → tree → content → source
 //!                   ↘ watch, hook, verdicts       ↑         ↑
 //!                    catalog → inspect → iso ───→ source   cache
-//!                       ↘ family, menu, initrd, boot
+//!                       ↘ family, menu, initrd, netroot, boot
 //!                        layout → render ─────────┘
 //! ```
 //!
@@ -54,6 +54,7 @@ pub mod layout;
 pub mod loader;
 pub mod logging;
 pub mod menu;
+pub mod netroot;
 pub mod render;
 pub mod settled;
 pub mod source;

@@ -38,8 +38,8 @@ pub struct Entry {
     pub title: String,
     /// Kernel file.
     pub kernel: String,
-    /// Initrd file.
-    pub initrd: String,
+    /// Initrd files, in the order in which the kernel unpacks them.
+    pub initrds: Vec<String>,
     /// Kernel arguments.
     pub args: String,
     /// Other ways to boot the same kernel and initrd: title and arguments.
@@ -79,11 +79,20 @@ mod tests {
             label: "F42".into(),
             title: "F42: ^Start Fedora".into(),
             kernel: "vmlinuz_F42".into(),
-            initrd: "initrd_F42.img".into(),
+            initrds: vec!["initrd_F42.img".into()],
             args: format!("root=live:CDLABEL=Fedora\\x2042 netroot=nbd:{HOST}:F42.iso quiet"),
             more: vec![("Basic graphics".into(), "nomodeset".into())],
         };
         Menu { default: "F42".into(), timeout: 5, append: String::new(), entries: vec![entry] }
+    }
+
+    /// A menu whose ISO boots by a second initramfs.
+    pub(super) fn netroot_menu() -> Menu {
+        let mut menu = menu();
+        let entry = menu.entries.first_mut().unwrap();
+        entry.initrds.push("netroot_F42.img".into());
+        entry.args = format!("rdinit=/netrootfs/init netroot.nbd={HOST}/F42.iso quiet");
+        menu
     }
 
     #[test]

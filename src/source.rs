@@ -13,7 +13,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
+pub mod bounded;
 pub mod budget;
+pub mod cursor;
 #[doc(hidden)]
 pub mod testing;
 

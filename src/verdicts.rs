@@ -1,4 +1,4 @@
-//! What each initrd can do, found out beside the mount and remembered across restarts.
+//! What each initrd can do, and what a second one would need, found out beside the mount and remembered across restarts.
 //!
 //! Unpacking an initrd takes a second or more, so nobody waits for it: threads of low priority do it one after the other,
 //! and tell when something new is known. The verdicts are kept in a small file; one that can't be read is thrown away,
@@ -13,8 +13,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::{Catalog, Disc, FileId};
+use crate::content::Content;
 use crate::initrd::{self, Features, Limits};
 use crate::layout;
+use crate::netroot::Finding;
+use crate::netroot::program::Programs;
+use crate::netroot::store::Store;
 
 /// Read at a time from the ISO.
 const READ_SIZE: usize = 256 << 10;
@@ -26,29 +30,52 @@ const WORKERS: usize = 2;
 const FILE_NAME: &str = "initrds.json";
 
 /// Version of its format.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 #[derive(Serialize, Deserialize)]
 struct Stored {
     version: u32,
     /// The program's version: another one may see other things in an initrd.
     program: String,
-    verdicts: Vec<(FileId, Features)>,
+    verdicts: Vec<(FileId, Verdict)>,
+}
+
+/// What is known of an ISO.
+#[derive(Clone, Serialize, Deserialize)]
+struct Verdict {
+    initrd: Arc<Features>,
+    netroot: Finding,
+    /// The packed drivers that the finding names.
+    #[serde(skip)]
+    pack: Option<Arc<Content>>,
+}
+
+impl Verdict {
+    /// With the drivers that it names; `None` if they are gone.
+    fn with_pack(mut self, store: &Store) -> Option<Self> {
+        if let Some(pack) = self.netroot.pack() {
+            self.pack = Some(Arc::new(store.open(pack)?));
+        }
+        Some(self)
+    }
 }
 
 /// The verdicts, shared with the threads that add to them.
 pub struct Verdicts {
     file: Option<PathBuf>,
-    known: Mutex<HashMap<FileId, Arc<Features>>>,
+    known: Mutex<HashMap<FileId, Verdict>>,
+    programs: Programs,
+    store: Store,
 }
 
 impl Verdicts {
     /// Reads what was known at the end of the last run; `None` remembers nothing.
-    pub fn load(directory: Option<&Path>) -> Self {
+    pub fn load(directory: Option<&Path>, programs: Programs) -> Self {
         let file = directory.map(|directory| directory.join(FILE_NAME));
         let stored = file.as_deref().and_then(|file| read(file).ok()).unwrap_or_default();
-        let known = stored.into_iter().map(|(id, features)| (id, Arc::new(features))).collect();
-        Self { file, known: Mutex::new(known) }
+        let store = Store::new(directory);
+        let known = stored.into_iter().filter_map(|(id, verdict)| Some((id, verdict.with_pack(&store)?)));
+        Self { file, known: Mutex::new(known.collect()), programs, store }
     }
 
     /// Enters what is known into a catalog, and returns the ISOs of which nothing is known.
@@ -56,22 +83,27 @@ impl Verdicts {
         let known = self.known();
         let mut unknown = Vec::new();
         for iso in &mut catalog.isos {
-            iso.initrd = known.get(&iso.disc.id).cloned();
-            if iso.initrd.is_none() {
-                unknown.push(iso.disc.clone());
+            match known.get(&iso.disc.id) {
+                None => unknown.push(iso.disc.clone()),
+                Some(verdict) => {
+                    iso.initrd = Some(verdict.initrd.clone());
+                    iso.netroot = verdict.netroot.archive(&self.programs, verdict.pack.as_ref());
+                }
             }
         }
         unknown
     }
 
-    /// Looks into the initrd of an ISO, unless its verdict is known.
-    pub fn look_into(&self, disc: &Disc) -> Arc<Features> {
-        if let Some(features) = self.known().get(&disc.id) {
-            return features.clone();
+    /// Looks into an ISO's initrd and kernel, unless its verdict is known.
+    pub fn look_into(&self, disc: &Disc) {
+        if self.known().contains_key(&disc.id) {
+            return;
         }
-        let features = Arc::new(probe(disc));
-        self.known().insert(disc.id, features.clone());
-        features
+        let initrd = Arc::new(probe(disc));
+        let kernel = layout::plain_kernel(disc);
+        let (netroot, bytes) = Finding::of(kernel.reader(), &initrd, || layout::plain_roots(disc));
+        let pack = netroot.pack().zip(bytes).map(|(pack, bytes)| Arc::new(self.store.keep(pack, bytes)));
+        self.known().insert(disc.id, Verdict { initrd, netroot, pack });
     }
 
     /// Writes down what is known of the ISOs of a catalog, and forgets the others.
@@ -83,13 +115,15 @@ impl Verdicts {
         let served: HashSet<FileId> = catalog.isos.iter().map(|iso| iso.disc.id).collect();
         let mut known = self.known();
         known.retain(|id, _| served.contains(id));
-        let verdicts = known.iter().map(|(id, features)| (*id, Features::clone(features))).collect();
+        let packs = known.values().filter_map(|verdict| Some(verdict.netroot.pack()?.sum));
+        self.store.keep_only(&packs.collect());
+        let verdicts = known.iter().map(|(id, verdict)| (*id, verdict.clone())).collect();
         drop(known);
         let stored = Stored { version: VERSION, program: env!("CARGO_PKG_VERSION").into(), verdicts };
         write(file, &serde_json::to_vec(&stored)?)
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<FileId, Arc<Features>>> {
+    fn known(&self) -> MutexGuard<'_, HashMap<FileId, Verdict>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -154,7 +188,7 @@ fn probe(disc: &Disc) -> Features {
         .unwrap_or_else(|error| Features { damage: Some(error.to_string()), ..Features::default() })
 }
 
-fn read(file: &Path) -> io::Result<Vec<(FileId, Features)>> {
+fn read(file: &Path) -> io::Result<Vec<(FileId, Verdict)>> {
     let stored: Stored = serde_json::from_slice(&std::fs::read(file)?)?;
     let current = stored.version == VERSION && stored.program == env!("CARGO_PKG_VERSION");
     Ok(if current { stored.verdicts } else { Vec::new() })

@@ -761,7 +761,13 @@ fn tree_of(iso: &Patch, facts: Facts, label: &Label) -> Tree {
         mtime: SystemTime::UNIX_EPOCH,
         facts,
     };
-    let iso = Iso { label: label.clone(), name: "x.iso".into(), disc: Arc::new(disc), initrd: None };
+    let iso = Iso {
+        label: label.clone(),
+        name: "x.iso".into(),
+        disc: Arc::new(disc),
+        initrd: None,
+        netroot: Default::default(),
+    };
     let settings = Settings {
         mountpoint: "/srv/netboot".into(),
         servers: Servers { host: "10.0.2.2".into(), port: 10809, prefer: None, http: None, nfs: None },

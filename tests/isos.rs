@@ -326,6 +326,36 @@ fn a_root_image_of_five_gigabytes() {
 }
 
 #[test]
+fn roots_and_their_layers_are_found_the_likely_one_first() {
+    let roots = |files: &[(&str, Vec<u8>)]| {
+        let made = files.iter().fold(Files::live(), |made, (path, bytes)| made.with(path, bytes.clone()));
+        let iso = Made::by_xorriso(&made, &["-R", "-V", "LIVE"]);
+        let found = netrootfs::inspect::roots(&open(&iso.path)).unwrap();
+        found
+            .into_iter()
+            .map(|file| file.path)
+            .filter(|path| !path.starts_with("/LiveOS"))
+            .collect::<Vec<_>>()
+    };
+    let layers = [
+        ("casper/a.minimal.squashfs", squashfs(4000)),
+        ("casper/filesystem.squashfs", squashfs(4000)),
+        ("casper/filesystem.squashfs.gpg", pattern(1, 3000)),
+        ("casper/junk.squashfs", pattern(2, 3000)),
+    ];
+    assert_eq!(roots(&layers), ["/casper/filesystem.squashfs", "/casper/a.minimal.squashfs"]);
+    let arch =
+        [("arch/x86_64/airootfs.erofs", erofs(4000)), ("arch/x86_64/airootfs.sha512", pattern(3, 3000))];
+    assert_eq!(roots(&arch), ["/arch/x86_64/airootfs.erofs"]);
+    assert_eq!(roots(&[("boot/modloop-lts", squashfs(4000))]), ["/boot/modloop-lts"]);
+    let many: Vec<(String, Vec<u8>)> =
+        (0..40).map(|n| (format!("live/{n:02}.squashfs"), squashfs(4000))).collect();
+    let many: Vec<(&str, Vec<u8>)> =
+        many.iter().map(|(path, bytes)| (path.as_str(), bytes.clone())).collect();
+    assert_eq!(roots(&many).len(), 15, "with the one in LiveOS/");
+}
+
+#[test]
 fn images_of_others_that_boot_no_linux_say_so() {
     let nothing = "no kernel and initrd found: no boot menu names them, and the layout is not a known one";
     // Its menu starts the Linux of a disk.

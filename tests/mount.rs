@@ -1,7 +1,7 @@
 //! What the README promises of a mount, asked of the real program: how it starts and ends, what is in its files, and
 //! how they follow the directory of ISOs.
 //!
-//! Needs root, /dev/fuse, fuse3, xorriso and util-linux. What is missing is an error, never a pass.
+//! Needs root, /dev/fuse, fuse3, xorriso, squashfs-tools, cpio and util-linux. What is missing is an error, never a pass.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
@@ -19,6 +19,7 @@ mod mounted {
     mod changes;
     mod end;
     mod files;
+    mod netroot;
     mod people;
     mod start;
     mod state;

@@ -314,7 +314,13 @@ fn nothing_is_read_until_somebody_looks_and_then_only_that_directory() {
         Arc::try_unwrap(catalog::open_file(&iso).unwrap()).unwrap_or_else(|_| panic!("a disc of its own"));
     let source = Arc::new(Counting::new(disc.plain.clone()));
     let disc = Arc::new(Disc { plain: source.clone(), ..disc });
-    let iso = Iso { label: Label::parse("LIVE").unwrap(), name: "live.iso".into(), disc, initrd: None };
+    let iso = Iso {
+        label: Label::parse("LIVE").unwrap(),
+        name: "live.iso".into(),
+        disc,
+        initrd: None,
+        netroot: Default::default(),
+    };
     let catalog = Catalog { isos: vec![iso], ..Catalog::default() };
     let servers = Servers { host: "192.0.2.1".into(), port: 10809, prefer: None, http: None, nfs: None };
     let settings = Settings {

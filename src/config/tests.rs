@@ -143,7 +143,7 @@ fn values_are_checked_as_on_the_command_line() {
         ),
         (
             "[iso.X]\ntransport = \"ftp\"",
-            "line 2: unknown variant `ftp`, expected one of `nbd`, `nbd-image`, `nbd-iso`, `http`, `nfs`, `own`",
+            "line 2: unknown variant `ftp`, expected one of `nbd`, `nbd-image`, `nbd-iso`, `netroot`, `http`, `nfs`, `own`",
         ),
         ("[iso.X]\nhidden = 1", "line 2: invalid type: integer `1`, expected a boolean"),
         (

@@ -125,7 +125,8 @@ impl fmt::Display for Features {
         if let Some(version) = &self.dracut_version {
             write!(f, " {version}")?;
         }
-        let mut parts: Vec<&str> = others.iter().map(|feature| feature.label()).collect();
+        let mut parts: Vec<&str> =
+            others.iter().filter(|feature| !feature.is_usual()).map(|feature| feature.label()).collect();
         for (driver, missing) in [(Driver::Nbd, "no nbd driver"), (Driver::Nic, "no network drivers")] {
             if self.driver(driver) == Presence::Absent {
                 parts.push(missing);

@@ -46,6 +46,8 @@ pub enum Feature {
     InitramfsToolsNbd,
     /// An image in the initrd, with files in it that are not seen: dracut's squash module, SUSE's installer.
     InnerImage,
+    /// The program that loads drivers by what a device says of itself.
+    Modprobe,
 }
 
 /// A kernel driver, or a kind of them.
@@ -124,6 +126,10 @@ pub(super) const FEATURES: &[(&str, Feature)] = &[
     ("erofs-root.img", Feature::InnerImage),
     ("squash/root.img", Feature::InnerImage),
     ("parts/*", Feature::InnerImage),
+    ("bin/modprobe", Feature::Modprobe),
+    ("sbin/modprobe", Feature::Modprobe),
+    ("bin/kmod", Feature::Modprobe),
+    ("sbin/kmod", Feature::Modprobe),
 ];
 
 /// Path of a module under `lib/modules/`, or in a `modules.builtin`, and the driver it is.
@@ -144,6 +150,11 @@ impl Feature {
     /// Whether it is a program that initrds are made with.
     pub(super) fn is_builder(self) -> bool {
         self <= Feature::Linuxrc
+    }
+
+    /// Whether it is something that nearly every initrd has, and so is nothing to tell.
+    pub(super) fn is_usual(self) -> bool {
+        self == Feature::Modprobe
     }
 
     /// Its name in a summary.
@@ -182,6 +193,7 @@ impl Feature {
             Feature::HttpFs => "httpfs",
             Feature::InitramfsToolsNbd => "nbdroot",
             Feature::InnerImage => "inner image",
+            Feature::Modprobe => "modprobe",
         }
     }
 }

@@ -274,7 +274,8 @@ impl Add<'_> {
         // Another version of this program may render another text.
         let identity = hash(&(env!("CARGO_PKG_VERSION"), kind, self.general, machine));
         let (offers, machine) = (self.offers.clone(), machine.clone());
-        Content::Lazy(Lazy::new(identity, move || render(&offers, &offers.menu(Some(&machine)))))
+        let text = move || render(&offers, &offers.menu(Some(&machine))).into_bytes();
+        Content::Lazy(Lazy::new(identity, text))
     }
 
     /// Adds one file under several names.

@@ -14,6 +14,21 @@ const SERVER: &str = "$net_default_server";
 /// Variable that carries the entry to boot by itself from one file to the next.
 const CHOICE: &str = "netrootfs_default";
 
+/// Variable with the address of the card as BOOTIF has it.
+const MAC: &str = "netrootfs_mac";
+
+/// Writes the card's address with `-` in the place of GRUB's `:`. A GRUB without `regexp` leaves it as it is, which
+/// most initramfs take too.
+fn write_mac(text: &mut String) -> Result {
+    let parts = 1..=6;
+    let sets: String = parts.clone().map(|part| format!(" --set={part}:{MAC}{part}")).collect();
+    let dashed: Vec<String> = parts.map(|part| format!("${MAC}{part}")).collect();
+    writeln!(text, "set {MAC}=$net_default_mac")?;
+    writeln!(text, "regexp{sets} '^(..):(..):(..):(..):(..):(..)$' \"${MAC}\"")?;
+    // A command that isn't there counts as done: only the last of the parts tells.
+    writeln!(text, "if [ -n \"${MAC}6\" ]; then set {MAC}={}; fi", dashed.join("-"))
+}
+
 /// A file that leads to the one at `path`, with another entry that boots by itself.
 pub fn lead_to(path: &str, label: &str) -> String {
     format!("set {CHOICE}='{label}'\nexport {CHOICE}\nconfigfile {path}\n")
@@ -39,9 +54,10 @@ fn write_head(text: &mut String, menu: &Menu) -> Result {
     writeln!(text, "set default='{}'", menu.default_label())?;
     writeln!(text, "if [ -n \"${CHOICE}\" ]; then set default=\"${CHOICE}\"; fi")?;
     match menu.timeout {
-        0 => writeln!(text, "set timeout=-1"),
-        seconds => writeln!(text, "set timeout={seconds}"),
+        0 => writeln!(text, "set timeout=-1")?,
+        seconds => writeln!(text, "set timeout={seconds}")?,
     }
+    write_mac(text)
 }
 
 fn write_entry(text: &mut String, entry: &Entry, host: Option<&str>) -> Result {
@@ -72,8 +88,8 @@ fn write_item(
     let words: Vec<String> = words.iter().map(|word| argument(word, host)).collect();
     // BOOTIF tells the system which card it was booted from, as pxelinux does with ipappend. It comes first: what stands
     // behind `---` is taken for the installed system's by some installers.
-    writeln!(text, "{indent}  linux /{} BOOTIF=01-$net_default_mac {}", entry.kernel, words.join(" "))?;
-    writeln!(text, "{indent}  initrd /{}\n{indent}}}", entry.initrd)
+    writeln!(text, "{indent}  linux /{} BOOTIF=01-${MAC} {}", entry.kernel, words.join(" "))?;
+    writeln!(text, "{indent}  initrd /{}\n{indent}}}", entry.initrds.join(" /"))
 }
 
 /// A word of kernel arguments as GRUB hands it on, with the server's address in its place. GRUB puts double quotes around
@@ -94,7 +110,7 @@ fn quote(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::menu;
+    use super::super::tests::{menu, netroot_menu};
     use super::*;
 
     #[test]
@@ -102,13 +118,29 @@ mod tests {
         assert_eq!(
             render(&menu(), None),
             "set default='F42'\nif [ -n \"$netrootfs_default\" ]; then set default=\"$netrootfs_default\"; fi\n\
-             set timeout=5\n\n\
+             set timeout=5\nset netrootfs_mac=$net_default_mac\n\
+             regexp --set=1:netrootfs_mac1 --set=2:netrootfs_mac2 --set=3:netrootfs_mac3 --set=4:netrootfs_mac4 \
+             --set=5:netrootfs_mac5 --set=6:netrootfs_mac6 '^(..):(..):(..):(..):(..):(..)$' \"$netrootfs_mac\"\n\
+             if [ -n \"$netrootfs_mac6\" ]; then set netrootfs_mac=$netrootfs_mac1-$netrootfs_mac2-$netrootfs_mac3-\
+             $netrootfs_mac4-$netrootfs_mac5-$netrootfs_mac6; fi\n\n\
              menuentry 'F42: Start Fedora' --id 'F42' {\n  \
-             linux /vmlinuz_F42 BOOTIF=01-$net_default_mac 'root=live:CDLABEL=Fedora\\x2042' \
+             linux /vmlinuz_F42 BOOTIF=01-$netrootfs_mac 'root=live:CDLABEL=Fedora\\x2042' \
              netroot=nbd:$net_default_server:F42.iso quiet\n  initrd /initrd_F42.img\n}\n\
              submenu 'F42: more' {\n  menuentry 'Basic graphics' --id '.F42.0' {\n    \
-             linux /vmlinuz_F42 BOOTIF=01-$net_default_mac nomodeset\n    initrd /initrd_F42.img\n  }\n}\n\n\
+             linux /vmlinuz_F42 BOOTIF=01-$netrootfs_mac nomodeset\n    initrd /initrd_F42.img\n  }\n}\n\n\
              menuentry 'Boot from the local disk' --id '.local' {\n  exit\n}\n"
+        );
+    }
+
+    #[test]
+    fn a_second_initramfs_stands_behind_the_first() {
+        let text = render(&netroot_menu(), None);
+        assert!(
+            text.contains(
+                "  linux /vmlinuz_F42 BOOTIF=01-$netrootfs_mac rdinit=/netrootfs/init \
+                 netroot.nbd=$net_default_server/F42.iso quiet\n  initrd /initrd_F42.img /netroot_F42.img\n"
+            ),
+            "{text}"
         );
     }
 

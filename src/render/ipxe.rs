@@ -91,19 +91,22 @@ fn write_entry(text: &mut String, entry: &Entry, host: &str) -> Result {
 }
 
 fn write_boot(text: &mut String, entry: &Entry, label: &str, args: &str, host: &str) -> Result {
-    let (kernel, initrd) = (&entry.kernel, &entry.initrd);
+    let kernel = &entry.kernel;
     let words: Vec<String> = Args::parse(args)
         .iter()
         .filter(|word| !is_separator(word))
         .map(|word| foreign(word).replace(HOST, host))
         .collect();
-    // A kernel started by UEFI asks the loader for the file that initrd= names; one started by BIOS is given it.
+    // A kernel started by UEFI asks the loader for the files that initrd= names; one started by BIOS is given them.
+    let named: Vec<String> = entry.initrds.iter().map(|initrd| format!("initrd={initrd}")).collect();
     writeln!(
         text,
-        "\n:{label}\nkernel {kernel} initrd={initrd} BOOTIF=01-${{netX/mac:hexhyp}} {}",
+        "\n:{label}\nkernel {kernel} {} BOOTIF=01-${{netX/mac:hexhyp}} {}",
+        named.join(" "),
         words.join(" ")
     )?;
-    writeln!(text, "initrd {initrd}\nboot || goto start")
+    entry.initrds.iter().try_for_each(|initrd| writeln!(text, "initrd {initrd}"))?;
+    writeln!(text, "boot || goto start")
 }
 
 /// A word that would end the command (iPXE, src/core/exec.c).
@@ -118,7 +121,7 @@ fn foreign(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::menu;
+    use super::super::tests::{menu, netroot_menu};
     use super::*;
 
     #[test]
@@ -135,6 +138,19 @@ mod tests {
              :.F42.0\nkernel vmlinuz_F42 initrd=initrd_F42.img BOOTIF=01-${netX/mac:hexhyp} nomodeset\n\
              initrd initrd_F42.img\nboot || goto start\n\n\
              :.local\niseq ${platform} efi && exit 1 ||\nsanboot --no-describe --drive 0x80\n"
+        );
+    }
+
+    #[test]
+    fn a_second_initramfs_stands_behind_the_first() {
+        let text = render(&netroot_menu(), None, Machines::default());
+        assert!(
+            text.contains(
+                "\n:F42\nkernel vmlinuz_F42 initrd=initrd_F42.img initrd=netroot_F42.img \
+                 BOOTIF=01-${netX/mac:hexhyp} rdinit=/netrootfs/init netroot.nbd=${next-server}/F42.iso quiet\n\
+                 initrd initrd_F42.img\ninitrd netroot_F42.img\nboot || goto start\n"
+            ),
+            "{text}"
         );
     }
 

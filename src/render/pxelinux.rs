@@ -50,14 +50,14 @@ fn write_entry(text: &mut String, entry: &Entry, graphical: bool) -> Result {
 fn write_label(text: &mut String, entry: &Entry, label: &str, title: &str, args: &str) -> Result {
     // A ^ marks a shortcut key in a menu label.
     writeln!(text, "\nlabel {label}\n  menu label {}", title.replace('^', ""))?;
-    writeln!(text, "  kernel {}\n  initrd {}", entry.kernel, entry.initrd)?;
+    writeln!(text, "  kernel {}\n  initrd {}", entry.kernel, entry.initrds.join(","))?;
     // 2: tell the kernel which card it was booted from (BOOTIF=), for machines with several.
     writeln!(text, "  append {args}\n  ipappend 2")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::menu;
+    use super::super::tests::{menu, netroot_menu};
     use super::*;
 
     #[test]
@@ -73,6 +73,19 @@ mod tests {
              label .F42.back\n  menu label Back\n  menu exit\nmenu end\n\n\
              label .local\n  menu label Boot from the local disk\n  localboot 0\n"
         );
+    }
+
+    #[test]
+    fn a_second_initramfs_stands_behind_the_first() {
+        let text = render(&netroot_menu(), true, "10.0.2.2");
+        assert!(
+            text.contains(
+                "\n  kernel vmlinuz_F42\n  initrd initrd_F42.img,netroot_F42.img\n  \
+                 append rdinit=/netrootfs/init netroot.nbd=10.0.2.2/F42.iso quiet\n  ipappend 2\n"
+            ),
+            "{text}"
+        );
+        assert_eq!(text.matches("netroot_F42.img").count(), 2, "for the variant too: {text}");
     }
 
     #[test]

@@ -59,6 +59,7 @@ fn iso(label: &str, efi: Vec<EfiLoader>) -> Iso {
         name: format!("{label}.iso"),
         disc: Arc::new(disc),
         initrd: None,
+        netroot: Default::default(),
     }
 }
 

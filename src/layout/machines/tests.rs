@@ -8,7 +8,7 @@ fn entry(label: &str) -> Entry {
         label: label.into(),
         title: format!("Title of {label}"),
         kernel: format!("vmlinuz_{label}"),
-        initrd: format!("initrd_{label}.img"),
+        initrds: vec![format!("initrd_{label}.img")],
         args: "quiet --- init".into(),
         more: Vec::new(),
     }
@@ -134,12 +134,18 @@ fn grub_finds_its_menu_by_every_name() {
     let tree = tree(MACHINE);
     let text = "serial --unit=1 --speed=9600\nterminal_input --append serial\nterminal_output --append serial\n\
                 set default='H'\n\
-                if [ -n \"$netrootfs_default\" ]; then set default=\"$netrootfs_default\"; fi\nset timeout=3\n\n\
+                if [ -n \"$netrootfs_default\" ]; then set default=\"$netrootfs_default\"; fi\nset timeout=3\n\
+                set netrootfs_mac=$net_default_mac\n\
+                regexp --set=1:netrootfs_mac1 --set=2:netrootfs_mac2 --set=3:netrootfs_mac3 \
+                --set=4:netrootfs_mac4 --set=5:netrootfs_mac5 --set=6:netrootfs_mac6 \
+                '^(..):(..):(..):(..):(..):(..)$' \"$netrootfs_mac\"\n\
+                if [ -n \"$netrootfs_mac6\" ]; then set netrootfs_mac=$netrootfs_mac1-$netrootfs_mac2-\
+                $netrootfs_mac3-$netrootfs_mac4-$netrootfs_mac5-$netrootfs_mac6; fi\n\n\
                 menuentry 'Title of A' --id 'A' {\n  \
-                linux /vmlinuz_A BOOTIF=01-$net_default_mac quiet console=ttyS1 --- init\n  \
+                linux /vmlinuz_A BOOTIF=01-$netrootfs_mac quiet console=ttyS1 --- init\n  \
                 initrd /initrd_A.img\n}\n\n\
                 menuentry 'Title of H' --id 'H' {\n  \
-                linux /vmlinuz_H BOOTIF=01-$net_default_mac quiet console=ttyS1 --- init\n  \
+                linux /vmlinuz_H BOOTIF=01-$netrootfs_mac quiet console=ttyS1 --- init\n  \
                 initrd /initrd_H.img\n}\n\n\
                 menuentry 'Boot from the local disk' --id '.local' {\n  exit\n}\n";
     for directory in ["", "grub/", "efi/A/"] {

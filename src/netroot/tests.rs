@@ -1,0 +1,115 @@
+//! What is found out of kernels, initrds and roots together.
+
+use super::*;
+
+/// An x86 kernel's header with that version.
+fn kernel(version: &str) -> Vec<u8> {
+    let mut image = vec![0; 0x1000];
+    image[0x1fe..0x206].copy_from_slice(b"\x55\xaa\x00\x00HdrS");
+    image[0x206..0x208].copy_from_slice(&0x020f_u16.to_le_bytes());
+    image[0x20e..0x210].copy_from_slice(&0x0800_u16.to_le_bytes());
+    image[0x236] = 1;
+    image.splice(0xa00.., version.bytes().chain([0]));
+    image
+}
+
+fn initrd(drivers: &[Driver]) -> Features {
+    Features {
+        found: [Feature::Modprobe].into(),
+        kernels: ["6.1.0-x".to_owned()].into(),
+        modules: drivers.iter().copied().collect(),
+        ..Features::default()
+    }
+}
+
+fn found(initrd: &Features, roots: Vec<Root>) -> Finding {
+    Finding::of(kernel("6.1.0-x (builder) #1").as_slice(), initrd, || roots).0
+}
+
+fn refused(finding: Finding) -> String {
+    match finding {
+        Finding::Refused(reason) => reason,
+        Finding::Needs(needs) => panic!("{needs:?}"),
+    }
+}
+
+#[test]
+fn an_initrd_with_the_drivers_needs_no_more() {
+    let all = initrd(&[Driver::Nbd, Driver::Nic]);
+    let unasked = || -> Vec<Root> { panic!("its root is of no interest") };
+    let (finding, pack) = Finding::of(kernel("6.1.0-x").as_slice(), &all, unasked);
+    assert_eq!(finding, Finding::Needs(Needs { arch: Arch::X86_64, pack: None }));
+    assert!(pack.is_none());
+    let built_in = Features { builtin: Some([Driver::Nbd, Driver::Nic].into()), ..Features::default() };
+    assert_eq!(found(&built_in, Vec::new()), finding);
+}
+
+#[test]
+fn drivers_that_it_can_not_load_are_none() {
+    let none = "no image in it has modules of its kernel, 6.1.0-x";
+    let without_modprobe = Features { found: Default::default(), ..initrd(&[Driver::Nbd, Driver::Nic]) };
+    assert_eq!(refused(found(&without_modprobe, Vec::new())), none);
+    let other_kernel =
+        Features { kernels: ["5.10".to_owned()].into(), ..initrd(&[Driver::Nbd, Driver::Nic]) };
+    assert_eq!(refused(found(&other_kernel, Vec::new())), none);
+    assert_eq!(refused(found(&initrd(&[Driver::Nic]), Vec::new())), none);
+    assert_eq!(refused(found(&Features::default(), Vec::new())), none);
+}
+
+#[test]
+fn a_root_that_can_not_be_read_is_named() {
+    let roots = vec![("/live/x.squashfs".to_owned(), Arc::new(b"junk".to_vec()) as Arc<dyn ReadAt>)];
+    assert_eq!(
+        refused(found(&initrd(&[]), roots)),
+        "/live/x.squashfs can't be read: no squashfs, EROFS or ext4"
+    );
+}
+
+#[test]
+fn a_kernel_that_is_not_known_is_told_so() {
+    let (finding, _) = Finding::of(&b"junk"[..], &initrd(&[]), Vec::new);
+    assert_eq!(refused(finding), "its kernel is of no known kind");
+}
+
+#[test]
+fn an_archive_is_the_program_and_then_the_drivers() {
+    let directory = tempfile::tempdir().unwrap();
+    let programs = || Programs::find(Some(directory.path()));
+    let pack = Pack {
+        len: 3,
+        sum: 7,
+        from: "/x.squashfs".into(),
+        nbd: true,
+        nics: vec!["igb".into(), "igc".into()],
+    };
+    let needs = Finding::Needs(Needs { arch: Arch::X86_64, pack: Some(pack) });
+    let bytes = Arc::new(Content::text("abc".into()));
+    match needs.archive(&programs(), Some(&bytes)) {
+        Netroot::Refused(reason) => {
+            assert!(reason.starts_with("netroot-init-x86_64 is not installed"), "{reason}")
+        }
+        _ => panic!("there is no program"),
+    }
+    let program = program::tests::static_program(62, 1);
+    std::fs::write(directory.path().join("netroot-init-x86_64"), program).unwrap();
+    let Netroot::Ready(archive) = needs.archive(&programs(), Some(&bytes)) else { panic!("no archive") };
+    assert_eq!(archive.holds, "nbd and 2 network drivers out of /x.squashfs");
+    let whole = archive.content().read_at(0, usize::MAX).unwrap();
+    assert_eq!((&whole[..2], &whole[whole.len() - 3..]), (&[0x1f, 0x8b][..], &b"abc"[..]));
+    assert_eq!(archive.content().size(), whole.len() as u64);
+    let Netroot::Ready(again) = needs.archive(&programs(), Some(&bytes)) else { panic!("no archive") };
+    assert_eq!(again.content().identity(), archive.content().identity());
+}
+
+#[test]
+fn a_finding_survives_being_stored() {
+    let pack = Pack { len: 3, sum: u64::MAX, from: "/x".into(), nbd: true, nics: vec!["igb".into()] };
+    for finding in [
+        Finding::Needs(Needs { arch: Arch::Aarch64, pack: Some(pack) }),
+        Finding::Needs(Needs { arch: Arch::X86_64, pack: None }),
+        Finding::Refused("x".into()),
+    ] {
+        let json = serde_json::to_string(&finding).unwrap();
+        assert_eq!(serde_json::from_str::<Finding>(&json).unwrap(), finding, "{json}");
+    }
+}
