@@ -35,26 +35,20 @@ pub enum Renewal {
 /// # Errors
 /// A sentence: nobody answers, or only with a no.
 pub fn obtain(card: &Card) -> Result<Lease> {
-    let socket = socket(card.index, Ipv4Addr::UNSPECIFIED)?;
+    let line = Line::open(card.index)?;
     let begin = Instant::now();
     let mut refused = None;
     for patience in PATIENCE.map(Duration::from_secs) {
         let mut question = question(Kind::Discover, card.mac, begin);
         let deadline = Instant::now() + patience;
-        let Some(offer) = ask(&socket, Ipv4Addr::BROADCAST, &question, &[Kind::Offer], deadline)? else {
+        let Some(offer) = line.ask(Ipv4Addr::BROADCAST, &question, &[Kind::Offer], deadline)? else {
             continue;
         };
         let Some(server) = offer.server() else { continue };
         question.kind = Kind::Request;
         question.requested = Some(offer.yours);
         question.server = Some(server);
-        match ask(
-            &socket,
-            Ipv4Addr::BROADCAST,
-            &question,
-            &[Kind::Ack, Kind::Nak],
-            Instant::now() + patience,
-        )? {
+        match line.ask(Ipv4Addr::BROADCAST, &question, &[Kind::Ack, Kind::Nak], Instant::now() + patience)? {
             Some(answer) if answer.kind == Kind::Ack => {
                 return answer
                     .lease()
@@ -74,35 +68,35 @@ pub fn obtain(card: &Card) -> Result<Lease> {
 ///
 /// `None` if nobody knows of it.
 pub fn confirm(card: &Card, address: Ipv4Addr) -> Result<Option<Renewal>> {
-    let socket = socket(card.index, Ipv4Addr::UNSPECIFIED)?;
+    let line = Line::open(card.index)?;
     let mut question = question(Kind::Request, card.mac, Instant::now());
     question.requested = Some(address);
-    for patience in [1, 2].map(Duration::from_secs) {
-        if let Some(renewal) = request(&socket, Ipv4Addr::BROADCAST, &question, patience)? {
-            return Ok(Some(renewal));
-        }
-    }
-    Ok(None)
+    requests(&line, Ipv4Addr::BROADCAST, &question, &[1, 2])
 }
 
 /// Asks for more time: the server that gave the address, or, `rebind`, any.
 ///
 /// `None` if nobody answers.
 pub fn renew(held: &Held, terms: &Terms, rebind: bool) -> Result<Option<Renewal>> {
-    let socket = socket(held.index, held.address)?;
+    let line = Line::open(held.index)?;
     let mut question = question(Kind::Request, held.mac, Instant::now());
     question.own = held.address;
     let to = if rebind { Ipv4Addr::BROADCAST } else { terms.server };
-    request(&socket, to, &question, Duration::from_secs(4))
+    requests(&line, to, &question, &[2, 4, 8])
 }
 
-fn request(
-    socket: &UdpSocket,
-    to: Ipv4Addr,
-    question: &Question,
-    patience: Duration,
-) -> Result<Option<Renewal>> {
-    let answer = ask(socket, to, question, &[Kind::Ack, Kind::Nak], Instant::now() + patience)?;
+/// The same request, with longer and longer patience, in seconds.
+fn requests(line: &Line, to: Ipv4Addr, question: &Question, patience: &[u64]) -> Result<Option<Renewal>> {
+    for seconds in patience {
+        if let Some(renewal) = request(line, to, question, Duration::from_secs(*seconds))? {
+            return Ok(Some(renewal));
+        }
+    }
+    Ok(None)
+}
+
+fn request(line: &Line, to: Ipv4Addr, question: &Question, patience: Duration) -> Result<Option<Renewal>> {
+    let answer = line.ask(to, question, &[Kind::Ack, Kind::Nak], Instant::now() + patience)?;
     Ok(answer.and_then(|answer| match answer.kind {
         Kind::Ack => answer.lease().map(|lease| Renewal::Until(Box::new(lease))),
         _ => Some(Renewal::Refused(refusal(&answer))),
@@ -133,40 +127,61 @@ fn random() -> u32 {
     u32::from_ne_bytes([a, b, c, d])
 }
 
-/// Sends, and waits for an answer of one of these kinds; other packets are passed over.
-fn ask(
-    socket: &UdpSocket,
-    to: Ipv4Addr,
-    question: &Question,
-    kinds: &[Kind],
-    deadline: Instant,
-) -> Result<Option<Answer>> {
-    match socket.send_to(&question.encode(), SocketAddrV4::new(to, SERVER_PORT)) {
-        Ok(_) => {}
-        // A cable that is out for a moment; the next try may get through.
-        Err(error)
-            if matches!(
-                error.raw_os_error(),
-                Some(libc::ENETDOWN | libc::ENETUNREACH | libc::EHOSTUNREACH)
-            ) =>
-        {
-            say(&format!("a DHCP message can't be sent: {error}"));
-        }
-        Err(error) => return Err(anyhow!(error).context("a DHCP message can't be sent")),
+/// The DHCP client's port on a card.
+struct Line {
+    index: u32,
+    /// Takes what is sent to any address: a server broadcasts its no, whatever address the client has.
+    socket: UdpSocket,
+}
+
+impl Line {
+    fn open(index: u32) -> io::Result<Self> {
+        Ok(Self { index, socket: socket(index, Ipv4Addr::UNSPECIFIED)? })
     }
-    let mut buffer = [0; dhcp::LONGEST];
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(None);
+
+    /// Sends, and waits for an answer of one of these kinds; other packets are passed over.
+    fn ask(
+        &self,
+        to: Ipv4Addr,
+        question: &Question,
+        kinds: &[Kind],
+        deadline: Instant,
+    ) -> Result<Option<Answer>> {
+        match self.send(to, question) {
+            Ok(()) => {}
+            // A cable that is out for a moment; the next try may get through.
+            Err(error) if passes(&error) => say(&format!("a DHCP message can't be sent: {error}")),
+            Err(error) => return Err(anyhow!(error).context("a DHCP message can't be sent")),
         }
-        socket.set_read_timeout(Some(left))?;
-        let Ok(length) = socket.recv(&mut buffer) else { continue };
-        let answer = buffer.get(..length).and_then(|bytes| Answer::parse(bytes, question));
-        if let Some(answer) = answer.filter(|answer| kinds.contains(&answer.kind)) {
-            return Ok(Some(answer));
+        let mut buffer = [0; dhcp::LONGEST];
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            self.socket.set_read_timeout(Some(left))?;
+            let Ok(length) = self.socket.recv(&mut buffer) else { continue };
+            let answer = buffer.get(..length).and_then(|bytes| Answer::parse(bytes, question));
+            if let Some(answer) = answer.filter(|answer| kinds.contains(&answer.kind)) {
+                return Ok(Some(answer));
+            }
         }
     }
+
+    fn send(&self, to: Ipv4Addr, question: &Question) -> io::Result<()> {
+        let (bytes, to) = (question.encode(), SocketAddrV4::new(to, SERVER_PORT));
+        if question.own.is_unspecified() {
+            self.socket.send_to(&bytes, to)?;
+        } else {
+            // From that address, though the card may have others; gone again before the answer comes.
+            socket(self.index, question.own)?.send_to(&bytes, to)?;
+        }
+        Ok(())
+    }
+}
+
+fn passes(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENETDOWN | libc::ENETUNREACH | libc::EHOSTUNREACH))
 }
 
 fn socket(index: u32, own: Ipv4Addr) -> io::Result<UdpSocket> {
