@@ -91,8 +91,9 @@ pub fn ready(settings: &Settings) -> Result<Vec<Card>> {
     if linked.is_empty() {
         bail!("{}", refused.join("; "));
     }
-    for sentence in refused {
-        say(&sentence);
+    // With the loader's card there, nobody has waited for the others.
+    if !linked.iter().any(|card| Some(card.mac) == settings.boot_card) {
+        refused.iter().for_each(|sentence| say(sentence));
     }
     Ok(linked)
 }

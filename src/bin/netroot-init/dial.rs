@@ -44,12 +44,16 @@ pub const DESCRIPTOR_AT: u64 = 16 * SECTOR as u64;
 /// # Errors
 /// A sentence that says what is wrong with network, server, export or disk.
 pub fn dial(place: &Place) -> Result<Connection> {
+    dial_within(place, TALK_PATIENCE)
+}
+
+fn dial_within(place: &Place, patience: Duration) -> Result<Connection> {
     let server = place.server;
     let socket = TcpStream::connect_timeout(&server.into(), CONNECT_PATIENCE)
         .map_err(|error| unreachable(&error, server))?;
     let who = || format!("NBD server {server}");
     prepare(&socket).with_context(who)?;
-    let mut talk = Talk { socket, deadline: Instant::now() + TALK_PATIENCE };
+    let mut talk = Talk { socket, deadline: Instant::now() + patience };
     let export = nbd::open(&mut talk, &place.export).with_context(who)?;
     let mut sector = Box::new([0; SECTOR]);
     if export.size >= DESCRIPTOR_AT + SECTOR as u64 {
@@ -122,5 +126,57 @@ impl Write for Talk {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+
+    /// What is said of a server that does this with its first client.
+    fn complaint(serve: impl FnOnce(TcpStream) + Send + 'static) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = SocketAddrV4::new(Ipv4Addr::LOCALHOST, listener.local_addr().unwrap().port());
+        let serving = thread::spawn(move || serve(listener.accept().unwrap().0));
+        let place = Place { server, export: "disc.iso".to_owned() };
+        let error = dial_within(&place, Duration::from_millis(300)).err().unwrap();
+        serving.join().unwrap();
+        format!("{error:#}")
+    }
+
+    #[test]
+    fn a_silent_server_is_given_up() {
+        let said = complaint(|mut client| {
+            // Until the client hangs up.
+            let _ = client.read_to_end(&mut Vec::new());
+        });
+        assert!(said.contains("doesn't answer in time"), "{said}");
+    }
+
+    #[test]
+    fn a_server_that_drips_is_given_up_too() {
+        let said = complaint(|mut client| {
+            let hello = b"NBDMAGICIHAVEOPT\0\x03".iter().chain(std::iter::repeat(&0));
+            for byte in hello {
+                // Each byte comes well within a time-out of its own.
+                thread::sleep(Duration::from_millis(20));
+                if client.write_all(&[*byte]).is_err() {
+                    return;
+                }
+            }
+        });
+        assert!(said.contains("doesn't answer in time"), "{said}");
+    }
+
+    #[test]
+    fn a_volume_has_its_id() {
+        let mut sector = [0; SECTOR];
+        assert_eq!(volume_id(&sector), None);
+        sector[..6].copy_from_slice(b"\x01CD001");
+        sector[40..72].copy_from_slice(b"Live-Debian-12                  ");
+        assert_eq!(volume_id(&sector).as_deref(), Some("Live-Debian-12"));
     }
 }
