@@ -1,0 +1,195 @@
+//! From nothing to a disk: nbd, a card, an address, the server, `/dev/nbd0`, the keeper.
+
+use std::fs;
+use std::net::{SocketAddrV4, TcpStream};
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::address::Held;
+use crate::card::{self, Card};
+use crate::console::{complain, say};
+use crate::dhcp::Lease;
+use crate::dial::{self, Connection, Place};
+use crate::disk;
+use crate::keeper;
+use crate::lease::{self, Renewal};
+use crate::link;
+use crate::modules;
+use crate::nbd::FLAG_CAN_MULTI_CONN;
+use crate::settings::{Given, Settings};
+
+/// A VLAN's link follows that of its card.
+const VLAN_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Attaches the disk by the first card that leads to it.
+///
+/// # Errors
+/// A sentence that names what is missing, for each card.
+pub fn attach(settings: &Settings) -> Result<()> {
+    modules::load_nbd()?;
+    let cards = card::ready(settings)?;
+    let mut refused = Vec::new();
+    for (index, card) in cards.iter().enumerate() {
+        match through(card, settings, index == 0) {
+            Ok(()) => return Ok(()),
+            Err(error) => refused.push(format!("by {}: {error:#}", card.name)),
+        }
+    }
+    bail!("{}", refused.join("; "));
+}
+
+fn through(card: &Card, settings: &Settings, first: bool) -> Result<()> {
+    let tagged = settings.vlan.map(|id| vlan(card, id)).transpose()?;
+    let card = tagged.as_ref().unwrap_or(card);
+    let lease = address(card, settings, first)?;
+    let host = settings.target.host.or(lease.boot_server);
+    let host = host.context("the kernel arguments name no NBD server, and DHCP names no boot server")?;
+    let held = Held {
+        index: card.index,
+        mac: card.mac,
+        address: lease.address,
+        prefix: lease.prefix,
+        gateway: lease.gateway,
+        terms: lease.terms,
+        disk_server: Some(host),
+    };
+    introduce(card, &lease);
+    link::set_up(card.index, lease.mtu)?;
+    link::hold(&held).with_context(|| format!("the address {} can't be set", held.address))?;
+    let server = SocketAddrV4::new(host, settings.target.port);
+    let place = Place { server, export: settings.target.export.clone() };
+    let attached = disk(&held, &place, settings);
+    if attached.is_err() {
+        let _ = link::release(&held);
+    } else {
+        name_servers(&lease);
+    }
+    attached
+}
+
+fn introduce(card: &Card, lease: &Lease) {
+    let gateway = lease.gateway.map(|gateway| format!(", gateway {gateway}")).unwrap_or_default();
+    let server = lease.server.map(|server| format!(", by DHCP from {server}")).unwrap_or_default();
+    say(&format!("{} ({}) has {}/{}{gateway}{server}", card.name, card.mac, lease.address, lease.prefix));
+}
+
+fn vlan(card: &Card, id: u16) -> Result<Card> {
+    modules::load_vlan();
+    let name = format!("netroot.{id}");
+    link::add_vlan(card.index, &name, id).with_context(|| format!("VLAN {id} on {}", card.name))?;
+    let tagged = Card::named(&name).with_context(|| format!("VLAN {id} on {} doesn't appear", card.name))?;
+    link::set_up(tagged.index, None)?;
+    let deadline = Instant::now() + VLAN_PATIENCE;
+    while !tagged.has_carrier() && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(50));
+    }
+    Ok(tagged)
+}
+
+/// The address for a card: as the arguments fix it, else what the loader got, else by DHCP.
+fn address(card: &Card, settings: &Settings, first: bool) -> Result<Lease> {
+    if let Some(given) = &settings.fixed {
+        return Ok(without_lease(given));
+    }
+    // Only the card that the loader came by has that address.
+    let loaders = settings.boot_card.map_or(first, |mac| mac == card.mac) && settings.vlan.is_none();
+    match &settings.from_loader {
+        Some(given) if loaders => confirmed(card, given),
+        _ => lease::obtain(card),
+    }
+}
+
+/// The loader's address with what the DHCP server knows about it: the time, the name servers.
+fn confirmed(card: &Card, given: &Given) -> Result<Lease> {
+    match lease::confirm(card, given.address) {
+        Ok(Some(Renewal::Until(lease))) if lease.address == given.address => {
+            Ok(Lease { boot_server: given.server.or(lease.boot_server), ..*lease })
+        }
+        Ok(Some(Renewal::Refused(sentence))) => {
+            say(&format!("{sentence}, which the loader had; asking for another one"));
+            let lease = lease::obtain(card)?;
+            Ok(Lease { boot_server: given.server.or(lease.boot_server), ..lease })
+        }
+        _ => {
+            say(&format!(
+                "no DHCP server confirms {}, which the loader had; taking it as it is",
+                given.address
+            ));
+            Ok(without_lease(given))
+        }
+    }
+}
+
+fn without_lease(given: &Given) -> Lease {
+    Lease {
+        address: given.address,
+        prefix: given.prefix,
+        gateway: given.gateway,
+        mtu: None,
+        dns: Vec::new(),
+        domain: None,
+        boot_server: given.server,
+        server: None,
+        terms: None,
+    }
+}
+
+/// The connection, the disk and the keeper.
+fn disk(held: &Held, place: &Place, settings: &Settings) -> Result<()> {
+    let first = dial::dial(place)?;
+    let mut further = Vec::new();
+    if settings.connections > 1 && first.export.flags & FLAG_CAN_MULTI_CONN == 0 {
+        say(&format!("the NBD server {} takes one connection only", place.server));
+    } else {
+        for _ in 1..settings.connections {
+            further.push(dial::dial(place)?.socket);
+        }
+    }
+    let sockets: Vec<&TcpStream> = [&first.socket].into_iter().chain(&further).collect();
+    disk::connect(&sockets, &first.export).context("the kernel doesn't take the connection as /dev/nbd0")?;
+    if let Err(error) = check(&first) {
+        let _ = disk::disconnect();
+        return Err(error);
+    }
+    if let Err(error) = keeper::leave(held, place, &first, &sockets) {
+        complain(&format!(
+            "nobody keeps the connection, so the machine may hang when it is shut down: {error:#}"
+        ));
+    }
+    let volume = dial::volume_id(&first.sector);
+    let what = volume.map_or_else(|| "not an ISO 9660 disc".to_owned(), |id| format!("the disc '{id}'"));
+    say(&format!(
+        "{} is {}/{}: {what}, {} bytes",
+        disk::DEVICE,
+        place.server,
+        place.export,
+        first.export.size
+    ));
+    Ok(())
+}
+
+fn check(first: &Connection) -> Result<()> {
+    if first.export.size < dial::DESCRIPTOR_AT + dial::SECTOR as u64 {
+        return Ok(());
+    }
+    disk::check(&first.sector)
+}
+
+/// A resolv.conf, which live systems take over from the initramfs, if there is none.
+fn name_servers(lease: &Lease) {
+    const FILE: &str = "/etc/resolv.conf";
+    if lease.dns.is_empty() || Path::new(FILE).exists() {
+        return;
+    }
+    let mut text: String = lease.dns.iter().map(|server| format!("nameserver {server}\n")).collect();
+    if let Some(domain) = &lease.domain {
+        text.insert_str(0, &format!("search {domain}\n"));
+    }
+    let _ = fs::create_dir("/etc");
+    if let Err(error) = fs::write(FILE, text) {
+        complain(&format!("{FILE} can't be written: {error}"));
+    }
+}

@@ -1,0 +1,130 @@
+//! What the first process of the machine does: mounts, tries, asks when it fails, clears up, and becomes the ISO's `/init`.
+//!
+//! Whatever happens, it never ends, because that is a kernel panic.
+
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use netrootfs::args::Args;
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use rustix::system::RebootCommand;
+
+use crate::attach::attach;
+use crate::console::{self, Choice, complain, say};
+use crate::modules::read;
+use crate::settings::{self, Settings};
+
+const MOUNTS: [(&str, &str); 3] = [("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev")];
+/// How long to wait for a key before each further try, in seconds.
+const PAUSES: [u64; 5] = [5, 10, 20, 30, 60];
+const SHELLS: [&str; 4] = ["/bin/sh", "/usr/bin/sh", "/bin/bash", "/bin/busybox"];
+
+/// Attaches the disk and becomes `/init`.
+pub fn run() -> ! {
+    std::panic::set_hook(Box::new(|panic| {
+        complain(&format!("an error in this program: {panic}"));
+        hand_over(&[]);
+    }));
+    let mounted: Vec<_> =
+        MOUNTS.into_iter().filter(|(kind, place)| mount_new(kind, place)).map(|(_, place)| place).collect();
+    say(&format!("version {}", env!("CARGO_PKG_VERSION")));
+    attach_or_ask();
+    hand_over(&mounted)
+}
+
+/// Mounts, unless it is mounted there already.
+fn mount_new(kind: &str, place: &str) -> bool {
+    let _ = fs::create_dir(place);
+    match mount(kind, place, kind, MountFlags::NOSUID, None) {
+        Ok(()) => true,
+        Err(Errno::BUSY) => false,
+        Err(error) => {
+            complain(&format!("{place} can't be mounted: {error}"));
+            false
+        }
+    }
+}
+
+fn attach_or_ask() {
+    let args = Args::parse(&read("/proc/cmdline"));
+    let mut pauses = PAUSES.into_iter();
+    loop {
+        match Settings::parse(&args).and_then(|settings| attach(&settings)) {
+            Ok(()) => return,
+            Err(error) => complain(&format!("the disk can't be attached: {error:#}")),
+        }
+        let Some(pause) = pauses.next() else {
+            complain("giving up; going on without the disk");
+            return;
+        };
+        if !ask(pause, settings::init(&args)) {
+            return;
+        }
+    }
+}
+
+/// Asks what to do; whether it is to try again.
+fn ask(pause: u64, init: &str) -> bool {
+    loop {
+        let shell = shell();
+        let mut offered = vec![Choice::Retry, Choice::GoOn, Choice::Reboot];
+        offered.extend(shell.map(|_| Choice::Shell));
+        let for_shell = if shell.is_some() { ", s for a shell" } else { "" };
+        complain(&format!(
+            "press r to try again, i to run {init} without the disk{for_shell}, b to boot anew; trying again in {pause} s"
+        ));
+        match (console::ask(&offered, Duration::from_secs(pause)), shell) {
+            (Some(Choice::GoOn), _) => return false,
+            (Some(Choice::Reboot), _) => reboot(),
+            (Some(Choice::Shell), Some(shell)) => run_shell(shell),
+            _ => return true,
+        }
+    }
+}
+
+fn shell() -> Option<&'static str> {
+    SHELLS.into_iter().find(|shell| Path::new(shell).exists())
+}
+
+fn run_shell(shell: &str) {
+    complain("'exit' ends the shell");
+    let mut command = Command::new(shell);
+    if shell.ends_with("busybox") {
+        command.arg("sh");
+    }
+    if let Err(error) = command.arg("-i").env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").status() {
+        complain(&format!("{shell} doesn't start: {error}"));
+    }
+}
+
+fn reboot() {
+    if let Err(error) = rustix::system::reboot(RebootCommand::Restart) {
+        complain(&format!("the machine can't be booted anew: {error}"));
+    }
+}
+
+/// Becomes the ISO's `/init`, with the kernel's own arguments and environment.
+fn hand_over(mounted: &[&str]) -> ! {
+    let args = Args::parse(&read("/proc/cmdline"));
+    let mut inits = vec![settings::init(&args)];
+    inits.extend(
+        ["/init", "/sbin/init", "/bin/init"].into_iter().filter(|init| *init != settings::init(&args)),
+    );
+    for place in mounted.iter().rev() {
+        // What still has a file open there must not stop it.
+        let _ = unmount(*place, UnmountFlags::DETACH);
+    }
+    for init in inits {
+        let error = Command::new(init).args(std::env::args_os().skip(1)).exec();
+        complain(&format!("{init} can't be run: {error}"));
+    }
+    loop {
+        ask(3600, "/init");
+        let error = Command::new("/init").args(std::env::args_os().skip(1)).exec();
+        complain(&format!("/init can't be run: {error}"));
+    }
+}

@@ -1,0 +1,44 @@
+//! `netroot-init`: makes an unmodified live ISO boot over NBD.
+//!
+//! It comes in an initramfs of its own beside the ISO's (`rdinit=/netrootfs/init`), attaches the whole ISO as `/dev/nbd0`, and
+//! then becomes the ISO's own `/init`, which finds a disc as if it were in a drive. It speaks netlink, DHCP and NBD itself:
+//! the initramfs has no tools to rely on, and the crates for it bring an async runtime. Run by hand it tries a part:
+//!
+//! ```text
+//! netroot-init nbd SERVER:PORT/EXPORT    what the NBD server says
+//! netroot-init dhcp INTERFACE            what the DHCP server says
+//! netroot-init hold INTERFACE            takes that address, and holds on to it until it is killed
+//! ```
+
+mod address;
+mod attach;
+mod boot;
+mod card;
+mod console;
+mod dhcp;
+mod dial;
+mod disk;
+mod keeper;
+mod lease;
+mod link;
+mod modules;
+mod nbd;
+mod netlink;
+mod settings;
+mod table;
+mod trial;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
+    let name = words.next().unwrap_or_default();
+    let words: Vec<_> = words.collect();
+    if name == keeper::NAME {
+        return keeper::run(&words);
+    }
+    if console::first_process() {
+        boot::run();
+    }
+    trial::run(&words)
+}

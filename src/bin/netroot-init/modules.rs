@@ -1,0 +1,136 @@
+//! Loads kernel modules: nbd, and the drivers of network cards; from the archive, or with the initramfs's own modprobe.
+//!
+//! Which module belongs to which device is [`crate::table`]'s matter.
+
+use std::collections::BTreeSet;
+use std::ffi::{CStr, CString};
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use rustix::io::Errno;
+
+use crate::console::{complain, say};
+use crate::disk;
+use crate::table;
+
+/// What netrootfs has put into the archive.
+const MODULES: &str = "/netrootfs/modules";
+const LOAD: &str = "/netrootfs/load";
+const NIC: &str = "/netrootfs/nic";
+/// One disk without partitions: the ISO looks like a CD then, and a hybrid ISO doesn't appear twice.
+const NBD_PARAMETERS: [&str; 2] = ["nbds_max=1", "max_part=0"];
+/// A driver may look for its firmware, or wait for its card.
+const MODPROBE_PATIENCE: Duration = Duration::from_secs(30);
+const BUSES: [&str; 7] = ["acpi", "pci", "virtio", "vmbus", "xen", "usb", "platform"];
+/// A driver brings up a bus, on which a device wants a driver: PCI, USB controller, USB device, its PHY.
+const ROUNDS: usize = 5;
+
+/// Makes sure that the kernel has nbd.
+pub fn load_nbd() -> Result<()> {
+    if disk::is_known() {
+        return Ok(());
+    }
+    for name in table::load_list(&read(LOAD)) {
+        let parameters = if name == "nbd.ko" { NBD_PARAMETERS.join(" ") } else { String::new() };
+        if let Err(error) = load(name, &parameters) {
+            complain(&format!("the module {name} can't be loaded: {error}"));
+        }
+    }
+    if !disk::is_known() {
+        modprobe(&[&["-q", "nbd"][..], &NBD_PARAMETERS].concat());
+    }
+    if !disk::is_known() {
+        let kernel = read("/proc/sys/kernel/osrelease");
+        bail!(
+            "the kernel {} has no nbd: neither built in, nor in netrootfs's archive, nor in the initramfs",
+            kernel.trim()
+        );
+    }
+    Ok(())
+}
+
+/// Loads drivers for what leads to a network, until nothing new shows up.
+pub fn load_cards() {
+    let table = read(NIC);
+    let mut done = BTreeSet::new();
+    for _ in 0..ROUNDS {
+        let new: Vec<_> = unbound().into_iter().filter(|alias| done.insert(alias.clone())).collect();
+        if new.is_empty() {
+            return;
+        }
+        for name in new.iter().flat_map(|alias| table::modules_for(&table, alias)) {
+            if let Err(error) = load(name, "") {
+                complain(&format!("the module {name} can't be loaded: {error}"));
+            }
+        }
+        let mut words = vec!["-qab"];
+        words.extend(new.iter().map(String::as_str));
+        modprobe(&words);
+    }
+}
+
+/// Makes sure that the kernel knows VLANs.
+pub fn load_vlan() {
+    modprobe(&["-q", "8021q"]);
+}
+
+/// The aliases of devices without a driver that lead to a network.
+fn unbound() -> BTreeSet<String> {
+    let mut aliases = BTreeSet::new();
+    for bus in BUSES {
+        let devices = fs::read_dir(format!("/sys/bus/{bus}/devices")).into_iter().flatten().flatten();
+        for device in devices.filter(|device| !device.path().join("driver").exists()) {
+            let alias = read(device.path().join("modalias"));
+            if table::leads_to_network(bus, alias.trim()) {
+                aliases.insert(alias.trim().to_owned());
+            }
+        }
+    }
+    aliases
+}
+
+/// Loads a module of the archive. One that is there already is as good.
+fn load(name: &str, parameters: &str) -> io::Result<()> {
+    let file = File::open(Path::new(MODULES).join(name))?;
+    let parameters = CString::new(parameters)?;
+    let parameters: &CStr = &parameters;
+    match rustix::system::finit_module(&file, parameters, 0) {
+        Err(error) if error != Errno::EXIST => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Runs the initramfs's modprobe, if it has one. Whether it did anything shows in what is there afterwards.
+fn modprobe(words: &[&str]) {
+    let places = ["/sbin/modprobe", "/usr/sbin/modprobe", "/bin/modprobe", "/usr/bin/modprobe"];
+    let Some(program) = places.into_iter().find(|place| Path::new(place).exists()) else { return };
+    let child = Command::new(program)
+        .args(words)
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    let mut child = match child {
+        Ok(child) => child,
+        Err(error) => return complain(&format!("{program} doesn't start: {error}")),
+    };
+    let deadline = Instant::now() + MODPROBE_PATIENCE;
+    while matches!(child.try_wait(), Ok(None)) {
+        if Instant::now() > deadline {
+            say(&format!("{program} {} takes long; going on without waiting for it", words.join(" ")));
+            return;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A small text file, or nothing.
+pub fn read(path: impl AsRef<Path>) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}
