@@ -90,6 +90,7 @@ fn configure(args: cli::Mount) -> Result<daemon::Config> {
             mode: args.mode,
         },
         cache_size: args.cache_size,
+        data_path: args.data_path,
         on_change: args.on_change,
         // The background has another working directory.
         state_dir: args.state_dir.or_else(default_state_dir).map(std::path::absolute).transpose()?,

@@ -53,6 +53,7 @@ pub mod lanes;
 pub mod layout;
 pub mod loader;
 pub mod logging;
+pub mod mapping;
 pub mod menu;
 pub mod render;
 pub mod settled;
