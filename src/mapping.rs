@@ -14,6 +14,7 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -140,7 +141,7 @@ impl MappedIso {
         let mut maps = self.maps();
         self.steady.check().map_err(Error::Changed)?;
         if self.revoked.load(Ordering::Relaxed) {
-            return Err(Error::Changed(io::Error::other("it was changed")));
+            return Err(Error::Changed(io::Error::other("it was cut short or overwritten")));
         }
         let known = maps.all.iter().find(|map| map.ranges == ranges).and_then(|map| map.file.upgrade());
         let file = match known {
@@ -161,9 +162,7 @@ impl MappedIso {
             // From here on a change is noticed; what was before, the check of the length below.
             self.mapper.watch.add(self).map_err(Error::Backing)?;
         }
-        if self.iso.metadata().map_err(Error::Changed)?.len() < self.steady.len() {
-            return Err(Error::Changed(io::ErrorKind::UnexpectedEof.into()));
-        }
+        self.check_length().map_err(Error::Changed)?;
         let Mounted { file, metadata } = mount::mount(&self.mapper.ram, &image, &self.iso)?;
         taste(&file, &*self.steady, ranges).map_err(Error::Backing)?;
         let file = Arc::new(file);
@@ -172,13 +171,13 @@ impl MappedIso {
     }
 
     /// Looks whether it is still the same image, and revokes what is mapped if not.
-    fn look(&self) {
-        let len = self.iso.metadata().map(|stat| stat.len());
-        if len.is_ok_and(|len| len >= self.steady.len()) && self.steady.compare().is_ok() {
-            return;
-        }
+    ///
+    /// # Errors
+    /// Why it was revoked, once.
+    fn look(&self) -> Result<(), Error> {
+        let Err(reason) = self.check_length().and_then(|()| self.steady.compare()) else { return Ok(()) };
         if self.revoked.swap(true, Ordering::Relaxed) {
-            return;
+            return Ok(());
         }
         let mut maps = self.maps();
         for map in &maps.all {
@@ -191,6 +190,22 @@ impl MappedIso {
             debug_assert!(revoked.is_ok(), "a file in memory");
         }
         maps.kept.clear();
+        Err(Error::Changed(reason))
+    }
+
+    fn check_length(&self) -> io::Result<()> {
+        let (now, then) = (self.iso.metadata()?.len(), self.steady.len());
+        if now < then {
+            Err(io::Error::other(format!("it was cut short, to {now} bytes of {then}")))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Where the ISO lies now, for people.
+    pub fn name(&self) -> String {
+        let path = std::fs::read_link(format!("/proc/self/fd/{}", self.iso.as_raw_fd()));
+        path.map(|path| path.display().to_string()).unwrap_or_default()
     }
 
     fn maps(&self) -> MutexGuard<'_, Maps> {

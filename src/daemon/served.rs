@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -48,8 +47,8 @@ impl Opener for Served {
         let steady = Arc::new(SteadySource::new(file.clone(), PageCache::DropBehind)?);
         let cached = self.cache.attach(steady.clone());
         let Some(mapper) = &self.mapper else { return Ok(Arc::new(cached)) };
-        let mapped = MappedIso::new(mapper, file.clone(), steady);
-        Ok(Arc::new(Both { cached, mapped, file, refused: AtomicBool::new(false) }))
+        let mapped = MappedIso::new(mapper, file, steady);
+        Ok(Arc::new(Both { cached, mapped, refused: AtomicBool::new(false) }))
     }
 }
 
@@ -57,7 +56,6 @@ impl Opener for Served {
 struct Both {
     cached: CachedSource,
     mapped: Arc<MappedIso>,
-    file: Arc<File>,
     /// Whether it has been said that the kernel doesn't.
     refused: AtomicBool,
 }
@@ -79,9 +77,7 @@ impl ReadAt for Both {
                     true => log::Level::Info,
                     false => log::Level::Debug,
                 };
-                let path = std::fs::read_link(format!("/proc/self/fd/{}", self.file.as_raw_fd()));
-                let path = path.unwrap_or_default();
-                log::log!(level, "{}: read through the block cache: {reason}", path.display());
+                log::log!(level, "{}: read through the block cache: {reason}", self.mapped.name());
                 None
             }
         }

@@ -10,12 +10,14 @@ use std::ops::Range;
 
 use crate::iso::SECTOR;
 
+#[cfg(test)]
+mod tests;
+
 /// What the file is called.
 pub const NAME: &str = "file";
 
 /// Bytes in a block (`blkszbits`).
 pub const BLOCK: u64 = SECTOR;
-const BLOCK_BITS: u8 = SECTOR.trailing_zeros() as u8;
 
 /// Most bits of blocks in a chunk. 1 GiB is more than any readahead asks for at once, and a table of it needs no memory.
 const MAX_CHUNK_BITS: u32 = 19;
@@ -24,23 +26,20 @@ const MAX_CHUNK_BITS: u32 = 19;
 /// in one piece needs one chunk a GiB.
 const MAX_CHUNKS: u64 = 1 << 20;
 
-/// The device that the file lies on, and how many there are. The second is the metadata once more: two of them make room
-/// for three numbers (`erofs_sb_info.device_id_mask`), so that the third stands for no device, which is an error to whoever reads there.
+/// The device that the file lies on, and one that can't be read.
 const DEVICE: u16 = 1;
-/// How many devices have to be named when it is mounted.
-pub const DEVICES: u16 = 2;
-const NO_DEVICE: u16 = 3;
+const UNREADABLE: u16 = 2;
+const DEVICES: u16 = 2;
 
-// Where things lie in the image, in bytes.
+// Where things lie in the image, in bytes; the directory is the next block, and the inodes begin the one behind it.
 const SUPER: u64 = 1024; // EROFS_SUPER_OFFSET
 const SLOTS: u64 = SUPER + 128;
-const DIRECTORY: u64 = BLOCK;
-const INODES: u64 = 2 * BLOCK;
+const DIRECTORY_BLOCK: u32 = 1;
+const INODES_BLOCK: u32 = 2;
 
-// Inode numbers count slots of 32 bytes from INODES on.
+// Inode numbers count slots of 32 bytes. The table lies behind the file's inode.
 const ROOT: u64 = 2;
 const FILE: u64 = 4;
-const TABLE: u64 = INODES + 32 * FILE + 64;
 
 const MAGIC: u32 = 0xe0f5_e1e2; // EROFS_SUPER_MAGIC_V1
 const CHUNKED_FILE: u32 = 4; // EROFS_FEATURE_INCOMPAT_CHUNKED_FILE
@@ -86,49 +85,56 @@ pub struct Image {
     pub bytes: Vec<u8>,
     /// Length of the file.
     pub len: u64,
-    chunks: usize,
+    /// Where its table of chunks lies in the image.
+    table: Range<u64>,
 }
 
 impl Image {
-    /// What to write over the image, and where, to make every byte of the file unreadable from then on: each read that
-    /// the kernel has no page for becomes an error. It looks the chunk up for each (`erofs_map_blocks`).
+    /// What to write over the image, and where, to have the whole file on the unreadable device from then on: each read
+    /// that the kernel has no page for becomes EIO. It looks up the chunk for each (`erofs_map_blocks`).
     pub fn revocation(&self) -> (u64, Vec<u8>) {
-        (TABLE, index(NO_DEVICE, 0).repeat(self.chunks))
+        let chunks = (self.table.end - self.table.start) / 8;
+        (self.table.start, index(UNREADABLE, 0).repeat(chunks as usize))
     }
 }
 
-/// The image whose file is those ranges of a device of `device` bytes, one after the other.
+/// The image whose file is those ranges of a device of `device` bytes, one after the other. A second device, which can't be
+/// read, has to be named behind it when the image is mounted.
 ///
 /// # Errors
 /// If that can't be said. Ranges of no bytes don't count.
 pub fn encode(ranges: &[Range<u64>], device: u64) -> Result<Image, Error> {
+    encode_with(BLOCK, ranges, device)
+}
+
+/// [`encode`] with blocks of another size, which the tools of EROFS that tests use want.
+fn encode_with(block: u64, ranges: &[Range<u64>], device: u64) -> Result<Image, Error> {
     let pieces = join(ranges);
     let Some((last, inner)) = pieces.split_last() else { return Err(Error::Empty) };
     for piece in &pieces {
-        check(piece, device)?;
+        check(block, piece, device)?;
     }
     let mut len = 0;
     let mut borders = 0;
     for piece in inner {
         let size = piece.end - piece.start;
-        if size % BLOCK != 0 {
-            return Err(Error::Ragged(size % BLOCK));
+        if size % block != 0 {
+            return Err(Error::Ragged(size % block));
         }
         len += size;
         // Its lowest bit is the largest power of two that all borders are a multiple of.
         borders |= len;
     }
     len += last.end - last.start;
-    let bits = (borders / BLOCK).trailing_zeros().min(MAX_CHUNK_BITS);
-    let chunk = BLOCK << bits;
+    let bits = (borders / block).trailing_zeros().min(MAX_CHUNK_BITS);
+    let chunk = block << bits;
     let chunks = len.div_ceil(chunk);
     if chunks > MAX_CHUNKS {
         return Err(Error::TooManyChunks(chunks));
     }
     let starts = pieces.iter().flat_map(|piece| (piece.start..piece.end).step_by(chunk as usize));
-    let table: Vec<u8> = starts.flat_map(|start| index(DEVICE, (start / BLOCK) as u32)).collect();
-    let bytes = lay_out(len, bits, &table, device);
-    Ok(Image { bytes, len, chunks: chunks as usize })
+    let table: Vec<u8> = starts.flat_map(|start| index(DEVICE, (start / block) as u32)).collect();
+    Ok(lay_out(block, len, bits, &table, device))
 }
 
 /// The ranges without those that are empty, and with those in one that follow each other on the device too.
@@ -143,57 +149,59 @@ fn join(ranges: &[Range<u64>]) -> Vec<Range<u64>> {
     pieces
 }
 
-fn check(piece: &Range<u64>, device: u64) -> Result<(), Error> {
-    if piece.start % BLOCK != 0 {
+fn check(block: u64, piece: &Range<u64>, device: u64) -> Result<(), Error> {
+    if piece.start % block != 0 {
         return Err(Error::Unaligned(piece.start));
     }
     if piece.end > device {
         return Err(Error::PastTheEnd { end: piece.end, device });
     }
     // The highest number stands for a hole (EROFS_NULL_ADDR).
-    if piece.end / BLOCK >= u64::from(u32::MAX) {
+    if piece.end / block >= u64::from(u32::MAX) {
         return Err(Error::TooFar(piece.end));
     }
     Ok(())
 }
 
-fn lay_out(len: u64, chunk_bits: u32, table: &[u8], device: u64) -> Vec<u8> {
-    let size = (TABLE + table.len() as u64).next_multiple_of(BLOCK);
-    let blocks = (size / BLOCK) as u32;
+fn lay_out(block: u64, len: u64, chunk_bits: u32, table: &[u8], device: u64) -> Image {
+    let inodes = block * u64::from(INODES_BLOCK);
+    let file = inodes + 32 * FILE;
+    let start = file + 64;
+    let end = start + table.len() as u64;
+    let size = end.next_multiple_of(block);
     let directory = directory();
     let mut image = Vec::with_capacity(size as usize);
     let mut put = |at: u64, bytes: &[u8]| {
         image.resize(at as usize, 0);
         image.extend_from_slice(bytes);
     };
-    put(SUPER, &superblock(blocks));
-    put(SLOTS, &slot(device.div_ceil(BLOCK)));
-    put(SLOTS + 128, &slot(blocks.into()));
-    put(DIRECTORY, &directory);
-    let size_of_directory = directory.len() as u64;
-    let first_block = (DIRECTORY / BLOCK) as u32;
-    put(INODES + 32 * ROOT, &inode(0o040_500, size_of_directory, FLAT_PLAIN, first_block, 1, 2));
-    put(INODES + 32 * FILE, &inode(0o100_400, len, CHUNK_BASED, chunk_bits | INDEXES, 2, 1));
-    put(TABLE, table);
+    put(SUPER, &superblock(block, (size / block) as u32));
+    put(SLOTS, &slot(device.div_ceil(block)));
+    put(SLOTS + 128, &slot(0));
+    put(block * u64::from(DIRECTORY_BLOCK), &directory);
+    let root = inode(0o040_500, directory.len() as u64, FLAT_PLAIN, DIRECTORY_BLOCK, 1, 2);
+    put(inodes + 32 * ROOT, &root);
+    put(file, &inode(0o100_400, len, CHUNK_BASED, chunk_bits | INDEXES, 2, 1));
+    put(start, table);
     put(size, &[]);
-    image
+    Image { bytes: image, len, table: start..end }
 }
 
 /// `struct erofs_super_block`.
-fn superblock(blocks: u32) -> [u8; 128] {
+fn superblock(block: u64, blocks: u32) -> [u8; 128] {
     record(&[
         &MAGIC.to_le_bytes(),
         &[0; 4], // checksum
         &[0; 4], // feature_compat: no checksum
-        &[BLOCK_BITS, 0],
+        &[block.trailing_zeros() as u8, 0],
         &(ROOT as u16).to_le_bytes(),
         &2u64.to_le_bytes(), // inos
         &[0; 12],            // build_time, build_time_nsec
         &blocks.to_le_bytes(),
-        &((INODES / BLOCK) as u32).to_le_bytes(), // meta_blkaddr
-        &[0; 4],                                  // xattr_blkaddr
-        &[0; 16],                                 // uuid
-        b"netrootfs\0\0\0\0\0\0\0",               // volume_name
+        &INODES_BLOCK.to_le_bytes(), // meta_blkaddr
+        &[0; 4],                     // xattr_blkaddr
+        &[0; 16],                    // uuid
+        b"netrootfs\0\0\0\0\0\0\0",  // volume_name
         &(CHUNKED_FILE | DEVICE_TABLE).to_le_bytes(),
         &[0; 2], // available_compr_algs
         &DEVICES.to_le_bytes(),
@@ -201,7 +209,7 @@ fn superblock(blocks: u32) -> [u8; 128] {
     ])
 }
 
-/// `struct erofs_deviceslot`: a tag, the length in blocks, and that it is mapped nowhere.
+/// `struct erofs_deviceslot`: a tag, the length in blocks, and where it is mapped: nowhere.
 fn slot(blocks: u64) -> [u8; 128] {
     record(&[&[0; 64], &u32::try_from(blocks).unwrap_or(u32::MAX).to_le_bytes()])
 }

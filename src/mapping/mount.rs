@@ -18,10 +18,14 @@ use rustix::mount::{
     fsmount, fsopen,
 };
 
-use super::erofs::{BLOCK, DEVICES, Image, NAME};
+use super::erofs::{BLOCK, Image, NAME};
 
 /// Pages that the kernel reads ahead of a sequential reader, in KiB, if those of the ISO's disk can't be found out.
 const READ_AHEAD: u32 = 1024;
+
+/// A file that can be opened, but only user space can read it: it has no `read_iter`, so that every read that the kernel
+/// does for another file system is an error.
+const UNREADABLE: &str = "/proc/self/cmdline";
 
 /// Why nothing can be mounted.
 #[derive(Debug, thiserror::Error)]
@@ -93,9 +97,7 @@ pub fn mount(ram: &Ram, image: &Image, iso: &File) -> Result<Mounted, Error> {
     let create = || {
         set("source", &path(&metadata))?;
         set("device", &path(iso))?;
-        for _ in 1..DEVICES {
-            set("device", &path(&metadata))?;
-        }
+        set("device", UNREADABLE)?;
         if reads_past_the_page_cache(iso) {
             // Not known before Linux 6.13: then the ISO's pages are kept too.
             let _ = fsconfig_set_flag(&context, "directio");

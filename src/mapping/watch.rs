@@ -72,7 +72,11 @@ fn follow(events: &OwnedFd, watched: &Mutex<Watched>) {
             }
         };
         let isos: Vec<_> = lock(watched).iter().flat_map(of_it).collect();
-        isos.iter().for_each(|iso| iso.look());
+        for iso in isos {
+            if let Err(reason) = iso.look() {
+                log::error!("{}: {reason}; what clients have open of it can't be read any more", iso.name());
+            }
+        }
     }
 }
 
