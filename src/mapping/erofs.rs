@@ -70,6 +70,9 @@ pub enum Error {
         /// Where the device ends.
         device: u64,
     },
+    /// The last block is not whole on the device: the kernel doesn't read it (tried with Linux 6.18: EIO).
+    #[error("a piece of it ends at byte {0}, in a last block that is not whole")]
+    HalfABlock(u64),
     /// A block has a number that doesn't fit.
     #[error("a piece of it lies at byte {0}, beyond 8 TiB")]
     TooFar(u64),
@@ -155,6 +158,9 @@ fn check(block: u64, piece: &Range<u64>, device: u64) -> Result<(), Error> {
     }
     if piece.end > device {
         return Err(Error::PastTheEnd { end: piece.end, device });
+    }
+    if piece.end.checked_next_multiple_of(block).is_none_or(|end| end > device) {
+        return Err(Error::HalfABlock(piece.end));
     }
     // The highest number stands for a hole (EROFS_NULL_ADDR).
     if piece.end / block >= u64::from(u32::MAX) {
