@@ -35,7 +35,7 @@ use mount::{Mounted, Ram};
 use watch::Watch;
 
 /// Files of an ISO that stay mapped after the last close: root image, kernel, initrd and the ISO itself, with their
-/// loaders and some of what is below `trees/`. Each costs two descriptors and some 20 KiB of the kernel's memory.
+/// loaders and some of what is below `trees/`. Each costs two descriptors.
 const KEPT: usize = 16;
 
 /// What is read of a file before it is handed over, at either end.
@@ -124,6 +124,15 @@ struct Map {
     metadata: File,
 }
 
+impl Map {
+    /// Drops the pages of the file: those that were read after a change may be anything. Who has mapped some keeps them.
+    fn forget_pages(&self) {
+        if let Some(file) = self.file.upgrade() {
+            let _ = rustix::fs::fadvise(&*file, 0, None, rustix::fs::Advice::DontNeed);
+        }
+    }
+}
+
 impl MappedIso {
     /// Nothing is mapped yet.
     pub fn new(mapper: &Arc<Mapper>, iso: Arc<File>, steady: Arc<SteadySource>) -> Arc<Self> {
@@ -175,19 +184,18 @@ impl MappedIso {
     /// # Errors
     /// Why it was revoked, once.
     fn look(&self) -> Result<(), Error> {
-        let Err(reason) = self.check_length().and_then(|()| self.steady.compare()) else { return Ok(()) };
-        if self.revoked.swap(true, Ordering::Relaxed) {
+        if self.revoked.load(Ordering::Relaxed) {
+            // What was being read when it was revoked has come in since.
+            self.maps().all.iter().for_each(Map::forget_pages);
             return Ok(());
         }
+        let Err(reason) = self.check_length().and_then(|()| self.steady.compare()) else { return Ok(()) };
+        self.revoked.store(true, Ordering::Relaxed);
         let mut maps = self.maps();
         for map in &maps.all {
             let (at, bytes) = map.image.revocation();
-            let revoked = map.metadata.write_all_at(&bytes, at);
-            // Pages that were read between the change and now may be anything. Who has mapped them keeps them.
-            if let Some(file) = map.file.upgrade() {
-                let _ = rustix::fs::fadvise(&*file, 0, None, rustix::fs::Advice::DontNeed);
-            }
-            debug_assert!(revoked.is_ok(), "a file in memory");
+            map.metadata.write_all_at(&bytes, at).map_err(Error::Changed)?;
+            map.forget_pages();
         }
         maps.kept.clear();
         Err(Error::Changed(reason))

@@ -153,7 +153,7 @@ fn join(ranges: &[Range<u64>]) -> Vec<Range<u64>> {
 }
 
 fn check(block: u64, piece: &Range<u64>, device: u64) -> Result<(), Error> {
-    if piece.start % block != 0 {
+    if !piece.start.is_multiple_of(block) {
         return Err(Error::Unaligned(piece.start));
     }
     if piece.end > device {

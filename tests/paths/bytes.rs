@@ -14,12 +14,13 @@ use crate::support::disc::{Disc, noise};
 use crate::support::place::Place;
 use crate::support::ways::{WAYS, open_direct, read_direct};
 
-fn files<'a>(label: &str, disc: &'a Disc) -> [(String, &'a [u8]); 4] {
+fn files<'a>(label: &str, disc: &'a Disc) -> [(String, &'a [u8]); 5] {
     [
         (format!("images/{label}.iso"), &disc.iso),
         (format!("images/{label}"), &disc.root),
         (format!("tftp/vmlinuz_{label}"), &disc.kernel),
         (format!("trees/{label}/isolinux/initrd.img"), &disc.initrd),
+        (format!("trees/{label}/LiveOS/squashfs.img"), &disc.root),
     ]
 }
 
@@ -41,7 +42,6 @@ fn both_paths_give_the_same_bytes_to_every_way_of_reading() {
     let place = Place::with("one.iso", &disc);
     for path in ["kernel", "cache"] {
         let daemon = place.start(&["--data-path", path]);
-        let mapped = || daemon.descriptors().iter().any(|name| name == "/file");
         for (name, bytes) in files("One", &disc) {
             std::thread::scope(|scope| {
                 for reader in 0..4 {
@@ -58,7 +58,9 @@ fn both_paths_give_the_same_bytes_to_every_way_of_reading() {
                 }
             });
         }
-        assert_eq!(mapped(), path == "kernel");
+        // The root image is the same file of the ISO below both names; what is small is not worth it.
+        let mapped = daemon.descriptors().iter().filter(|name| *name == "/file").count();
+        assert_eq!(mapped, if path == "kernel" { 2 } else { 0 });
         daemon.stop();
     }
 }
@@ -68,7 +70,10 @@ fn what_the_kernel_reads_by_itself_needs_no_daemon() {
     let disc = Disc::new("One", 1);
     let place = Place::with("one.iso", &disc);
     let daemon = place.start(&["--data-path", "kernel"]);
-    let open = files("One", &disc).map(|(name, bytes)| (File::open(place.tree(&name)).unwrap(), name, bytes));
+    let large = files("One", &disc).into_iter().filter(|(_, bytes)| bytes.len() > 1 << 20);
+    let open: Vec<_> =
+        large.map(|(name, bytes)| (File::open(place.tree(&name)).unwrap(), name, bytes)).collect();
+    assert_eq!(open.len(), 3);
     daemon.stand_still();
     for (file, name, bytes) in &open {
         let mut got = vec![0; bytes.len()];

@@ -72,7 +72,7 @@ impl Reader<'_> {
 
 /// Pieces that can be mapped: each begins at a sector, and all but the last end at one.
 fn pieces() -> impl Strategy<Value = (Vec<Range<u64>>, u64)> {
-    let piece = (0u64..1 << 22, prop_oneof![1u64..20, 1u64..2_000_000]);
+    let piece = (0u64..1 << 22, prop_oneof![1u64..20, 1u64..30_000, (1u64..30).prop_map(|n| n << 17)]);
     (prop::collection::vec(piece, 1..12), 0u64..2048).prop_map(|(pieces, tail)| {
         let last = pieces.len() - 1;
         let ranges = pieces.into_iter().enumerate().map(|(number, (sector, sectors))| {
@@ -152,15 +152,16 @@ fn a_file_of_many_gigabytes_in_one_piece_takes_a_few_kilobytes() {
 #[test]
 fn what_can_not_be_said_is_an_error() {
     let error = |ranges: &[Range<u64>], device| encode(ranges, device).unwrap_err();
+    let one = |range: Range<u64>, device| encode(std::slice::from_ref(&range), device);
     assert_eq!(error(&[], 9), Error::Empty);
-    assert_eq!(error(std::slice::from_ref(&(4096..4096)), 9999), Error::Empty);
+    assert_eq!(one(4096..4096, 9999).unwrap_err(), Error::Empty);
     assert_eq!(error(&[2048..4096, 100..200], 9999), Error::Unaligned(100));
     assert_eq!(error(&[2048..4000, 8192..8193], 10_240), Error::Ragged(1952));
-    assert_eq!(error(&[2048..4097], 4096), Error::PastTheEnd { end: 4097, device: 4096 });
-    assert_eq!(error(&[2048..4095], 4095), Error::HalfABlock(4095));
-    assert_eq!(encode(&[2048..4095], 4096).unwrap().len, 2047);
+    assert_eq!(one(2048..4097, 4096).unwrap_err(), Error::PastTheEnd { end: 4097, device: 4096 });
+    assert_eq!(one(2048..4095, 4095).unwrap_err(), Error::HalfABlock(4095));
+    assert_eq!(one(2048..4095, 4096).unwrap().len, 2047);
     let far = 2048 * u64::from(u32::MAX);
-    assert_eq!(error(&[far..far + 1], u64::MAX), Error::TooFar(far + 1));
+    assert_eq!(one(far..far + 1, u64::MAX).unwrap_err(), Error::TooFar(far + 1));
     // A sector, and then so many that chunks of a sector are too many.
     assert_eq!(error(&[4096..6144, 8192..8192 + (2048 << 20)], 1 << 40), Error::TooManyChunks(1 + (1 << 20)));
 }
