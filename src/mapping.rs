@@ -124,15 +124,6 @@ struct Map {
     metadata: File,
 }
 
-impl Map {
-    /// Drops the pages of the file: those that were read after a change may be anything. Who has mapped some keeps them.
-    fn forget_pages(&self) {
-        if let Some(file) = self.file.upgrade() {
-            let _ = rustix::fs::fadvise(&*file, 0, None, rustix::fs::Advice::DontNeed);
-        }
-    }
-}
-
 impl MappedIso {
     /// Nothing is mapped yet.
     pub fn new(mapper: &Arc<Mapper>, iso: Arc<File>, steady: Arc<SteadySource>) -> Arc<Self> {
@@ -185,8 +176,6 @@ impl MappedIso {
     /// Why it was revoked, once.
     fn look(&self) -> Result<(), Error> {
         if self.revoked.load(Ordering::Relaxed) {
-            // What was being read when it was revoked has come in since.
-            self.maps().all.iter().for_each(Map::forget_pages);
             return Ok(());
         }
         let Err(reason) = self.check_length().and_then(|()| self.steady.compare()) else { return Ok(()) };
@@ -195,10 +184,17 @@ impl MappedIso {
         for map in &maps.all {
             let (at, bytes) = map.image.revocation();
             map.metadata.write_all_at(&bytes, at).map_err(Error::Changed)?;
-            map.forget_pages();
         }
         maps.kept.clear();
         Err(Error::Changed(reason))
+    }
+
+    /// Drops the pages of what is mapped: those that were read after a change may be anything. The kernel keeps what
+    /// somebody is just reading, and what a program has mapped.
+    fn forget_pages(&self) {
+        for file in self.maps().all.iter().filter_map(|map| map.file.upgrade()) {
+            let _ = rustix::fs::fadvise(&*file, 0, None, rustix::fs::Advice::DontNeed);
+        }
     }
 
     fn check_length(&self) -> io::Result<()> {

@@ -8,10 +8,15 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 
 use super::MappedIso;
+
+/// When pages are dropped again after a revocation, for those that were being read or came in late.
+const AGAIN: [Duration; 4] =
+    [Duration::ZERO, Duration::from_millis(10), Duration::from_millis(200), Duration::from_secs(2)];
 
 /// ISOs by watch descriptor. One file may have been opened twice: before and after it was replaced by itself.
 type Watched = HashMap<i32, Vec<Weak<MappedIso>>>;
@@ -53,6 +58,9 @@ impl Watch {
 }
 
 fn follow(events: &OwnedFd, watched: &Mutex<Watched>) {
+    // Between a write and what is done about it, clients can read what was written. It is for root, and else goes on
+    // without.
+    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), -20);
     let mut buffer = [MaybeUninit::uninit(); 4096];
     let mut reader = inotify::Reader::new(events, &mut buffer);
     loop {
@@ -75,6 +83,15 @@ fn follow(events: &OwnedFd, watched: &Mutex<Watched>) {
         for iso in isos {
             if let Err(reason) = iso.look() {
                 log::error!("{}: {reason}; what clients have open of it can't be read any more", iso.name());
+                let forget = move || {
+                    for pause in AGAIN {
+                        std::thread::sleep(pause);
+                        iso.forget_pages();
+                    }
+                };
+                if let Err(error) = std::thread::Builder::new().name("forget".into()).spawn(forget) {
+                    log::error!("pages of it stay in memory: {error}");
+                }
             }
         }
     }

@@ -137,10 +137,38 @@ fn an_image_is_in_memory_once() {
     let _daemon = place.start(&["--data-path", "kernel"]);
     let file = File::open(place.tree("images/One")).unwrap();
     assert!(whole(&file) == disc.root);
+    // Nobody has it open any more, and the next client finds it there.
+    drop(file);
     assert_eq!(resident(&place.tree("images/One")), disc.root.len().div_ceil(4096), "the image's own");
     // What was read to look into the ISO: descriptors, directories, the initrd. None of the root image.
     let of_iso = resident(&place.iso("one.iso"));
     assert!(of_iso < 150, "{of_iso} pages of the ISO");
+}
+
+#[test]
+fn overlayfs_can_be_stacked_on_the_mount_only_where_all_goes_through_the_cache() {
+    let place = Place::with("one.iso", &Disc::new("One", 1));
+    for name in ["upper", "work", "over"] {
+        fs::create_dir(place.elsewhere(name)).unwrap();
+    }
+    let options = format!(
+        "lowerdir={},upperdir={},workdir={}",
+        place.tree("trees/One").display(),
+        place.elsewhere("upper").display(),
+        place.elsewhere("work").display()
+    );
+    let options = std::ffi::CString::new(options).unwrap();
+    for (path, works) in [("kernel", false), ("cache", true)] {
+        let daemon = place.start(&["--data-path", path]);
+        let over = place.elsewhere("over");
+        let mounted = mount("none", &over, "overlay", MountFlags::empty(), Some(options.as_c_str()));
+        let seen = over.join("LiveOS/squashfs.img").exists();
+        if mounted.is_ok() {
+            unmount(&over, UnmountFlags::DETACH).unwrap();
+        }
+        assert_eq!((mounted.is_ok(), seen), (works, works), "{path}");
+        daemon.stop();
+    }
 }
 
 #[test]
