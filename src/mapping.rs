@@ -6,10 +6,10 @@
 //!
 //! One mount a file, and not one an ISO: the files below `trees/` are known only when somebody opens them, and there may
 //! be tens of thousands. It is made at the first open, and kept after the last close for as long as it is among the
-//! last [`KEPT`] of its ISO: its pages go with it, and the next client would read from the disk what this one has read.
+//! last few of its ISO: its pages go with it, and the next client would read from the disk what this one has read.
 //!
 //! The daemon does not see these reads, so it watches the ISO: when another image is written over it, or it is cut
-//! short, what is mapped is revoked, and every read that needs the ISO again is an error ([`watch`]).
+//! short, what is mapped is revoked, and every read that needs the ISO again is an error.
 
 use std::fs::File;
 use std::io;
