@@ -14,6 +14,7 @@ use crate::config::{self, Defaults, RootExport};
 use crate::gate;
 use crate::label::Label;
 use crate::layout::{Given, Settings};
+use crate::mapping::DataPath;
 use crate::render::dhcp::{Dialect, Site};
 use crate::render::pxelinux;
 
@@ -82,6 +83,9 @@ pub struct Mount {
     /// Memory for blocks of ISOs; K, M and G are powers of 1024
     #[arg(long, value_name = "BYTES", default_value = "256M", value_parser = parse_size)]
     pub cache_size: u64,
+    /// Who reads the ISOs for clients: the kernel by itself (root, Linux 6.12), or netrootfs through its cache
+    #[arg(long, value_enum, default_value = "auto")]
+    pub data_path: DataPath,
     /// Run this with `sh -c` after ISOs have come, gone or changed
     #[arg(long, value_name = "COMMAND")]
     pub on_change: Option<String>,

@@ -92,6 +92,7 @@ fn configure(args: cli::Mount) -> Result<daemon::Config> {
             mode: args.mode,
         },
         cache_size: args.cache_size,
+        data_path: args.data_path,
         on_change: args.on_change,
         programs: args.tree.netroot_init.as_deref().map(std::path::absolute).transpose()?,
         // The background has another working directory.

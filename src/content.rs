@@ -3,6 +3,7 @@
 //! A [`Content`] has an exact size and answers any read within it, the same bytes each time; it is shared by every
 //! handle that has it open and keeps its backing file open as long as one does. It knows neither names nor FUSE.
 
+use std::fs::File;
 use std::hash::{Hash, Hasher};
 use std::io;
 use std::sync::{Arc, OnceLock};
@@ -94,6 +95,11 @@ impl Segments {
         }
     }
 
+    fn file(&self) -> Option<Arc<File>> {
+        let ranges = self.runs.iter().map(|run| run.from.map(|from| from..from.saturating_add(run.len)));
+        self.source.file_of(&ranges.collect::<Option<Vec<_>>>()?)
+    }
+
     fn read_exact_at(&self, mut buf: &mut [u8], mut offset: u64) -> io::Result<()> {
         let first = self.runs.partition_point(|run| run.at + run.len <= offset);
         for run in self.runs.iter().skip(first) {
@@ -151,6 +157,14 @@ impl Content {
             Self::Rendered(bytes) => copy(bytes, offset, buf),
             Self::Lazy(lazy) => copy(lazy.bytes(), offset, buf),
             Self::Parts(parts) => fill_from(parts, buf, offset),
+        }
+    }
+
+    /// A file with the same bytes that the kernel can read by itself, if there is one. It may be made here.
+    pub fn file(&self) -> Option<Arc<File>> {
+        match self {
+            Self::Segments(segments) => segments.file(),
+            Self::Rendered(_) | Self::Lazy(_) | Self::Parts(_) => None,
         }
     }
 

@@ -6,6 +6,7 @@
 
 mod keeper;
 mod mountpoint;
+mod served;
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -27,12 +28,14 @@ use crate::fuse::{Adapter, Owner};
 use crate::hook::Hook;
 use crate::label::Label;
 use crate::layout::Given;
+use crate::mapping::DataPath;
 use crate::netroot::kernel::Arch;
 use crate::netroot::program::Programs;
 use crate::verdicts::{Verdicts, Workers};
 use crate::watch::{self, Pace};
 
-use keeper::{Cached, Change, Keeper};
+use keeper::{Change, Keeper};
+use served::Served;
 
 /// What mount tables call it.
 const NAME: &str = "netrootfs";
@@ -62,6 +65,8 @@ pub struct Config {
     pub pins: HashMap<OsString, Label>,
     /// Budget of the block cache in bytes.
     pub cache_size: u64,
+    /// Who reads the ISOs.
+    pub data_path: DataPath,
     /// Who owns the files.
     pub owner: Owner,
     /// Command to run after a change.
@@ -123,14 +128,16 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
         move || sender.send(Event::Look).is_ok()
     })?;
     let file = config.file.as_deref().map(|path| follow_file(path, &sender)).transpose()?;
-    let opener = Arc::new(Cached(cache.clone()));
+    let mapper = served::mapper(config.data_path)?;
+    let wish = mapper.is_some().then_some(config.data_path);
+    let opener = Arc::new(Served { cache: cache.clone(), mapper });
     let scanner = Scanner::new(config.iso_dir.clone(), config.pins.clone(), opener);
     let mut keeper = Keeper::new(&config, file, scanner, verdicts, workers, pace);
     let tree = keeper.first().with_context(|| config.iso_dir.display().to_string())?;
     let fs = Arc::new(Fs::new(tree));
     // Up to here a signal does what it always does: a scan may hang, and there is nothing to clean up.
     forward_signals(&sender, &end_sender)?;
-    let (notifier, mut mounted) = mount(&fs, &config, end_sender)?;
+    let (notifier, mut mounted) = mount(&fs, &config, wish, end_sender)?;
     let hook = config.on_change.as_deref().map(Hook::start).transpose()?;
     log::info!("{}: mounted; ISOs: {}", config.mountpoint.display(), keeper.catalog.isos.len());
     std::thread::Builder::new().name("keeper".into()).spawn({
@@ -205,7 +212,12 @@ fn follow(
     }
 }
 
-fn mount(fs: &Arc<Fs>, config: &Config, end: Sender<End>) -> Result<(Notifier, Mounted)> {
+fn mount(
+    fs: &Arc<Fs>,
+    config: &Config,
+    hand_over: Option<DataPath>,
+    end: Sender<End>,
+) -> Result<(Notifier, Mounted)> {
     let mut options = fuser::Config::default();
     options.mount_options = vec![
         MountOption::RO,
@@ -219,7 +231,7 @@ fn mount(fs: &Arc<Fs>, config: &Config, end: Sender<End>) -> Result<(Notifier, M
     options.acl = SessionACL::All;
     options.n_threads = Some((2 * std::thread::available_parallelism()?.get()).clamp(MIN_LOOPS, MAX_LOOPS));
     options.clone_fd = true;
-    let adapter = Adapter::new(fs.clone(), config.owner)?;
+    let adapter = Adapter::new(fs.clone(), config.owner, hand_over)?;
     let session = Session::new(adapter, &config.mountpoint, &options);
     let mut session = session.map_err(|error| mountpoint::explain(&error, &config.mountpoint))?;
     let (notifier, session_unmounter) = (session.notifier(), session.unmount_callable());

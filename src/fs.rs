@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -193,6 +194,17 @@ impl Fs {
             Kind::Unopened(file) => Ok(self.enter(Handle::File(file.open().map_err(Error::Foreign)?))),
             Kind::Link(_) => Err(Error::Link),
             Kind::Directory(_) | Kind::Foreign(_) => Err(Error::IsADirectory),
+        }
+    }
+
+    /// What the kernel can read in the place of an open file, if there is anything.
+    ///
+    /// # Errors
+    /// [`Error::BadHandle`].
+    pub fn file(&self, handle: u64) -> Result<Option<Arc<File>>, Error> {
+        match self.handle(handle)?.as_ref() {
+            Handle::File(content) => Ok(content.file()),
+            Handle::Directory(_) => Ok(None),
         }
     }
 

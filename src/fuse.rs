@@ -1,9 +1,12 @@
 //! FUSE on one side, [`Fs`] on the other: each method is one call, one conversion and, on failure, one line of log.
 //!
+//! Where the kernel can read the bytes of a file by itself, it is given the file that it needs for that, and asks no more.
+//!
 //! A panic in a method would end its event loop and with it the mount; it is caught here and answered with EIO. What
 //! would have to look into an ISO first is done beside the event loops, so that readers of other files don't wait for it.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,15 +14,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fuser::{
-    Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
+    BackingId, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
     IoctlFlags, KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyEmpty,
     ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyXattr, Request,
 };
 
 use crate::fs::{Error, Fs};
 use crate::lanes::Lanes;
+use crate::mapping::DataPath;
 use crate::tree::foreign::Type;
 use crate::tree::{Kind, Node};
+
+mod ways;
+
+use ways::Ways;
 
 /// How long the kernel may use a name or attributes without asking again. Names that change are invalidated at once;
 /// this bounds what a look-up that overtakes the invalidation can do.
@@ -27,6 +35,10 @@ const TTL: Duration = Duration::from_secs(1);
 
 /// Requests that the kernel keeps in flight for read-ahead. 64 lifted mountpoint-s3 by half with 32 readers.
 const MAX_BACKGROUND: u16 = 64;
+
+/// File systems that may lie above one another: an EROFS image over an ISO, and this one over it. It is the most that
+/// there may be (FILESYSTEM_MAX_STACK_DEPTH), so nothing can be stacked on this one while it hands files over.
+const STACK_DEPTH: u32 = 2;
 
 /// Longest file name (NAME_MAX).
 const NAME_MAX: u32 = 255;
@@ -47,15 +59,25 @@ pub struct Adapter {
     fs: Arc<Fs>,
     owner: Owner,
     lanes: Lanes,
+    ways: Arc<Ways<Backing>>,
+    /// Whether files are handed to the kernel, and how much depends on it.
+    hand_over: Option<DataPath>,
+}
+
+/// A file that the kernel has been given. It is held here too, so that it can be reached as long as somebody reads it.
+struct Backing {
+    id: BackingId,
+    _file: Arc<File>,
 }
 
 impl Adapter {
-    /// Serves `fs` with files owned as `owner` says.
+    /// Serves `fs` with files owned as `owner` says, and hands over to the kernel what it can read by itself if
+    /// `hand_over` says so.
     ///
     /// # Errors
     /// If threads can't be started.
-    pub fn new(fs: Arc<Fs>, owner: Owner) -> io::Result<Self> {
-        Ok(Self { fs, owner, lanes: Lanes::start()? })
+    pub fn new(fs: Arc<Fs>, owner: Owner, hand_over: Option<DataPath>) -> io::Result<Self> {
+        Ok(Self { fs, owner, lanes: Lanes::start()?, ways: Arc::new(Ways::new()), hand_over })
     }
 }
 
@@ -122,6 +144,18 @@ impl Filesystem for Adapter {
         // Both are wishes: a kernel that knows less serves the tree all the same.
         let _ = config.set_max_background(MAX_BACKGROUND);
         let _ = config.add_capabilities(InitFlags::FUSE_PARALLEL_DIROPS);
+        let Some(wanted) = self.hand_over else { return Ok(()) };
+        if config.add_capabilities(InitFlags::FUSE_PASSTHROUGH).is_ok()
+            && config.set_max_stack_depth(STACK_DEPTH).is_ok()
+        {
+            return Ok(());
+        }
+        let reason = "this kernel's FUSE can't hand files over (Linux 6.9 and newer can, with CONFIG_FUSE_PASSTHROUGH)";
+        if wanted == DataPath::Kernel {
+            return Err(io::Error::other(reason));
+        }
+        log::info!("ISOs are read through the block cache: {reason}");
+        self.hand_over = None;
         Ok(())
     }
 
@@ -146,12 +180,43 @@ impl Filesystem for Adapter {
         }
     }
 
-    fn open(&self, _request: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        let fs = self.fs.clone();
-        self.lanes.run(self.fs.lane(ino.0), move || match run("open", ino, "", || fs.open(ino.0)) {
-            // The bytes of an inode never change, so what is cached stays right.
-            Ok(handle) => reply.opened(FileHandle(handle), FopenFlags::FOPEN_KEEP_CACHE),
-            Err(errno) => reply.error(errno),
+    fn open(&self, _request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let (fs, ways) = (self.fs.clone(), self.ways.clone());
+        // EROFS can't read past the page cache for others (`O_DIRECT`), so it is not asked to.
+        let direct = flags.0 & libc::O_DIRECT != 0;
+        let hand_over = self.hand_over.is_some() && !direct;
+        self.lanes.run(self.fs.lane(ino.0), move || {
+            let opened = run("open", ino, "", || {
+                let handle = fs.open(ino.0)?;
+                Ok((handle, if hand_over { fs.file(handle)? } else { None }))
+            });
+            let (handle, file) = match opened {
+                Ok(opened) => opened,
+                Err(errno) => return reply.error(errno),
+            };
+            let way = ways.enter(ino.0, || {
+                let file = file?;
+                match reply.open_backing(&*file) {
+                    Ok(id) => Some(Backing { id, _file: file }),
+                    Err(error) => {
+                        log::debug!("open inode {}: the kernel doesn't take the file: {error}", ino.0);
+                        None
+                    }
+                }
+            });
+            match way {
+                Some(_) if direct => {
+                    ways.leave(ino.0);
+                    fs.release(handle);
+                    reply.error(Errno::EINVAL);
+                }
+                // What is cached is cached with the backing file.
+                Some(backing) => {
+                    reply.opened_passthrough(FileHandle(handle), FopenFlags::empty(), &backing.id);
+                }
+                // The bytes of an inode never change, so what is cached stays right.
+                None => reply.opened(FileHandle(handle), FopenFlags::FOPEN_KEEP_CACHE),
+            }
         });
     }
 
@@ -182,7 +247,7 @@ impl Filesystem for Adapter {
     fn release(
         &self,
         _request: &Request,
-        _ino: INodeNo,
+        ino: INodeNo,
         handle: FileHandle,
         _flags: OpenFlags,
         _lock_owner: Option<LockOwner>,
@@ -190,6 +255,7 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         self.fs.release(handle.0);
+        self.ways.leave(ino.0);
         reply.ok();
     }
 

@@ -10,13 +10,15 @@
 //! ```text
 //! main → command → daemon → fuse → fs → tree → content → source
 //!                   ↘ watch, hook, verdicts       ↑         ↑
-//!                    catalog → inspect → iso ───→ source   cache
+//!                    catalog → inspect → iso ───→ source   cache, mapping
 //!                       ↘ family, menu, initrd, netroot, boot
 //!                        layout → render ─────────┘
 //! ```
 //!
 //! Arrows mean "may use". A byte of an ISO walks it from right to left: [`source`] reads it, [`cache`] keeps it,
 //! [`content`] knows where in the file it belongs, [`fs`] finds the file for a handle, [`fuse`] gives it to the kernel.
+//! Where the kernel can read the ISO by itself, no byte walks: [`mapping`] makes a file of the ranges, and [`fuse`] hands it
+//! over when somebody opens it.
 //!
 //! # What always holds
 //!
@@ -53,6 +55,7 @@ pub mod lanes;
 pub mod layout;
 pub mod loader;
 pub mod logging;
+pub mod mapping;
 pub mod menu;
 pub mod netroot;
 pub mod render;

@@ -44,13 +44,30 @@ impl SteadySource {
         Ok(Self { file, source, descriptor, stamp: Mutex::new(stamp), overwritten: AtomicBool::new(false) })
     }
 
-    fn check(&self) -> io::Result<()> {
+    /// Looks whether it is still the same image, if length or time say that something was written.
+    ///
+    /// # Errors
+    /// If it isn't.
+    pub fn check(&self) -> io::Result<()> {
+        self.look(false)
+    }
+
+    /// [`SteadySource::check`] for who knows that something was written: within a tick of the clock, that need not show
+    /// in the time.
+    ///
+    /// # Errors
+    /// If it is not the same image.
+    pub fn compare(&self) -> io::Result<()> {
+        self.look(true)
+    }
+
+    fn look(&self, written: bool) -> io::Result<()> {
         if self.overwritten.load(Ordering::Relaxed) {
             return Err(overwritten());
         }
         let now = stamp(&self.file)?;
         let mut known = self.stamp.lock().unwrap_or_else(PoisonError::into_inner);
-        if *known == now {
+        if *known == now && !written {
             return Ok(());
         }
         // A file that was cut short is met as such where bytes are missing.

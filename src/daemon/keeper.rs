@@ -3,19 +3,15 @@
 //!
 //! It says in the log what has come, gone or is left out, each once. It knows nothing of mounts.
 
-use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
-use crate::cache::BlockCache;
-use crate::catalog::{Catalog, Iso, Opener, Scanner};
+use crate::catalog::{Catalog, Iso, Scanner};
 use crate::cli;
 use crate::config::file::{Followed, Look};
 use crate::disc_tree::Shelf;
 use crate::layout::{self, Given, LoaderFile, Settings};
 use crate::loader;
-use crate::source::{PageCache, ReadAt};
-use crate::steady::SteadySource;
 use crate::tree::Tree;
 use crate::verdicts::{Verdicts, Workers};
 use crate::watch::Pace;
@@ -189,17 +185,6 @@ impl Keeper {
             log::warn!("{name} is not served: {reason}");
         }
         self.reported = skipped;
-    }
-}
-
-/// Opens ISOs for serving: through the block cache, which keeps its own copy instead of the kernel's, and only as long as
-/// nobody writes another image over them.
-pub(super) struct Cached(pub(super) Arc<BlockCache>);
-
-impl Opener for Cached {
-    fn open(&self, file: Arc<File>) -> io::Result<Arc<dyn ReadAt>> {
-        let source = SteadySource::new(file, PageCache::DropBehind)?;
-        Ok(Arc::new(self.0.attach(Arc::new(source))))
     }
 }
 

@@ -198,7 +198,7 @@ fn half_an_iso_that_nobody_writes_does_not_appear_until_it_is_whole() {
 fn an_open_file_keeps_its_bytes_when_its_iso_is_removed() {
     let disc = Disc::new("Old", 1);
     let place = Place::with("old.iso", &disc);
-    let _daemon = place.start(&["--cache-size", "0"]);
+    let _daemon = place.start(&["--data-path", "cache", "--cache-size", "0"]);
     let file = File::open(place.tree("images/Old")).unwrap();
     file.read_exact_at(&mut [0; 4096], 0).unwrap();
     fs::remove_file(place.iso("old.iso")).unwrap();
@@ -213,7 +213,7 @@ fn an_open_file_keeps_its_bytes_when_its_iso_is_removed() {
 fn an_iso_that_is_replaced_gives_new_bytes_and_an_open_file_the_old() {
     let (old, new) = (Disc::new("Live", 1), Disc::new("Live", 2));
     let place = Place::with("live.iso", &old);
-    let _daemon = place.start(&["--cache-size", "0"]);
+    let _daemon = place.start(&["--data-path", "cache", "--cache-size", "0"]);
     let files = ["images/Live.iso", "images/Live", "tftp/vmlinuz_Live", "tftp/initrd_Live.img"];
     let before = files.map(|path| fs::metadata(place.tree(path)).unwrap().ino());
     assert!(place.read("tftp/vmlinuz_Live") == old.kernel);
@@ -237,7 +237,7 @@ fn an_iso_that_is_replaced_gives_new_bytes_and_an_open_file_the_old() {
 fn an_iso_that_is_overwritten_in_place_never_mixes_old_bytes_with_new() {
     let (old, new) = (Disc::new("Live", 1), Disc::new("Live", 2));
     let place = Place::with("live.iso", &old);
-    let _daemon = place.start(&["--cache-size", "0"]);
+    let _daemon = place.start(&["--data-path", "cache", "--cache-size", "0"]);
     at_rest(&place);
     let open = File::open(place.tree("images/Live")).unwrap();
     open.read_exact_at(&mut [0; 4096], 0).unwrap();
@@ -258,7 +258,7 @@ fn an_iso_that_is_overwritten_in_place_never_mixes_old_bytes_with_new() {
 fn a_touched_iso_goes_on_under_its_clients() {
     let disc = Disc::new("Live", 1);
     let place = Place::with("live.iso", &disc);
-    let _daemon = place.start(&["--cache-size", "0"]);
+    let _daemon = place.start(&["--data-path", "cache", "--cache-size", "0"]);
     let open = File::open(place.tree("images/Live")).unwrap();
     let then = SystemTime::UNIX_EPOCH + Duration::from_secs(1_600_000_000);
     File::open(place.iso("live.iso")).unwrap().set_modified(then).unwrap();
@@ -346,7 +346,7 @@ fn a_directory_that_is_replaced_is_watched_again() {
 fn a_directory_that_goes_away_takes_nothing_until_it_is_back() {
     let disc = Disc::new("Old", 1);
     let place = Place::with("old.iso", &disc);
-    let daemon = place.start(&["--cache-size", "0"]);
+    let daemon = place.start(&["--data-path", "cache", "--cache-size", "0"]);
     at_rest(&place);
     fs::rename(place.iso(""), place.top().join("away")).unwrap();
     daemon.signal(Signal::HUP);

@@ -32,7 +32,7 @@ fn every_file_of_an_iso_is_served_byte_for_byte() {
     let place = Place::new();
     discs.iter().for_each(|(label, disc)| drop(place.put(&format!("{label}.iso"), disc)));
     for cache in ["0", "300K", "256M"] {
-        let daemon = place.start(&["--cache-size", cache]);
+        let daemon = place.start(&["--data-path", "cache", "--cache-size", cache]);
         for (label, disc) in &discs {
             for (path, bytes) in expected(label, disc) {
                 assert!(place.read(&path) == bytes, "{path} with a cache of {cache}");
@@ -238,7 +238,7 @@ fn an_unlisted_name_is_the_same_file() {
 fn an_iso_cut_short_under_an_open_file_is_an_error_and_never_zeros() {
     let disc = Disc::new("One", 1);
     let place = Place::with("one.iso", &disc);
-    let _daemon = place.start(&["--cache-size", "0"]);
+    let _daemon = place.start(&["--data-path", "cache", "--cache-size", "0"]);
     let file = File::open(place.tree("images/One.iso")).unwrap();
     let half = disc.iso.len() / 2;
     File::options().write(true).open(place.iso("one.iso")).unwrap().set_len(half as u64).unwrap();
@@ -261,7 +261,7 @@ fn many_readers_at_once_get_the_right_bytes() {
     let place = Place::with("one.iso", &discs[0]);
     place.put("two.iso", &discs[1]);
     // A cache that is too small for either, so that blocks come and go.
-    let _daemon = place.start(&["--cache-size", "1M"]);
+    let _daemon = place.start(&["--data-path", "cache", "--cache-size", "1M"]);
     std::thread::scope(|scope| {
         for reader in 0..8_usize {
             let (place, disc) = (&place, &discs[reader % 2]);

@@ -92,6 +92,8 @@ fn somebody_who_is_not_root_can_mount_where_fuse_conf_lets_him() {
     assert!(fs::read(&image).unwrap() == disc.iso);
     let stat = fs::metadata(&image).unwrap();
     assert_eq!((stat.uid(), stat.gid()), (NOBODY, NOBODY));
+    let line = "the kernel can't read them by itself: mounting needs root";
+    assert_eq!(place.log().matches(line).count(), 1, "{}", place.log());
     // A lease on the file of somebody else is refused to it: then a file is whole when it stays the same.
     let new = Disc::new("New", 2);
     fs::write(place.elsewhere("new.iso"), &new.iso).unwrap();
@@ -103,8 +105,17 @@ fn somebody_who_is_not_root_can_mount_where_fuse_conf_lets_him() {
     assert!(!place.log().contains("ERROR"), "{}", place.log());
 }
 
-fn refusal(place: &Place, fuse_conf: &str) -> String {
-    let output = mount_as_nobody(place, fuse_conf, &["--log-file", "log"]).output().unwrap();
+#[test]
+fn who_is_not_root_can_not_have_the_kernel_read_the_isos_and_is_told_so() {
+    let place = Place::with("one.iso", &Disc::new("One", 1));
+    let text = refusal(&place, "user_allow_other\n", &["--data-path", "kernel"]);
+    assert!(text.contains("netrootfs: --data-path kernel: mounting needs root"), "{text}");
+    assert_eq!(text.lines().count(), 1, "{text}");
+}
+
+fn refusal(place: &Place, fuse_conf: &str, options: &[&str]) -> String {
+    let options = [&["--log-file", "log"], options].concat();
+    let output = mount_as_nobody(place, fuse_conf, &options).output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     said(&output)
 }
@@ -112,7 +123,7 @@ fn refusal(place: &Place, fuse_conf: &str) -> String {
 #[test]
 fn without_user_allow_other_it_says_what_to_do() {
     let place = Place::new();
-    let text = refusal(&place, "# nothing\n");
+    let text = refusal(&place, "# nothing\n", &[]);
     assert!(text.contains("put user_allow_other into /etc/fuse.conf, or run as root"), "{text}");
     assert_eq!(text.lines().count(), 1, "{text}");
 }

@@ -117,12 +117,27 @@ fn nbd_server_serves_every_export_byte_for_byte_and_read_only() {
 }
 
 #[test]
+fn nbd_server_gives_the_same_bytes_on_both_data_paths() {
+    let disc = Disc::new("One", 1);
+    for path in ["kernel", "cache"] {
+        let place = Place::with("one.iso", &disc);
+        let port = free_port();
+        let daemon = place.start(&["--nbd-port", &port.to_string(), "--data-path", path]);
+        let server = NbdServer::start(&place, port);
+        assert_served(&place, port, &exports("One", &disc));
+        assert_eq!(daemon.descriptors().iter().any(|name| name == "/file"), path == "kernel");
+        drop(server);
+    }
+}
+
+#[test]
 fn nbd_server_refuses_an_export_whose_iso_is_gone_and_serves_the_others() {
     let (gone, stays) = (Disc::new("Gone", 1), Disc::new("Stays", 2));
     let place = Place::with("gone.iso", &gone);
     place.put("stays.iso", &stays);
     let port = free_port();
-    let _daemon = place.start(&["--nbd-port", &port.to_string(), "--cache-size", "0"]);
+    let _daemon =
+        place.start(&["--nbd-port", &port.to_string(), "--data-path", "cache", "--cache-size", "0"]);
     let _server = NbdServer::start(&place, port);
     let mut client = Client::connect(at(port), "Gone.iso").unwrap();
     assert!(client.read(0, 4096).unwrap() == gone.iso[..4096]);
@@ -140,7 +155,8 @@ fn nbd_server_serves_a_replaced_iso_to_new_clients_with_nothing_to_reload() {
     let (old, new) = (Disc::new("Live", 1), Disc::new("Live", 2));
     let place = Place::with("live.iso", &old);
     let port = free_port();
-    let _daemon = place.start(&["--nbd-port", &port.to_string(), "--cache-size", "0"]);
+    let _daemon =
+        place.start(&["--nbd-port", &port.to_string(), "--data-path", "cache", "--cache-size", "0"]);
     let _server = NbdServer::start(&place, port);
     let mut before = Client::connect(at(port), "Live").unwrap();
     let number = |path: &str| {
@@ -174,7 +190,8 @@ fn many_nbd_clients_read_at_once() {
     let disc = Disc::new("Live", 1);
     let place = Place::with("live.iso", &disc);
     let port = free_port();
-    let _daemon = place.start(&["--nbd-port", &port.to_string(), "--cache-size", "1M"]);
+    let _daemon =
+        place.start(&["--nbd-port", &port.to_string(), "--data-path", "cache", "--cache-size", "1M"]);
     let _server = NbdServer::start(&place, port);
     std::thread::scope(|scope| {
         for client in 0..6 {

@@ -1,0 +1,179 @@
+//! Mounting an [`Image`] over an ISO, where nobody sees it: no path, no mount table, gone with the last descriptor.
+//!
+//! EROFS mounts from plain files since Linux 6.12, if they have pages of their own to give (`read_folio`). A memfd has
+//! not, so the metadata lies on a ramfs that is mounted just as invisibly. What is returned is the file in the image,
+//! open: the kernel reads it without asking anybody here.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use rustix::fs::{Mode, OFlags, StatxFlags, openat, statx};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string,
+    fsmount, fsopen,
+};
+
+use super::erofs::{BLOCK, Image, NAME};
+
+/// Pages that the kernel reads ahead of a sequential reader, in KiB, if those of the ISO's disk can't be found out.
+const READ_AHEAD: u32 = 1024;
+
+/// A file that can be opened, but only user space can read it: it has no `read_iter`, so that every read that the kernel
+/// does for another file system is an error.
+const UNREADABLE: &str = "/proc/self/cmdline";
+
+/// Why nothing can be mounted.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Mounting is for root.
+    #[error("mounting needs root")]
+    NotRoot,
+    /// The kernel has no such file system.
+    #[error("this kernel has no {0}")]
+    NoFileSystem(&'static str),
+    /// EROFS wants a block device.
+    #[error(
+        "this kernel mounts EROFS from block devices only (Linux 6.12 and newer from files, with CONFIG_EROFS_FS_BACKED_BY_FILE)"
+    )]
+    NoFiles,
+    /// The calls are not there, or something forbids them.
+    #[error("mounting fails: {0}")]
+    Mount(#[from] io::Error),
+}
+
+/// A file system in memory for the metadata.
+pub struct Ram(OwnedFd);
+
+/// A file of byte ranges, as the kernel reads it.
+pub struct Mounted {
+    /// Open for reading.
+    pub file: File,
+    /// Where the kernel finds the metadata whenever it needs it.
+    pub metadata: File,
+}
+
+impl Ram {
+    /// Mounts it.
+    ///
+    /// # Errors
+    /// If the kernel doesn't let us.
+    pub fn mount() -> Result<Self, Error> {
+        let context = open_context("ramfs")?;
+        fsconfig_create(&context).map_err(|error| explain(error, &context))?;
+        Ok(Self(detached(&context)?))
+    }
+
+    /// A file without a name.
+    ///
+    /// # Errors
+    /// If there is no memory for it.
+    pub fn file(&self, bytes: &[u8]) -> io::Result<File> {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        let file = File::from(openat(&self.0, ".", flags, Mode::RUSR)?);
+        file.write_all_at(bytes, 0)?;
+        Ok(file)
+    }
+}
+
+/// Mounts the image, with the ISO as its device.
+///
+/// # Errors
+/// If the kernel doesn't let us.
+pub fn mount(ram: &Ram, image: &Image, iso: &File) -> Result<Mounted, Error> {
+    // Found by what appears, so one after the other.
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+
+    let metadata = ram.file(&image.bytes)?;
+    let before = backing_devices();
+    let context = open_context("erofs")?;
+    let set = |key, value: &str| fsconfig_set_string(&context, key, value);
+    let path = |file: &File| format!("/proc/self/fd/{}", file.as_raw_fd());
+    let create = || {
+        set("source", &path(&metadata))?;
+        set("device", &path(iso))?;
+        set("device", UNREADABLE)?;
+        if reads_past_the_page_cache(iso) {
+            // Not known before Linux 6.13: then the ISO's pages are kept too.
+            let _ = fsconfig_set_flag(&context, "directio");
+        }
+        fsconfig_create(&context)
+    };
+    create().map_err(|error| explain(error, &context))?;
+    let mount = detached(&context)?;
+    for device in backing_devices().iter().filter(|device| !before.contains(device)) {
+        // What it is for doesn't depend on it.
+        let _ = std::fs::write(
+            Path::new(BACKING_DEVICES).join(device).join("read_ahead_kb"),
+            read_ahead(iso).to_string(),
+        );
+    }
+    let file =
+        openat(&mount, NAME, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(io::Error::from)?;
+    Ok(Mounted { file: file.into(), metadata })
+}
+
+fn open_context(name: &'static str) -> Result<OwnedFd, Error> {
+    fsopen(name, FsOpenFlags::FSOPEN_CLOEXEC).map_err(|error| match error {
+        Errno::PERM => Error::NotRoot,
+        Errno::NODEV => Error::NoFileSystem(if name == "erofs" { "EROFS" } else { "ramfs" }),
+        error => Error::Mount(error.into()),
+    })
+}
+
+fn detached(context: &OwnedFd) -> Result<OwnedFd, Error> {
+    let attributes = MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOSUID;
+    Ok(fsmount(context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(io::Error::from)?)
+}
+
+fn explain(error: Errno, context: &OwnedFd) -> Error {
+    if error == Errno::NOTBLK {
+        return Error::NoFiles;
+    }
+    // What the file system has to say is read from its context, a message at a time; errors begin with `e`.
+    let mut said = String::new();
+    let mut message = [0; 1024];
+    let mut log = context.try_clone().map(File::from);
+    while let Ok(len) = log.as_mut().map_or(Ok(0), |log| log.read(&mut message))
+        && len > 0
+    {
+        let text = String::from_utf8_lossy(message.get(..len).unwrap_or_default());
+        if let Some(text) = text.strip_prefix("e ") {
+            said = format!(" ({})", text.trim_end());
+        }
+    }
+    Error::Mount(io::Error::new(io::Error::from(error).kind(), format!("{}{said}", io::Error::from(error))))
+}
+
+/// Whether the file can be read a block at a time past the page cache, so that its pages are there once and not twice.
+fn reads_past_the_page_cache(iso: &File) -> bool {
+    let stat = statx(iso, "", rustix::fs::AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN);
+    // Zero stands for no. A disk of sectors of 4096 bytes can't give single blocks.
+    stat.is_ok_and(|stat| (1..=BLOCK as u32).contains(&stat.stx_dio_offset_align))
+}
+
+const BACKING_DEVICES: &str = "/sys/class/bdi";
+
+/// The kernel's names for mounted EROFS images (`super_setup_bdi`).
+fn backing_devices() -> Vec<String> {
+    let names = std::fs::read_dir(BACKING_DEVICES).into_iter().flatten().flatten();
+    let names = names.filter_map(|entry| entry.file_name().into_string().ok());
+    names.filter(|name| name.starts_with("erofs-")).collect()
+}
+
+/// How much is read ahead of the ISO's own readers, in KiB.
+fn read_ahead(iso: &File) -> u32 {
+    let own = || {
+        let device = iso.metadata().ok()?.dev();
+        let device = format!("{}:{}", libc::major(device), libc::minor(device));
+        let text =
+            std::fs::read_to_string(Path::new(BACKING_DEVICES).join(device).join("read_ahead_kb")).ok()?;
+        text.trim().parse().ok()
+    };
+    own().unwrap_or(0).max(READ_AHEAD)
+}
