@@ -210,6 +210,49 @@ fn after_a_restart_it_is_there_at_once_and_the_same() {
 }
 
 #[test]
+fn the_configuration_chooses_another_way_and_back() {
+    let place = Place::new();
+    stock(&place, Fault::None);
+    let programs = program(&place, "one");
+    let file = place.elsewhere("netrootfs.toml");
+    let choose = |way: &str| {
+        let new = place.elsewhere("new.toml");
+        fs::write(&new, format!("[iso.STOCK]\ntransport = \"{way}\"\n")).unwrap();
+        fs::rename(new, &file).unwrap();
+    };
+    choose("http");
+    let options =
+        ["--netroot-init", &programs, "--http-url", "http://192.0.2.1", "--config", file.to_str().unwrap()];
+    let daemon = place.start(&options);
+    place.eventually("the archive", || place.tree(ARCHIVE).exists());
+    assert!(
+        menu(&place).contains("STOCK [HTTP]\n") && !menu(&place).contains("netroot_"),
+        "{}",
+        menu(&place)
+    );
+    choose("netroot");
+    place.eventually("the other way", || menu(&place).contains("STOCK [netroot]\n"));
+    assert!(menu(&place).contains(",netroot_STOCK.img\n"), "{}", menu(&place));
+    daemon.stop();
+}
+
+#[test]
+fn a_machine_s_own_menu_has_it_too() {
+    let place = Place::new();
+    stock(&place, Fault::None);
+    let programs = program(&place, "one");
+    let file = place.elsewhere("netrootfs.toml");
+    fs::write(&file, "[[machine]]\nmac = \"52:54:00:12:34:56\"\nappend = \"single\"\n").unwrap();
+    let daemon = place.start(&["--netroot-init", &programs, "--config", file.to_str().unwrap()]);
+    place.eventually("the archive", || place.tree(ARCHIVE).exists());
+    let own = place.text("tftp/pxelinux.cfg/01-52-54-00-12-34-56");
+    let entry = "  initrd initrd_STOCK.img,netroot_STOCK.img\n  append rdinit=/netrootfs/init \
+                 netroot.nbd=192.0.2.1/STOCK.iso boot=live live-media=/dev/nbd0 components single\n";
+    assert!(own.contains(entry), "{own}");
+    daemon.stop();
+}
+
+#[test]
 fn without_the_program_there_is_no_such_entry_and_the_log_says_so() {
     let place = Place::new();
     stock(&place, Fault::None);

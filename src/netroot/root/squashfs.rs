@@ -15,6 +15,12 @@ use crate::source::cursor::Cursor;
 /// Files and directories of an image; 136,000 take 53 MB of memory, and desktops with everything have twice as many.
 const MOST_NODES: u32 = 500_000;
 
+/// Bytes of a table of inodes or directories, unpacked: 136,000 files take 5 MB of each. backhand unpacks them as a whole.
+const MOST_TABLE: u64 = 64 << 20;
+
+/// What a block of a table unpacks to at most (Linux, fs/squashfs/squashfs_fs.h, `SQUASHFS_METADATA_SIZE`).
+const TABLE_BLOCK: u64 = 8 << 10;
+
 /// Read at a time.
 const READ_SIZE: usize = 64 << 10;
 
@@ -26,12 +32,7 @@ pub(super) struct Squashfs {
 
 impl Squashfs {
     pub(super) fn open(image: Arc<dyn ReadAt>) -> Result<Self, Error> {
-        // Number of inodes (Linux, fs/squashfs/squashfs_fs.h, `squashfs_super_block`).
-        let mut inodes = [0; 4];
-        image.read_exact_at(&mut inodes, 4).map_err(Error::damaged)?;
-        if u32::from_le_bytes(inodes) > MOST_NODES {
-            return Err(Error::Damaged(format!("it has more than {MOST_NODES} files")));
-        }
+        check_size(&image)?;
         let source = BufReader::with_capacity(READ_SIZE, Cursor::new(image.clone()));
         let reader = FilesystemReader::from_reader(source).map_err(Error::damaged)?;
         Ok(Self { image, reader })
@@ -55,6 +56,47 @@ impl Squashfs {
             _ => None,
         }
     }
+}
+
+/// Refuses an image whose tables would take too much memory (Linux, fs/squashfs/squashfs_fs.h, `squashfs_super_block`).
+fn check_size(image: &Arc<dyn ReadAt>) -> Result<(), Error> {
+    const INODES: u64 = 4;
+    const FRAGMENTS: u64 = 16;
+    const BYTES_USED: u64 = 40;
+    const TABLES: u64 = 64;
+    let mut count = [0; 4];
+    for place in [INODES, FRAGMENTS] {
+        image.read_exact_at(&mut count, place).map_err(Error::damaged)?;
+        if u32::from_le_bytes(count) > MOST_NODES {
+            return Err(Error::Damaged(format!("it has more than {MOST_NODES} files")));
+        }
+    }
+    let number = |place: u64| -> Result<u64, Error> {
+        let mut bytes = [0; 8];
+        image.read_exact_at(&mut bytes, place).map_err(Error::damaged)?;
+        Ok(u64::from_le_bytes(bytes))
+    };
+    // Inodes, then directories, then what the next one says, which may be that it isn't there: each table ends where the
+    // next begins, and the last one with the image.
+    let (inodes, directories, next) = (number(TABLES)?, number(TABLES + 8)?, number(TABLES + 16)?);
+    let end = number(BYTES_USED)?.min(image.len());
+    check_table(image, inodes, directories.min(end))?;
+    check_table(image, directories, next.min(end))
+}
+
+/// A table is a row of blocks, each behind two bytes with its packed size.
+fn check_table(image: &Arc<dyn ReadAt>, start: u64, end: u64) -> Result<(), Error> {
+    let (mut at, mut unpacked) = (start, 0);
+    while at.saturating_add(2) <= end {
+        let mut head = [0; 2];
+        image.read_exact_at(&mut head, at).map_err(Error::damaged)?;
+        at += 2 + u64::from(u16::from_le_bytes(head) & 0x7fff);
+        unpacked += TABLE_BLOCK;
+        if unpacked > MOST_TABLE {
+            return Err(Error::Damaged(format!("its tables have more than {MOST_TABLE} bytes")));
+        }
+    }
+    Ok(())
 }
 
 /// What a link that is one plain name leads to.

@@ -141,6 +141,26 @@ fn a_compression_that_nobody_can_read_is_said() {
 }
 
 #[test]
+fn a_squashfs_that_would_take_too_much_memory_is_refused() {
+    let image = |inodes: u32, inode_table: u64, directory_table: u64, next: u64| {
+        let mut image = vec![0_u8; 96];
+        image[..4].copy_from_slice(b"hsqs");
+        image[4..8].copy_from_slice(&inodes.to_le_bytes());
+        for (place, start) in [(40, 100_000), (64, inode_table), (72, directory_table), (80, next)] {
+            image[place..place + 8].copy_from_slice(&start.to_le_bytes());
+        }
+        // Blocks without a byte in them, one behind the other.
+        image.resize(96 + 100_000, 0);
+        open(Arc::new(image)).err().unwrap().to_string()
+    };
+    assert_eq!(image(500_001, 96, 96, 96), "it has more than 500000 files");
+    assert_eq!(image(1, 96, 50_000, 50_000), "its tables have more than 67108864 bytes");
+    assert_eq!(image(1, 96, 96, u64::MAX), "its tables have more than 67108864 bytes");
+    assert_ne!(image(1, u64::MAX, u64::MAX, 1), "its tables have more than 67108864 bytes");
+    assert_ne!(image(1, 96, 10_000, 10_000), "its tables have more than 67108864 bytes");
+}
+
+#[test]
 fn erofs_plain_and_compressed() {
     let workshop = Workshop::new();
     for options in [
