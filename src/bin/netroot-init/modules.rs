@@ -54,10 +54,9 @@ pub fn load_nbd() -> Result<()> {
     Ok(())
 }
 
-/// Loads drivers for what leads to a network, until nothing new shows up.
-pub fn load_cards() {
+/// Loads drivers for what leads to a network, until nothing new shows up. What is in `done` has had its turn.
+pub fn load_cards(done: &mut BTreeSet<String>) {
     let table = read(NIC);
-    let mut done = BTreeSet::new();
     for _ in 0..ROUNDS {
         let new: Vec<_> = unbound().into_iter().filter(|alias| done.insert(alias.clone())).collect();
         if new.is_empty() {
