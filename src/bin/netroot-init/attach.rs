@@ -80,7 +80,9 @@ fn introduce(card: &Card, lease: &Lease) {
 fn vlan(card: &Card, id: u16) -> Result<Card> {
     modules::load_vlan();
     let name = format!("netroot.{id}");
-    link::add_vlan(card.index, &name, id).with_context(|| format!("VLAN {id} on {}", card.name))?;
+    link::add_vlan(card.index, &name, id).with_context(|| {
+        format!("VLAN {id} can't be made on {} (is the module 8021q in the initramfs?)", card.name)
+    })?;
     let tagged = Card::named(&name).with_context(|| format!("VLAN {id} on {} doesn't appear", card.name))?;
     link::set_up(tagged.index, None)?;
     let deadline = Instant::now() + VLAN_PATIENCE;
