@@ -57,9 +57,9 @@ pub struct Held {
 }
 
 impl Held {
-    /// The network's broadcast address.
-    pub fn broadcast(&self) -> Ipv4Addr {
-        (u32::from(self.address) | !mask(self.prefix)).into()
+    /// The network's broadcast address; networks of one or two machines have none (RFC 3021).
+    pub fn broadcast(&self) -> Option<Ipv4Addr> {
+        (self.prefix <= 30).then(|| (u32::from(self.address) | !mask(self.prefix)).into())
     }
 
     /// Whether that machine is in the same network.
@@ -147,11 +147,11 @@ mod tests {
     #[test]
     fn a_network_has_an_end_and_a_border() {
         let held = held();
-        assert_eq!(held.broadcast(), Ipv4Addr::new(10, 0, 2, 255));
+        assert_eq!(held.broadcast(), Some([10, 0, 2, 255].into()));
         assert!(held.reaches([10, 0, 2, 2].into()));
         assert!(!held.reaches([10, 0, 3, 2].into()));
         let alone = Held { prefix: 32, ..held.clone() };
-        assert_eq!(alone.broadcast(), alone.address);
+        assert_eq!(alone.broadcast(), None);
         assert!(!alone.reaches([10, 0, 2, 14].into()));
         assert!(Held { prefix: 0, ..held }.reaches([192, 0, 2, 1].into()));
     }

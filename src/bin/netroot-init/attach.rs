@@ -31,9 +31,10 @@ const VLAN_PATIENCE: Duration = Duration::from_secs(3);
 pub fn attach(settings: &Settings) -> Result<()> {
     modules::load_nbd()?;
     let cards = card::ready(settings)?;
+    let patience = if cards.len() == 1 { lease::LONG } else { lease::SHORT };
     let mut refused = Vec::new();
     for (index, card) in cards.iter().enumerate() {
-        match through(card, settings, index == 0) {
+        match through(card, settings, index == 0, patience) {
             Ok(()) => return Ok(()),
             Err(error) => refused.push(format!("by {}: {error:#}", card.name)),
         }
@@ -41,10 +42,10 @@ pub fn attach(settings: &Settings) -> Result<()> {
     bail!("{}", refused.join("; "));
 }
 
-fn through(card: &Card, settings: &Settings, first: bool) -> Result<()> {
+fn through(card: &Card, settings: &Settings, first: bool, patience: &[u64]) -> Result<()> {
     let tagged = settings.vlan.map(|id| vlan(card, id)).transpose()?;
     let card = tagged.as_ref().unwrap_or(card);
-    let lease = address(card, settings, first)?;
+    let lease = address(card, settings, first, patience)?;
     let host = settings.target.host.or(lease.boot_server);
     let host = host.context("the kernel arguments name no NBD server, and DHCP names no boot server")?;
     let held = Held {
@@ -79,7 +80,9 @@ fn introduce(card: &Card, lease: &Lease) {
 fn vlan(card: &Card, id: u16) -> Result<Card> {
     modules::load_vlan();
     let name = format!("netroot.{id}");
-    link::add_vlan(card.index, &name, id).with_context(|| format!("VLAN {id} on {}", card.name))?;
+    link::add_vlan(card.index, &name, id).with_context(|| {
+        format!("VLAN {id} can't be made on {} (is the module 8021q in the initramfs?)", card.name)
+    })?;
     let tagged = Card::named(&name).with_context(|| format!("VLAN {id} on {} doesn't appear", card.name))?;
     link::set_up(tagged.index, None)?;
     let deadline = Instant::now() + VLAN_PATIENCE;
@@ -90,27 +93,27 @@ fn vlan(card: &Card, id: u16) -> Result<Card> {
 }
 
 /// The address for a card: as the arguments fix it, else what the loader got, else by DHCP.
-fn address(card: &Card, settings: &Settings, first: bool) -> Result<Lease> {
+fn address(card: &Card, settings: &Settings, first: bool, patience: &[u64]) -> Result<Lease> {
     if let Some(given) = &settings.fixed {
         return Ok(without_lease(given));
     }
     // Only the card that the loader came by has that address.
     let loaders = settings.boot_card.map_or(first, |mac| mac == card.mac) && settings.vlan.is_none();
     match &settings.from_loader {
-        Some(given) if loaders => confirmed(card, given),
-        _ => lease::obtain(card),
+        Some(given) if loaders => confirmed(card, given, patience),
+        _ => lease::obtain(card, patience),
     }
 }
 
 /// The loader's address with what the DHCP server knows about it: the time, the name servers.
-fn confirmed(card: &Card, given: &Given) -> Result<Lease> {
+fn confirmed(card: &Card, given: &Given, patience: &[u64]) -> Result<Lease> {
     match lease::confirm(card, given.address) {
         Ok(Some(Renewal::Until(lease))) if lease.address == given.address => {
             Ok(Lease { boot_server: given.server.or(lease.boot_server), ..*lease })
         }
         Ok(Some(Renewal::Refused(sentence))) => {
             say(&format!("{sentence}, which the loader had; asking for another one"));
-            let lease = lease::obtain(card)?;
+            let lease = lease::obtain(card, patience)?;
             Ok(Lease { boot_server: given.server.or(lease.boot_server), ..lease })
         }
         _ => {

@@ -1,5 +1,6 @@
 //! The network cards: which there are, in which order to try them, and whether a cable is in.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -102,9 +103,10 @@ pub fn ready(settings: &Settings) -> Result<Vec<Card>> {
 fn wait_for_cards(settings: &Settings) -> Result<Vec<Card>> {
     let deadline = Instant::now() + CARDS_PATIENCE;
     let first = |card: &Card| settings.boot_card.is_none_or(|mac| card.mac == mac);
+    let mut done = BTreeSet::new();
     let mut cards;
     loop {
-        modules::load_cards();
+        modules::load_cards(&mut done);
         cards = all();
         if let Some(name) = &settings.interface {
             cards.retain(|card| card.name == *name);

@@ -21,7 +21,9 @@ use crate::link;
 const SERVER_PORT: u16 = 67;
 const CLIENT_PORT: u16 = 68;
 /// How long each try waits, in seconds: 31 together, which is more than a switch port takes to begin to forward.
-const PATIENCE: [u64; 5] = [1, 2, 4, 8, 16];
+pub const LONG: &[u64] = &[1, 2, 4, 8, 16];
+/// The same while there are other cards to try.
+pub const SHORT: &[u64] = &[1, 2, 4];
 
 /// What a server said to a request for what we have.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,11 +36,11 @@ pub enum Renewal {
 ///
 /// # Errors
 /// A sentence: nobody answers, or only with a no.
-pub fn obtain(card: &Card) -> Result<Lease> {
+pub fn obtain(card: &Card, patience: &[u64]) -> Result<Lease> {
     let line = Line::open(card.index)?;
     let begin = Instant::now();
     let mut refused = None;
-    for patience in PATIENCE.map(Duration::from_secs) {
+    for patience in patience.iter().copied().map(Duration::from_secs) {
         let mut question = question(Kind::Discover, card.mac, begin);
         let deadline = Instant::now() + patience;
         let Some(offer) = line.ask(Ipv4Addr::BROADCAST, &question, &[Kind::Offer], deadline)? else {

@@ -114,10 +114,11 @@ fn address(held: &Held, kind: u16, flags: u16) -> Request {
     let address = held.address.octets();
     // `ifaddrmsg`: family, prefix, flags, scope (universe), index.
     let head = [&[FAMILY, held.prefix, 0, 0][..], &held.index.to_ne_bytes()].concat();
-    Request::new(kind, flags, &head)
-        .with(IFA_LOCAL, &address)
-        .with(IFA_ADDRESS, &address)
-        .with(IFA_BROADCAST, &held.broadcast().octets())
+    let request = Request::new(kind, flags, &head).with(IFA_LOCAL, &address).with(IFA_ADDRESS, &address);
+    match held.broadcast() {
+        Some(broadcast) => request.with(IFA_BROADCAST, &broadcast.octets()),
+        None => request,
+    }
 }
 
 fn route(index: u32, to: Ipv4Addr, prefix: u8, gateway: Option<Ipv4Addr>) -> Request {

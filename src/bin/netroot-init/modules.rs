@@ -3,15 +3,14 @@
 //! Which module belongs to which device is [`crate::table`]'s matter.
 
 use std::collections::BTreeSet;
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::fs::{self, File};
-use std::io;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use rustix::io::Errno;
 
 use crate::console::{complain, say};
@@ -35,12 +34,7 @@ pub fn load_nbd() -> Result<()> {
     if disk::is_known() {
         return Ok(());
     }
-    for name in table::load_list(&read(LOAD)) {
-        let parameters = if name == "nbd.ko" { NBD_PARAMETERS.join(" ") } else { String::new() };
-        if let Err(error) = load(name, &parameters) {
-            complain(&format!("the module {name} can't be loaded: {error}"));
-        }
-    }
+    load_all(table::load_list(&read(LOAD)).collect());
     if !disk::is_known() {
         modprobe(&[&["-q", "nbd"][..], &NBD_PARAMETERS].concat());
     }
@@ -54,20 +48,15 @@ pub fn load_nbd() -> Result<()> {
     Ok(())
 }
 
-/// Loads drivers for what leads to a network, until nothing new shows up.
-pub fn load_cards() {
+/// Loads drivers for what leads to a network, until nothing new shows up. What is in `done` has had its turn.
+pub fn load_cards(done: &mut BTreeSet<String>) {
     let table = read(NIC);
-    let mut done = BTreeSet::new();
     for _ in 0..ROUNDS {
         let new: Vec<_> = unbound().into_iter().filter(|alias| done.insert(alias.clone())).collect();
         if new.is_empty() {
             return;
         }
-        for name in new.iter().flat_map(|alias| table::modules_for(&table, alias)) {
-            if let Err(error) = load(name, "") {
-                complain(&format!("the module {name} can't be loaded: {error}"));
-            }
-        }
+        load_all(new.iter().flat_map(|alias| table::modules_for(&table, alias)).collect());
         let mut words = vec!["-qab"];
         words.extend(new.iter().map(String::as_str));
         modprobe(&words);
@@ -94,14 +83,37 @@ fn unbound() -> BTreeSet<String> {
     aliases
 }
 
+/// Loads modules of the archive in that order; one that fails gets another turn after the others.
+fn load_all(mut names: Vec<&str>) {
+    loop {
+        let mut failed = Vec::new();
+        for name in &names {
+            if let Err(error) = load(name) {
+                failed.push((*name, error));
+            }
+        }
+        if failed.len() == names.len() || failed.is_empty() {
+            for (name, error) in failed {
+                complain(&format!("the module {name} can't be loaded: {error:#}"));
+            }
+            return;
+        }
+        names = failed.into_iter().map(|(name, _)| name).collect();
+    }
+}
+
 /// Loads a module of the archive. One that is there already is as good.
-fn load(name: &str, parameters: &str) -> io::Result<()> {
-    let file = File::open(Path::new(MODULES).join(name))?;
-    let parameters = CString::new(parameters)?;
-    let parameters: &CStr = &parameters;
-    match rustix::system::finit_module(&file, parameters, 0) {
-        Err(error) if error != Errno::EXIST => Err(error.into()),
-        _ => Ok(()),
+fn load(name: &str) -> Result<()> {
+    let file = File::open(Path::new(MODULES).join(name)).context("netrootfs's archive hasn't got it")?;
+    let parameters = if name == "nbd.ko" { NBD_PARAMETERS.join(" ") } else { String::new() };
+    match rustix::system::finit_module(&file, &CString::new(parameters)?, 0) {
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(Errno::NOENT) => bail!("a module that it needs isn't there, or is of another kernel"),
+        Err(Errno::NOEXEC | Errno::INVAL) => bail!("it is of another kernel"),
+        Err(Errno::KEYREJECTED | Errno::PERM) => {
+            bail!("this kernel, locked down, doesn't accept its signature")
+        }
+        Err(error) => Err(error.into()),
     }
 }
 

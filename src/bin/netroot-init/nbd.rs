@@ -51,9 +51,9 @@ pub struct Export {
 /// Why there is no export.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The connection.
+    /// The connection; in words that need no source beside them.
     #[error("{}", words(.0))]
-    Io(#[from] io::Error),
+    Io(io::Error),
     /// Something else listens on that port.
     #[error("what listens there is no NBD server")]
     NotNbd,
@@ -72,6 +72,12 @@ pub enum Error {
     /// An export that can't be a disk.
     #[error("{0}")]
     Unfit(String),
+}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
 }
 
 fn words(error: &io::Error) -> String {

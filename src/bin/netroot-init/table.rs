@@ -36,8 +36,8 @@ pub fn leads_to_network(bus: &str, alias: &str) -> bool {
         "virtio" => alias.starts_with("virtio:d00000001"),
         // GUID of the synthetic network device (Linux, include/linux/hyperv.h, HV_NIC_GUID).
         "vmbus" => alias == "vmbus:635161f83edfc546913ff2d2f965ed0e",
-        // Hyper-V's bus itself.
-        "acpi" => alias.contains("VMBUS"),
+        // Hyper-V's bus itself, and virtio without PCI.
+        "acpi" => alias.contains("VMBUS") || alias.contains("LNRO0005"),
         "xen" => alias == "xen:vif",
         // Interfaces of class 02 (communication), 0a (its data) and ff (the vendor's own: most of the fast cards).
         "usb" => ["ic02", "ic0A", "icFF", "ice0"].iter().any(|class| contains_ignoring_case(alias, class)),

@@ -55,7 +55,7 @@ fn card(interface: &str) -> Result<Card> {
 }
 
 fn dhcp(interface: &str) -> Result<()> {
-    let lease = lease::obtain(&card(interface)?)?;
+    let lease = lease::obtain(&card(interface)?, lease::LONG)?;
     println!("address {}/{}", lease.address, lease.prefix);
     let addresses =
         [("gateway", lease.gateway), ("server", lease.server), ("boot-server", lease.boot_server)];
@@ -81,7 +81,7 @@ fn dhcp(interface: &str) -> Result<()> {
 
 fn hold(interface: &str) -> Result<()> {
     let card = card(interface)?;
-    let lease = lease::obtain(&card)?;
+    let lease = lease::obtain(&card, lease::LONG)?;
     let held = Held {
         index: card.index,
         mac: card.mac,
