@@ -11,6 +11,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use fuser::{
@@ -62,6 +63,8 @@ pub struct Adapter {
     ways: Arc<Ways<Backing>>,
     /// Whether files are handed to the kernel, and how much depends on it.
     hand_over: Option<DataPath>,
+    /// Whether it has been said that the kernel doesn't take them.
+    refused: Arc<AtomicBool>,
 }
 
 /// A file that the kernel has been given. It is held here too, so that it can be reached as long as somebody reads it.
@@ -77,7 +80,8 @@ impl Adapter {
     /// # Errors
     /// If threads can't be started.
     pub fn new(fs: Arc<Fs>, owner: Owner, hand_over: Option<DataPath>) -> io::Result<Self> {
-        Ok(Self { fs, owner, lanes: Lanes::start()?, ways: Arc::new(Ways::new()), hand_over })
+        let (lanes, ways) = (Lanes::start()?, Arc::new(Ways::new()));
+        Ok(Self { fs, owner, lanes, ways, hand_over, refused: Arc::default() })
     }
 }
 
@@ -181,7 +185,7 @@ impl Filesystem for Adapter {
     }
 
     fn open(&self, _request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        let (fs, ways) = (self.fs.clone(), self.ways.clone());
+        let (fs, ways, refused) = (self.fs.clone(), self.ways.clone(), self.refused.clone());
         // EROFS can't read past the page cache for others (`O_DIRECT`), so it is not asked to.
         let direct = flags.0 & libc::O_DIRECT != 0;
         let hand_over = self.hand_over.is_some() && !direct;
@@ -199,7 +203,13 @@ impl Filesystem for Adapter {
                 match reply.open_backing(&*file) {
                     Ok(id) => Some(Backing { id, _file: file }),
                     Err(error) => {
-                        log::debug!("open inode {}: the kernel doesn't take the file: {error}", ino.0);
+                        // In a user namespace of its own it never takes one; said once, it is said.
+                        let level = if refused.swap(true, Ordering::Relaxed) {
+                            log::Level::Debug
+                        } else {
+                            log::Level::Info
+                        };
+                        log::log!(level, "inode {}: read through the block cache: FUSE says {error}", ino.0);
                         None
                     }
                 }

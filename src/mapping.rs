@@ -6,17 +6,18 @@
 //!
 //! One mount a file, and not one an ISO: the files below `trees/` are known only when somebody opens them, and there may
 //! be tens of thousands. It is made at the first open, and kept after the last close for as long as it is among the
-//! last few of its ISO: its pages go with it, and the next client would read from the disk what this one has read.
+//! last few that were opened: its pages go with it, and the next client would read from the disk what this one has read.
 //!
 //! The daemon does not see these reads, so it watches the ISO: when another image is written over it, or it is cut
 //! short, what is mapped is revoked, and every read that needs the ISO again is an error.
 
 use std::fs::File;
 use std::io;
+use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use clap::ValueEnum;
@@ -34,9 +35,9 @@ use erofs::Image;
 use mount::{Mounted, Ram};
 use watch::Watch;
 
-/// Files of an ISO that stay mapped after the last close: root image, kernel, initrd and the ISO itself, with their
-/// loaders and some of what is below `trees/`. Each costs two descriptors.
-const KEPT: usize = 16;
+/// Files that stay mapped after the last close: kernel, initrd, root image or ISO of dozens of ISOs that are booted in
+/// turn. Each costs two descriptors, of which there may be no more than 4096.
+const KEPT: usize = 256;
 
 /// What is read of a file before it is handed over, at either end.
 const TASTE: u64 = 4096;
@@ -83,7 +84,12 @@ impl Error {
 pub struct Mapper {
     ram: Ram,
     watch: Watch,
+    kept: Mutex<LruCache<Place, Arc<File>>>,
+    next_iso: AtomicU64,
 }
+
+/// Number of an ISO, and ranges in it.
+type Place = (u64, Vec<Range<u64>>);
 
 impl Mapper {
     /// Tries whether this kernel can map anything at all.
@@ -91,7 +97,10 @@ impl Mapper {
     /// # Errors
     /// If not, with the reason.
     pub fn start() -> Result<Arc<Self>, Error> {
-        let mapper = Self { ram: Ram::mount()?, watch: Watch::start().map_err(mount::Error::from)? };
+        let ram = Ram::mount()?;
+        let watch = Watch::start().map_err(mount::Error::from)?;
+        let kept = LruCache::new(NonZeroUsize::new(KEPT).unwrap_or(NonZeroUsize::MIN));
+        let mapper = Self { ram, watch, kept: Mutex::new(kept), next_iso: AtomicU64::new(0) };
         let bytes = vec![1; 2 * erofs::BLOCK as usize];
         let range = erofs::BLOCK..2 * erofs::BLOCK;
         let image = erofs::encode(std::slice::from_ref(&range), bytes.len() as u64)?;
@@ -100,20 +109,32 @@ impl Mapper {
         taste(&mounted.file, &bytes, &[range]).map_err(Error::Backing)?;
         Ok(Arc::new(mapper))
     }
+
+    /// Keeps a file that is opened now, in the place of the one that was for the longest time not.
+    fn keep(&self, iso: u64, ranges: &[Range<u64>], file: Arc<File>) {
+        let gone = lock(&self.kept).push((iso, ranges.to_vec()), file);
+        // It may be the last one of a mount, which others need not wait for.
+        drop(gone);
+    }
+
+    /// Keeps nothing more of an ISO.
+    fn forget(&self, iso: u64) {
+        let mut kept = lock(&self.kept);
+        let keys: Vec<_> = kept.iter().map(|(key, _)| key).filter(|key| key.0 == iso).cloned().collect();
+        let gone: Vec<_> = keys.iter().filter_map(|key| kept.pop(key)).collect();
+        drop(kept);
+        drop(gone);
+    }
 }
 
 /// An ISO whose files can be mapped.
 pub struct MappedIso {
     mapper: Arc<Mapper>,
+    number: u64,
     iso: Arc<File>,
     steady: Arc<SteadySource>,
     revoked: AtomicBool,
-    maps: Mutex<Maps>,
-}
-
-struct Maps {
-    all: Vec<Map>,
-    kept: LruCache<Vec<Range<u64>>, Arc<File>>,
+    maps: Mutex<Vec<Map>>,
 }
 
 struct Map {
@@ -127,9 +148,9 @@ struct Map {
 impl MappedIso {
     /// Nothing is mapped yet.
     pub fn new(mapper: &Arc<Mapper>, iso: Arc<File>, steady: Arc<SteadySource>) -> Arc<Self> {
-        let kept = LruCache::new(std::num::NonZeroUsize::new(KEPT).unwrap_or(std::num::NonZeroUsize::MIN));
-        let maps = Mutex::new(Maps { all: Vec::new(), kept });
-        Arc::new(Self { mapper: mapper.clone(), iso, steady, revoked: AtomicBool::new(false), maps })
+        let number = mapper.next_iso.fetch_add(1, Ordering::Relaxed);
+        let (revoked, maps) = (AtomicBool::new(false), Mutex::default());
+        Arc::new(Self { mapper: mapper.clone(), number, iso, steady, revoked, maps })
     }
 
     /// The file of those ranges, one after the other. It stays readable as long as somebody holds it, whatever becomes
@@ -138,24 +159,25 @@ impl MappedIso {
     /// # Errors
     /// If they can't be mapped.
     pub fn file(self: &Arc<Self>, ranges: &[Range<u64>]) -> Result<Arc<File>, Error> {
-        let mut maps = self.maps();
+        let mut maps = lock(&self.maps);
         self.steady.check().map_err(Error::Changed)?;
         if self.revoked.load(Ordering::Relaxed) {
             return Err(Error::Changed(io::Error::other("it was cut short or overwritten")));
         }
-        let known = maps.all.iter().find(|map| map.ranges == ranges).and_then(|map| map.file.upgrade());
+        let known = maps.iter().find(|map| map.ranges == ranges).and_then(|map| map.file.upgrade());
         let file = match known {
             Some(file) => file,
             None => self.map(&mut maps, ranges)?,
         };
-        maps.kept.put(ranges.to_vec(), file.clone());
+        drop(maps);
+        self.mapper.keep(self.number, ranges, file.clone());
         Ok(file)
     }
 
-    fn map(self: &Arc<Self>, maps: &mut Maps, ranges: &[Range<u64>]) -> Result<Arc<File>, Error> {
+    fn map(self: &Arc<Self>, maps: &mut Vec<Map>, ranges: &[Range<u64>]) -> Result<Arc<File>, Error> {
         let image = erofs::encode(ranges, self.steady.len())?;
-        maps.all.retain(|map| map.file.strong_count() > 0);
-        if maps.all.is_empty() {
+        maps.retain(|map| map.file.strong_count() > 0);
+        if maps.is_empty() {
             if settled::is_remote(&self.iso) {
                 return Err(Error::Remote);
             }
@@ -166,7 +188,7 @@ impl MappedIso {
         let Mounted { file, metadata } = mount::mount(&self.mapper.ram, &image, &self.iso)?;
         taste(&file, &*self.steady, ranges).map_err(Error::Backing)?;
         let file = Arc::new(file);
-        maps.all.push(Map { ranges: ranges.to_vec(), file: Arc::downgrade(&file), image, metadata });
+        maps.push(Map { ranges: ranges.to_vec(), file: Arc::downgrade(&file), image, metadata });
         Ok(file)
     }
 
@@ -180,19 +202,21 @@ impl MappedIso {
         }
         let Err(reason) = self.check_length().and_then(|()| self.steady.compare()) else { return Ok(()) };
         self.revoked.store(true, Ordering::Relaxed);
-        let mut maps = self.maps();
-        for map in &maps.all {
+        for map in &*lock(&self.maps) {
             let (at, bytes) = map.image.revocation();
-            map.metadata.write_all_at(&bytes, at).map_err(Error::Changed)?;
+            if let Err(error) = map.metadata.write_all_at(&bytes, at) {
+                log::error!("a mapping can't be revoked: {error}");
+            }
         }
-        maps.kept.clear();
+        self.mapper.forget(self.number);
         Err(Error::Changed(reason))
     }
 
     /// Drops the pages of what is mapped: those that were read after a change may be anything. The kernel keeps what
     /// somebody is just reading, and what a program has mapped.
     fn forget_pages(&self) {
-        for file in self.maps().all.iter().filter_map(|map| map.file.upgrade()) {
+        let files: Vec<_> = lock(&self.maps).iter().filter_map(|map| map.file.upgrade()).collect();
+        for file in files {
             let _ = rustix::fs::fadvise(&*file, 0, None, rustix::fs::Advice::DontNeed);
         }
     }
@@ -211,10 +235,17 @@ impl MappedIso {
         let path = std::fs::read_link(format!("/proc/self/fd/{}", self.iso.as_raw_fd()));
         path.map(|path| path.display().to_string()).unwrap_or_default()
     }
+}
 
-    fn maps(&self) -> MutexGuard<'_, Maps> {
-        self.maps.lock().unwrap_or_else(PoisonError::into_inner)
+impl Drop for MappedIso {
+    fn drop(&mut self) {
+        self.mapper.forget(self.number);
     }
+}
+
+/// No code under these locks leaves a value half changed, so one that a panic has poisoned is as good as any.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Compares the first and the last bytes of a mapped file with those that should be there.

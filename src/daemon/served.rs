@@ -74,7 +74,8 @@ impl ReadAt for Both {
     }
 
     fn file_of(&self, ranges: &[Range<u64>]) -> Option<Arc<File>> {
-        if ranges.iter().map(|range| range.end.saturating_sub(range.start)).sum::<u64>() < SMALLEST {
+        let lens = ranges.iter().map(|range| range.end.saturating_sub(range.start));
+        if lens.fold(0, u64::saturating_add) < SMALLEST {
             return None;
         }
         match self.mapped.file(ranges) {

@@ -7,12 +7,12 @@ use std::collections::HashMap;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 
-use super::MappedIso;
+use super::{MappedIso, lock};
 
 /// When pages are dropped again after a revocation, for those that were being read or came in late.
 const AGAIN: [Duration; 4] =
@@ -95,8 +95,4 @@ fn follow(events: &OwnedFd, watched: &Mutex<Watched>) {
             }
         }
     }
-}
-
-fn lock(watched: &Mutex<Watched>) -> MutexGuard<'_, Watched> {
-    watched.lock().unwrap_or_else(PoisonError::into_inner)
 }

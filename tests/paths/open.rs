@@ -72,28 +72,20 @@ fn no_mount_shows_while_files_are_mapped_and_nothing_is_left_afterwards() {
     let disc = Disc::new("One", 1);
     let place = Place::with("one.iso", &disc);
     let daemon = place.start(&["--data-path", "kernel"]);
-    let mounts = || fs::read_to_string(daemon.proc("mountinfo")).unwrap();
-    let before =
-        mounts().lines().filter(|line| line.contains(" - erofs ") || line.contains(" - ramfs ")).count();
     let descriptors = daemon.descriptors();
     let file = File::open(place.tree("images/One")).unwrap();
     assert!(whole(&file) == disc.root);
     assert_eq!(mapped(&daemon), 1);
-    let after =
-        mounts().lines().filter(|line| line.contains(" - erofs ") || line.contains(" - ramfs ")).count();
-    assert_eq!(after, before);
+    // Others may mount what they like; what is mounted here comes from a descriptor.
+    let mounts = fs::read_to_string(daemon.proc("mountinfo")).unwrap();
+    assert!(!mounts.contains("/proc/self/fd/"), "{mounts}");
     // The ISO goes: its file stays for who has it open, and with the last one all of it goes.
     fs::remove_file(place.iso("one.iso")).unwrap();
     place.eventually("its end", || !place.tree("images/One").exists());
     assert!(whole(&file) == disc.root);
     drop(file);
-    let gone = |name: &String| name == "/file" || name.contains("one.iso");
-    place.eventually("the mapping's end", || !daemon.descriptors().iter().any(gone));
-    let left: HashSet<_> = daemon.descriptors().into_iter().collect();
-    let known: HashSet<_> = descriptors.into_iter().collect();
-    // The state file may be written meanwhile.
-    let new: Vec<_> = left.difference(&known).filter(|name| !name.contains("/state")).collect();
-    assert!(new.is_empty(), "{new:?}");
+    let known: HashSet<_> = descriptors.into_iter().filter(|name| !name.contains("one.iso")).collect();
+    place.eventually("the mapping's end", || daemon.descriptors().iter().all(|name| known.contains(name)));
     daemon.stop();
 }
 
