@@ -6,6 +6,7 @@
 
 mod keeper;
 mod mountpoint;
+mod read_ahead;
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -35,9 +36,10 @@ use keeper::{Cached, Change, Keeper};
 /// What mount tables call it.
 const NAME: &str = "netrootfs";
 
-/// Event loops: more than cores, because each waits for the disk while it reads.
-const MIN_LOOPS: usize = 4;
-const MAX_LOOPS: usize = 16;
+/// Event loops: more than cores, because each waits for the disk while it reads. As many readers as this at once get
+/// from the disk what they would get from the plain file.
+const MIN_LOOPS: usize = 16;
+const MAX_LOOPS: usize = 32;
 
 /// How long to wait for the event loops after unmounting. Clients that still have files open would keep them for ever.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -226,6 +228,7 @@ fn mount(fs: &Arc<Fs>, config: &Config, end: Sender<End>) -> Result<(Notifier, M
         let _ = end.send(End::Unmounted);
     })?;
     let device = mountpoint::device(&config.mountpoint)?;
+    read_ahead::raise(device, &config.iso_dir);
     Ok((notifier, Mounted { mountpoint: config.mountpoint.clone(), session: session_unmounter, device }))
 }
 

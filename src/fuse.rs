@@ -3,6 +3,7 @@
 //! A panic in a method would end its event loop and with it the mount; it is caught here and answered with EIO. What
 //! would have to look into an ISO first is done beside the event loops, so that readers of other files don't wait for it.
 
+use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -27,6 +28,15 @@ const TTL: Duration = Duration::from_secs(1);
 
 /// Requests that the kernel keeps in flight for read-ahead. 64 lifted mountpoint-s3 by half with 32 readers.
 const MAX_BACKGROUND: u16 = 64;
+
+thread_local! {
+    /// What each event loop reads into, as large as the largest request so far: 1 MiB, unless `fs.fuse.max_pages_limit`
+    /// was raised. New memory for each request would have to be cleared first, by us and by the kernel.
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A page: more than any disk asks for (statx(2), stx_dio_mem_align).
+const BUFFER_ALIGN: usize = 4096;
 
 /// Longest file name (NAME_MAX).
 const NAME_MAX: u32 = 255;
@@ -117,6 +127,13 @@ fn run<T>(
     }
 }
 
+/// A part of the buffer that a disk can write into.
+fn aligned(buffer: &mut Vec<u8>, len: usize) -> &mut [u8] {
+    buffer.resize(buffer.len().max(len + BUFFER_ALIGN), 0);
+    let start = buffer.as_ptr().align_offset(BUFFER_ALIGN);
+    buffer.get_mut(start..start + len).unwrap_or_default()
+}
+
 impl Filesystem for Adapter {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
         // Both are wishes: a kernel that knows less serves the tree all the same.
@@ -173,10 +190,13 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        match run("read", ino, "", || self.fs.read(handle.0, offset, size as usize)) {
-            Ok(bytes) => reply.data(&bytes),
-            Err(errno) => reply.error(errno),
-        }
+        BUFFER.with_borrow_mut(|buffer| {
+            let buf = aligned(buffer, size as usize);
+            match run("read", ino, "", || self.fs.read(handle.0, offset, buf)) {
+                Ok(len) => reply.data(buf.get(..len).unwrap_or_default()),
+                Err(errno) => reply.error(errno),
+            }
+        });
     }
 
     fn release(
