@@ -62,6 +62,9 @@ struct Options {
     /// Only these parts; may be given several times
     #[arg(long, value_enum)]
     only: Vec<Part>,
+    /// Only workloads whose name contains this, such as "cold, 16 readers"
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    name: String,
     /// Where the ISO and its copies lie meanwhile
     #[arg(long, value_name = "DIR", default_value = "/var/tmp")]
     work: PathBuf,
@@ -105,10 +108,10 @@ fn main() -> Result<()> {
     let mut results = Results::new(machine);
     let limit = Duration::from_millis(if options.quick { 200 } else { 1000 });
     if wanted(Part::Direct) {
-        results.samples.extend(speed::rounds::direct(&place, &contenders, count, limit)?);
+        results.samples.extend(speed::rounds::direct(&place, &contenders, &options.name, count, limit)?);
     }
     if wanted(Part::Nbd) {
-        results.samples.extend(speed::rounds::nbd(&place, &contenders, count, limit)?);
+        results.samples.extend(speed::rounds::nbd(&place, &contenders, &options.name, count, limit)?);
     }
     if wanted(Part::Memory) {
         results.memory = speed::memory::measure(&place, &contenders)?;
@@ -124,7 +127,7 @@ fn main() -> Result<()> {
     results.print();
     let json = options.out.join("speed.json");
     std::fs::write(&json, serde_json::to_string_pretty(&results)?)?;
-    let whole = !options.quick && options.only.is_empty();
+    let whole = !options.quick && options.only.is_empty() && options.name.is_empty();
     let plot = if whole { PathBuf::from(PLOT) } else { options.out.join("speed.svg") };
     std::fs::write(&plot, speed::plot::render(&results))?;
     println!("\nEvery sample: {}. Plot: {}.", json.display(), plot.display());

@@ -272,5 +272,5 @@ fn root_s_mount_is_read_ahead_of_in_large_pieces() {
     let device = fs::metadata(place.mnt()).unwrap().dev();
     let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
     let kib = fs::read_to_string(format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb")).unwrap();
-    assert!(kib.trim().parse::<u64>().unwrap() >= 2048, "{kib}");
+    assert!(kib.trim().parse::<u64>().unwrap() >= 4096, "{kib}");
 }

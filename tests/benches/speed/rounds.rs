@@ -35,10 +35,11 @@ pub struct Measured {
     pub sample: Sample,
 }
 
-/// Reads of the files themselves.
+/// Reads of the files themselves: the workloads whose name contains `name`, each cold one for as long as `cold`.
 pub fn direct(
     place: &Place,
     contenders: &[Contender],
+    name: &str,
     rounds: usize,
     cold: Duration,
 ) -> Result<Vec<Measured>> {
@@ -50,11 +51,18 @@ pub fn direct(
             }
         }
     }
+    workloads.retain(|workload| workload.to_string().contains(name));
     Rounds { place, contenders: contenders.to_vec(), workloads, cold }.run(rounds)
 }
 
 /// Reads through nbd-server, and through nbdkit where it does the offset itself.
-pub fn nbd(place: &Place, contenders: &[Contender], rounds: usize, cold: Duration) -> Result<Vec<Measured>> {
+pub fn nbd(
+    place: &Place,
+    contenders: &[Contender],
+    name: &str,
+    rounds: usize,
+    cold: Duration,
+) -> Result<Vec<Measured>> {
     let mut workloads = Vec::new();
     for temperature in [Temperature::Hot, Temperature::Cold] {
         for readers in CLIENTS {
@@ -63,6 +71,7 @@ pub fn nbd(place: &Place, contenders: &[Contender], rounds: usize, cold: Duratio
         }
     }
     let contenders = contenders.iter().copied().chain([Contender::Nbdkit]).collect();
+    workloads.retain(|workload| workload.to_string().contains(name));
     Rounds { place, contenders, workloads, cold }.run(rounds)
 }
 
