@@ -216,6 +216,9 @@ fn mount(fs: &Arc<Fs>, config: &Config, end: Sender<End>) -> Result<(Notifier, M
     let session = Session::new(adapter, &config.mountpoint, &options);
     let mut session = session.map_err(|error| mountpoint::explain(&error, &config.mountpoint))?;
     let (notifier, session_unmounter) = (session.notifier(), session.unmount_callable());
+    let device = mountpoint::device(&config.mountpoint)?;
+    // A file that is open already would go on as it was.
+    read_ahead::raise(device, &config.iso_dir);
     std::thread::Builder::new().name("fuse".into()).spawn(move || {
         // ECONNABORTED is how the kernel tells of an unmount with requests under way (Linux, fs/fuse/dev.c).
         match session.run() {
@@ -227,8 +230,6 @@ fn mount(fs: &Arc<Fs>, config: &Config, end: Sender<End>) -> Result<(Notifier, M
         // Nobody listens if it ends on a signal and this took too long.
         let _ = end.send(End::Unmounted);
     })?;
-    let device = mountpoint::device(&config.mountpoint)?;
-    read_ahead::raise(device, &config.iso_dir);
     Ok((notifier, Mounted { mountpoint: config.mountpoint.clone(), session: session_unmounter, device }))
 }
 

@@ -3,6 +3,8 @@
 //! A panic in a method would end its event loop and with it the mount; it is caught here and answered with EIO. What
 //! would have to look into an ISO first is done beside the event loops, so that readers of other files don't wait for it.
 
+mod buffer;
+
 use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::io;
@@ -22,6 +24,8 @@ use crate::lanes::Lanes;
 use crate::tree::foreign::Type;
 use crate::tree::{Kind, Node};
 
+use buffer::Buffer;
+
 /// How long the kernel may use a name or attributes without asking again. Names that change are invalidated at once;
 /// this bounds what a look-up that overtakes the invalidation can do.
 const TTL: Duration = Duration::from_secs(1);
@@ -30,13 +34,9 @@ const TTL: Duration = Duration::from_secs(1);
 const MAX_BACKGROUND: u16 = 64;
 
 thread_local! {
-    /// What each event loop reads into, as large as the largest request so far: 1 MiB, unless `fs.fuse.max_pages_limit`
-    /// was raised. New memory for each request would have to be cleared first, by us and by the kernel.
-    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// What each event loop reads into.
+    static BUFFER: RefCell<Buffer> = RefCell::default();
 }
-
-/// A page: more than any disk asks for (statx(2), stx_dio_mem_align).
-const BUFFER_ALIGN: usize = 4096;
 
 /// Longest file name (NAME_MAX).
 const NAME_MAX: u32 = 255;
@@ -127,13 +127,6 @@ fn run<T>(
     }
 }
 
-/// A part of the buffer that a disk can write into.
-fn aligned(buffer: &mut Vec<u8>, len: usize) -> &mut [u8] {
-    buffer.resize(buffer.len().max(len + BUFFER_ALIGN), 0);
-    let start = buffer.as_ptr().align_offset(BUFFER_ALIGN);
-    buffer.get_mut(start..start + len).unwrap_or_default()
-}
-
 impl Filesystem for Adapter {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
         // Both are wishes: a kernel that knows less serves the tree all the same.
@@ -191,7 +184,7 @@ impl Filesystem for Adapter {
         reply: ReplyData,
     ) {
         BUFFER.with_borrow_mut(|buffer| {
-            let buf = aligned(buffer, size as usize);
+            let buf = buffer.get(size as usize);
             match run("read", ino, "", || self.fs.read(handle.0, offset, buf)) {
                 Ok(len) => reply.data(buf.get(..len).unwrap_or_default()),
                 Err(errno) => reply.error(errno),
