@@ -2,7 +2,8 @@
 //!
 //! What it does not do: it does not notice that a file changes, it does not write, it does not remember errors, and it
 //! does not keep a block for one client rather than another. It is no substitute for the kernel's page cache, which
-//! stands in front of it for every FUSE file; it is what saves a second copy of the ISO behind them.
+//! stands in front of it for every FUSE file and seldom asks for the same bytes twice. So it holds what is read ahead of
+//! clients that read sequentially and in small pieces; large reads, and small ones here and there, go past it.
 //!
 //! A [`CachedSource`] is a [`ReadAt`] before another. What always holds: its bytes are the source's bytes; the blocks
 //! take no more memory than the budget; one block is read by one reader at a time, and who else needs it waits for
@@ -39,10 +40,18 @@ pub struct Tuning {
     pub run: u64,
     /// Threads that read ahead.
     pub threads: usize,
+    /// Reads of at least so many bytes go past the cache.
+    pub large: usize,
+    /// Whether other reads that belong to no stream bring the blocks in which they lie, or go past the cache too if
+    /// nothing of what they want is there.
+    pub whole: bool,
 }
 
 /// Measured with Linux 6.18 on two busy cores and a virtual disk, an image of 2 GiB, reads of 128 KiB:
 ///
+/// - Large: the kernel only asks for more than 128 KiB at once if the mount's read-ahead was raised, and then it reads
+///   ahead itself, with several requests at a time. Read past the cache, a byte is copied half as often.
+/// - Whole: a random read of 4 KiB takes 0.2 ms if it has to bring 128 KiB.
 /// - Block: hits are as fast with 64 KiB as with 1 MiB (at 4 KiB 1.6 million a second, as fast as `pread` of cached
 ///   pages), but a random miss reads a whole block: 0.2 ms with 128 KiB, 0.3 with 256, 0.7 with 512. 128 KiB is also
 ///   the most that the kernel asks of a FUSE file at once unless told otherwise.
@@ -58,6 +67,8 @@ impl Default for Tuning {
             window: 32, // 4 MiB
             run: 8,     // 1 MiB
             threads: 4,
+            large: 256 << 10,
+            whole: false,
         }
     }
 }
@@ -82,6 +93,8 @@ pub struct BlockCache {
     block: usize,
     window: u64,
     run: u64,
+    large: usize,
+    whole: bool,
     next_id: AtomicU64,
     source_bytes: AtomicU64,
 }
@@ -130,6 +143,8 @@ impl BlockCache {
             block,
             window,
             run,
+            large: tuning.large,
+            whole: tuning.whole,
             next_id: AtomicU64::new(0),
             source_bytes: AtomicU64::new(0),
         })
@@ -174,10 +189,13 @@ impl ReadAt for CachedSource {
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         let source = &self.0;
         check_range(offset, buf.len(), source.len)?;
-        if source.cache.store.budget.limit < source.cache.block as u64 {
+        if source.cache.store.budget.limit < source.cache.block as u64 || buf.len() >= source.cache.large {
             return source.read_source(buf, offset);
         }
         let streaming = source.note_read(offset, buf.len());
+        if !streaming && !source.cache.whole && !source.has_any(offset, buf.len()) {
+            return source.read_source(buf, offset);
+        }
         let mut done = 0;
         while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
             done += source.read_some(rest, offset + done as u64, streaming)?;
@@ -312,6 +330,14 @@ impl Attachment {
             let source = Arc::downgrade(self);
             cache.pool.offer(Job { source, blocks, ahead })
         })
+    }
+
+    /// Whether a block of these bytes is there or under way.
+    fn has_any(&self, offset: u64, len: usize) -> bool {
+        let block = self.cache.block as u64;
+        let blocks = offset / block..(offset + len as u64).div_ceil(block);
+        let count = blocks.end.saturating_sub(blocks.start);
+        self.cache.store.missing(self.id, blocks) as u64 != count
     }
 
     fn key(&self, block: u64) -> Key {

@@ -141,13 +141,26 @@ impl Content {
     /// # Errors
     /// What the backing file says. A backing file that has become shorter is an error, never zeros.
     pub fn read_at(&self, offset: u64, size: usize) -> io::Result<Vec<u8>> {
-        let left = usize::try_from(self.size().saturating_sub(offset)).unwrap_or(usize::MAX);
-        let mut buf = vec![0; size.min(left)];
-        if buf.is_empty() {
-            return Ok(buf);
-        }
-        self.fill(&mut buf, offset)?;
+        let mut buf = vec![0; size.min(self.left(offset))];
+        let len = self.read_into(&mut buf, offset)?;
+        buf.truncate(len);
         Ok(buf)
+    }
+
+    /// Reads from `offset` on into `buf`, and returns how many bytes; fewer than it holds only at the end of the file.
+    ///
+    /// # Errors
+    /// As for [`Content::read_at`].
+    pub fn read_into(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let len = buf.len().min(self.left(offset));
+        let Some(buf) = buf.get_mut(..len).filter(|buf| !buf.is_empty()) else { return Ok(0) };
+        self.fill(buf, offset)?;
+        Ok(len)
+    }
+
+    /// Bytes from `offset` to the end.
+    fn left(&self, offset: u64) -> usize {
+        usize::try_from(self.size().saturating_sub(offset)).unwrap_or(usize::MAX)
     }
 
     /// Fills `buf`, all of which lies within the content.
@@ -248,10 +261,9 @@ pub struct Reader<'a> {
 
 impl io::Read for Reader<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let bytes = self.content.read_at(self.at, buf.len())?;
-        self.at += bytes.len() as u64;
-        buf.iter_mut().zip(&bytes).for_each(|(to, from)| *to = *from);
-        Ok(bytes.len())
+        let len = self.content.read_into(buf, self.at)?;
+        self.at += len as u64;
+        Ok(len)
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod keeper;
 mod mountpoint;
+mod read_ahead;
 mod served;
 
 use std::collections::HashMap;
@@ -40,9 +41,10 @@ use served::Served;
 /// What mount tables call it.
 const NAME: &str = "netrootfs";
 
-/// Event loops: more than cores, because each waits for the disk while it reads.
-const MIN_LOOPS: usize = 4;
-const MAX_LOOPS: usize = 16;
+/// Event loops: more than cores, because each waits for the disk while it reads. As many readers as this at once get
+/// from the disk what they would get from the plain file.
+const MIN_LOOPS: usize = 16;
+const MAX_LOOPS: usize = 32;
 
 /// How long to wait for the event loops after unmounting. Clients that still have files open would keep them for ever.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -235,6 +237,9 @@ fn mount(
     let session = Session::new(adapter, &config.mountpoint, &options);
     let mut session = session.map_err(|error| mountpoint::explain(&error, &config.mountpoint))?;
     let (notifier, session_unmounter) = (session.notifier(), session.unmount_callable());
+    let device = mountpoint::device(&config.mountpoint)?;
+    // A file that is open already would go on as it was.
+    read_ahead::raise(device, &config.iso_dir);
     std::thread::Builder::new().name("fuse".into()).spawn(move || {
         // ECONNABORTED is how the kernel tells of an unmount with requests under way (Linux, fs/fuse/dev.c).
         match session.run() {
@@ -246,7 +251,6 @@ fn mount(
         // Nobody listens if it ends on a signal and this took too long.
         let _ = end.send(End::Unmounted);
     })?;
-    let device = mountpoint::device(&config.mountpoint)?;
     Ok((notifier, Mounted { mountpoint: config.mountpoint.clone(), session: session_unmounter, device }))
 }
 

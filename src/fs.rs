@@ -219,13 +219,13 @@ impl Fs {
         }
     }
 
-    /// Reads from an open file; fewer than `size` bytes only at its end.
+    /// Reads from an open file into `buf`, and returns how many bytes; fewer than it holds only at the end of the file.
     ///
     /// # Errors
     /// [`Error::BadHandle`], [`Error::Backing`].
-    pub fn read(&self, handle: u64, offset: u64, size: usize) -> Result<Vec<u8>, Error> {
+    pub fn read(&self, handle: u64, offset: u64, buf: &mut [u8]) -> Result<usize, Error> {
         match self.handle(handle)?.as_ref() {
-            Handle::File(content) => Ok(content.read_at(offset, size)?),
+            Handle::File(content) => Ok(content.read_into(buf, offset)?),
             Handle::Directory(_) => Err(Error::IsADirectory),
         }
     }
@@ -301,20 +301,27 @@ mod tests {
         builder.build()
     }
 
+    fn read(fs: &Fs, handle: u64, offset: u64, size: usize) -> Result<Vec<u8>, Error> {
+        let mut buf = vec![0; size];
+        let len = fs.read(handle, offset, &mut buf)?;
+        buf.truncate(len);
+        Ok(buf)
+    }
+
     #[test]
     fn an_open_file_outlives_its_name() {
         let fs = Fs::new(tree(&[("a", "old bytes")]));
         let node = fs.lookup(ROOT_INO, "a").unwrap();
         let handle = fs.open(node.ino).unwrap();
         fs.replace(tree(&[("a", "new")]));
-        assert_eq!(fs.read(handle, 4, 100).unwrap(), b"bytes");
+        assert_eq!(read(&fs, handle, 4, 100).unwrap(), b"bytes");
         assert_ne!(fs.lookup(ROOT_INO, "a").unwrap().ino, node.ino);
         assert!(fs.node(node.ino).is_ok(), "fstat of the open file still works");
         fs.forget(node.ino, 1);
         assert!(matches!(fs.node(node.ino), Err(Error::NotFound)));
-        assert_eq!(fs.read(handle, 0, 3).unwrap(), b"old");
+        assert_eq!(read(&fs, handle, 0, 3).unwrap(), b"old");
         fs.release(handle);
-        assert!(matches!(fs.read(handle, 0, 3), Err(Error::BadHandle)));
+        assert!(matches!(read(&fs, handle, 0, 3), Err(Error::BadHandle)));
     }
 
     #[test]
@@ -389,7 +396,7 @@ mod tests {
         assert_eq!((fs.lane(top), fs.lane(file), fs.lane(ROOT_INO)), (Some(5), Some(5), None));
         drop(fs.replace(tree(&[])));
         assert_eq!(Arc::strong_count(&disc), 1, "the ISO is still held");
-        assert_eq!(fs.read(handle, 0, 9).unwrap(), b"x");
+        assert_eq!(read(&fs, handle, 0, 9).unwrap(), b"x");
         assert_eq!(fs.node(file).unwrap().file_type(), Type::File);
         assert!(matches!(fs.lookup(top, "f"), Err(Error::NotFound)));
         assert!(matches!(fs.open_directory(top), Err(Error::NotFound)));

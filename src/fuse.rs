@@ -5,6 +5,7 @@
 //! A panic in a method would end its event loop and with it the mount; it is caught here and answered with EIO. What
 //! would have to look into an ISO first is done beside the event loops, so that readers of other files don't wait for it.
 
+use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
@@ -26,8 +27,10 @@ use crate::mapping::DataPath;
 use crate::tree::foreign::Type;
 use crate::tree::{Kind, Node};
 
+mod buffer;
 mod ways;
 
+use buffer::Buffer;
 use ways::Ways;
 
 /// How long the kernel may use a name or attributes without asking again. Names that change are invalidated at once;
@@ -40,6 +43,11 @@ const MAX_BACKGROUND: u16 = 64;
 /// File systems that may lie above one another: an EROFS image over an ISO, and this one over it. It is the most that
 /// there may be (FILESYSTEM_MAX_STACK_DEPTH), so nothing can be stacked on this one while it hands files over.
 const STACK_DEPTH: u32 = 2;
+
+thread_local! {
+    /// What each event loop reads into.
+    static BUFFER: RefCell<Buffer> = RefCell::default();
+}
 
 /// Longest file name (NAME_MAX).
 const NAME_MAX: u32 = 255;
@@ -248,10 +256,13 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        match run("read", ino, "", || self.fs.read(handle.0, offset, size as usize)) {
-            Ok(bytes) => reply.data(&bytes),
-            Err(errno) => reply.error(errno),
-        }
+        BUFFER.with_borrow_mut(|buffer| {
+            let buf = buffer.get(size as usize);
+            match run("read", ino, "", || self.fs.read(handle.0, offset, buf)) {
+                Ok(len) => reply.data(buf.get(..len).unwrap_or_default()),
+                Err(errno) => reply.error(errno),
+            }
+        });
     }
 
     fn release(

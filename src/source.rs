@@ -14,9 +14,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
+use direct::Direct;
+
 pub mod bounded;
 pub mod budget;
 pub mod cursor;
+mod direct;
 #[doc(hidden)]
 pub mod testing;
 
@@ -50,8 +53,8 @@ pub trait ReadAt: Send + Sync {
 pub enum PageCache {
     /// They stay, as after any read.
     Keep,
-    /// They are dropped once read (`RWF_DONTCACHE`, Linux ≥ 6.14), unless they were there before. Where the kernel or
-    /// the file system does not know the flag, they stay.
+    /// There are none, as far as disk and reader allow it (`O_DIRECT`), or they are dropped once read (`RWF_DONTCACHE`,
+    /// Linux ≥ 6.14); but what was there before is used, and stays. Where kernel and file system know neither, they stay.
     DropBehind,
 }
 
@@ -64,6 +67,7 @@ pub struct FileSource {
     file: Arc<File>,
     len: u64,
     drop_behind: AtomicBool,
+    direct: Option<Direct>,
 }
 
 impl FileSource {
@@ -74,7 +78,8 @@ impl FileSource {
     pub fn new(file: Arc<File>, pages: PageCache) -> io::Result<Self> {
         let len = file.metadata()?.len();
         let drop_behind = AtomicBool::new(pages == PageCache::DropBehind);
-        Ok(Self { file, len, drop_behind })
+        let direct = if pages == PageCache::DropBehind { Direct::of(&file) } else { None };
+        Ok(Self { file, len, drop_behind, direct })
     }
 
     /// The file itself, for whoever hands its descriptor to the kernel.
@@ -91,6 +96,9 @@ impl FileSource {
     fn read_some(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         if self.page_cache() == PageCache::Keep {
             return self.file.read_at(buf, offset);
+        }
+        if let Some(result) = self.direct.as_ref().and_then(|direct| direct.read(buf, offset)) {
+            return result;
         }
         match preadv2(&*self.file, &mut [IoSliceMut::new(buf)], offset, DONTCACHE) {
             // EOPNOTSUPP: this kernel or file system; ENOSYS: no preadv2; EINVAL: what some file systems say instead.

@@ -14,6 +14,7 @@ mod support {
     pub mod place;
     #[allow(dead_code)]
     pub mod process;
+    #[allow(dead_code)]
     pub mod tftp;
     #[allow(dead_code)]
     pub mod work;

@@ -15,8 +15,8 @@ use crate::source::{FileSource, PageCache};
 /// Bytes in a block here: small, so that a test can name every one.
 const B: usize = 16;
 
-/// No read-ahead, so that every read of the source is a reader's.
-const QUIET: Tuning = Tuning { block: B, window: 0, run: 1, threads: 1 };
+/// No read-ahead, so that every read of the source is a reader's, and nothing goes past the cache.
+const QUIET: Tuning = Tuning { block: B, window: 0, run: 1, threads: 1, large: usize::MAX, whole: true };
 
 /// Budget that holds all that a test reads.
 const AMPLE: u64 = 1 << 20;
@@ -219,6 +219,34 @@ fn a_reader_that_finds_no_room_reads_through() {
     let _all = cache.store.budget.lease(B).unwrap();
     assert_eq!(read(&cached, 5, 2 * B).unwrap(), bytes(5 + 2 * B)[5..]);
     assert_eq!(source.reads(), [(5, B - 5), (B as u64, B), (2 * B as u64, 5)]);
+}
+
+#[test]
+fn a_large_read_goes_past_the_cache() {
+    let cache = BlockCache::with_tuning(AMPLE, Tuning { large: 3 * B, ..QUIET });
+    let source = counted(10 * B);
+    let cached = cache.attach(source.clone());
+    assert_eq!(read(&cached, 5, 3 * B).unwrap(), bytes(5 + 3 * B)[5..]);
+    assert_eq!(source.reads(), [(5, 3 * B)]);
+    assert_eq!(cache.counters().current_bytes, 0);
+    assert!(misses(&cache, &cached, 1));
+}
+
+#[test]
+fn a_read_here_and_there_brings_no_blocks_but_uses_those_that_are_there() {
+    let cache = BlockCache::with_tuning(AMPLE, Tuning { whole: false, ..QUIET });
+    let source = counted(100 * B);
+    let cached = cache.attach(source.clone());
+    assert_eq!(read(&cached, 50 * B + 3, 5).unwrap(), bytes(100 * B)[50 * B + 3..][..5]);
+    assert_eq!(source.reads(), [(50 * B as u64 + 3, 5)]);
+    assert_eq!(cache.counters().current_bytes, 0);
+    for index in 0..3 {
+        read(&cached, index * B, B).unwrap();
+    }
+    assert_eq!(cache.counters().current_bytes, B as u64, "the third read in a row makes a stream");
+    let before = source.reads().len();
+    assert_eq!(read(&cached, 2 * B + 3, 5).unwrap(), bytes(100 * B)[2 * B + 3..][..5]);
+    assert_eq!(source.reads().len(), before);
 }
 
 #[test]
@@ -511,11 +539,13 @@ proptest! {
         window in 0..7_u64,
         run in 1..5_u64,
         threads in 1..3_usize,
+        large in 1..400_usize,
+        whole in any::<bool>(),
         readers in prop::collection::vec(reads(), 1..4),
     ) {
         static ALL: OnceLock<Vec<u8>> = OnceLock::new();
         let all = &ALL.get_or_init(|| bytes(2000))[..len];
-        let cache = BlockCache::with_tuning(budget, Tuning { block, window, run, threads });
+        let cache = BlockCache::with_tuning(budget, Tuning { block, window, run, threads, large, whole });
         let cached = cache.attach(Arc::new(all.to_vec()));
         thread::scope(|scope| {
             for reads in &readers {

@@ -1,6 +1,7 @@
 //! How it starts, goes to the background, or says why not.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Instant;
@@ -262,4 +263,14 @@ fn children(pid: u32) -> Vec<i32> {
 fn session(pid: i32) -> Option<i32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(") ")?.1.split(' ').nth(3)?.parse().ok()
+}
+
+#[test]
+fn root_s_mount_is_read_ahead_of_in_large_pieces() {
+    let place = Place::with("one.iso", &Disc::new("One", 1));
+    let _daemon = place.start(&[]);
+    let device = fs::metadata(place.mnt()).unwrap().dev();
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    let kib = fs::read_to_string(format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb")).unwrap();
+    assert!(kib.trim().parse::<u64>().unwrap() >= 4096, "{kib}");
 }

@@ -95,7 +95,17 @@ impl Client {
     /// # Errors
     /// The server's error number as an OS error; otherwise as for [`Client::connect`].
     pub fn read(&mut self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
-        self.request(CMD_READ, offset, length(len)?)?;
+        let mut bytes = vec![0; len];
+        self.read_into(&mut bytes, offset)?;
+        Ok(bytes)
+    }
+
+    /// Fills `bytes` from `offset` on.
+    ///
+    /// # Errors
+    /// As for [`Client::read`].
+    pub fn read_into(&mut self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        self.request(CMD_READ, offset, length(bytes.len())?)?;
         let magic = u32::from_be_bytes(take(&mut self.stream)?);
         let error = u32::from_be_bytes(take(&mut self.stream)?);
         let cookie = u64::from_be_bytes(take(&mut self.stream)?);
@@ -105,9 +115,7 @@ impl Client {
         if error != 0 {
             return Err(io::Error::from_raw_os_error(i32::try_from(error).map_err(invalid)?));
         }
-        let mut bytes = vec![0; len];
-        self.stream.read_exact(&mut bytes)?;
-        Ok(bytes)
+        self.stream.read_exact(bytes)
     }
 
     /// Reads the whole export, a MiB at a time.

@@ -1,7 +1,7 @@
-//! The beginning of a TFTP transfer: what a server answers to a request (RFC 1350, options by RFC 2347 to 2349).
+//! What a TFTP client asks of a server (RFC 1350, options by RFC 2347 to 2349): the beginning of a transfer, or a file.
 
 use std::io;
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 /// The well-known port.
@@ -11,6 +11,8 @@ pub const PORT: u16 = 69;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 const RRQ: u16 = 1;
+const DATA: u16 = 3;
+const ACK: u16 = 4;
 const ERROR: u16 = 5;
 const OACK: u16 = 6;
 
@@ -51,6 +53,41 @@ pub fn ask(server: Ipv4Addr, file: &str) -> io::Result<Answer> {
     let goodbye = [&ERROR.to_be_bytes()[..], &[0, 0], b"enough\0"].concat();
     socket.send_to(&goodbye, from)?;
     answer.ok_or_else(|| io::Error::other(format!("an answer of {:?}", &packet[..len.min(80)])))
+}
+
+/// Fetches a file as a network card's firmware does: blocks that fit a frame, each acknowledged.
+///
+/// # Errors
+/// If the server refuses the file, or doesn't answer.
+pub fn fetch(server: SocketAddr, file: &str) -> io::Result<Vec<u8>> {
+    const BLOCK: usize = 1408;
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    let mut request = RRQ.to_be_bytes().to_vec();
+    for word in [file, "octet", "blksize", "1408"] {
+        request.extend(word.bytes().chain([0]));
+    }
+    socket.send_to(&request, server)?;
+    let (mut bytes, mut packet, mut expected) = (Vec::new(), [0; 4 + BLOCK], 0_u16);
+    loop {
+        let (len, from) = socket.recv_from(&mut packet)?;
+        let (head, data) = packet[..len].split_at(len.min(4));
+        let number = match head {
+            [0, kind, number @ ..] if u16::from(*kind) == DATA => number,
+            [0, kind, ..] if u16::from(*kind) == OACK && expected == 0 => &[0, 0],
+            _ => return Err(io::Error::other(format!("an answer of {:?}", &packet[..len.min(80)]))),
+        };
+        if number == expected.to_be_bytes() {
+            if expected > 0 || !bytes.is_empty() {
+                bytes.extend(data);
+            }
+            socket.send_to(&[&ACK.to_be_bytes(), number].concat(), from)?;
+            expected = expected.wrapping_add(1);
+            if head[1] as u16 == DATA && data.len() < BLOCK {
+                return Ok(bytes);
+            }
+        }
+    }
 }
 
 fn parse(packet: &[u8]) -> Option<Answer> {

@@ -1,10 +1,7 @@
-//! How start-up, memory and reading the menus grow with the number of ISOs: `cargo bench --bench scale [COUNT…]`.
+//! How start-up, memory and reading the menus grow with the number of ISOs.
 //!
 //! Each ISO is a file of its own, of 4 MiB. The mount is made by the command, as an administrator would, with cold and
-//! with warm page cache; memory is the daemon's resident size less what its block cache holds.
-
-// A benchmark may end in a panic, as a test may.
-#![allow(clippy::expect_used)]
+//! with warm page cache; memory is the daemon's resident size, before anything of an ISO but its menus was read.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -12,21 +9,31 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-const COUNTS: [usize; 4] = [1, 10, 100, 1000];
+use serde::Serialize;
+
 const ISO_SIZE: usize = 4 << 20;
 /// The volume id in the primary volume descriptor (ECMA-119, 8.4.7).
 const VOLUME_ID: u64 = 16 * 2048 + 40;
 
-fn main() {
-    let counts: Vec<usize> = std::env::args().filter_map(|arg| arg.parse().ok()).collect();
-    let counts = if counts.is_empty() { COUNTS.to_vec() } else { counts };
-    println!("ISOs   mount cold   mount warm   rescan   nbd.conf   menu   resident");
-    for count in counts {
-        measure(count);
-    }
+/// What a number of ISOs costs.
+#[derive(Debug, Clone, Serialize)]
+pub struct Growth {
+    pub isos: usize,
+    pub cold_ms: f64,
+    pub warm_ms: f64,
+    pub rescan_ms: f64,
+    pub conf_ms: f64,
+    pub menu_ms: f64,
+    pub resident_mib: f64,
 }
 
-fn measure(count: usize) {
+/// Measures with each number.
+pub fn measure(counts: &[usize]) -> Vec<Growth> {
+    counts.iter().map(|&count| of_count(count)).collect()
+}
+
+fn of_count(count: usize) -> Growth {
+    eprintln!("ISOs: {count}");
     let work = tempfile::tempdir().expect("a directory");
     let isos = work.path().join("isos");
     let mountpoint = work.path().join("mnt");
@@ -34,7 +41,7 @@ fn measure(count: usize) {
     make_isos(work.path(), &isos, count);
 
     rustix::fs::sync();
-    let dropped = fs::write("/proc/sys/vm/drop_caches", "3").is_ok();
+    fs::write("/proc/sys/vm/drop_caches", "3").expect("root");
     let cold = time(|| mount(&isos, &mountpoint, work.path()));
     unmount(&mountpoint);
     let warm = time(|| mount(&isos, &mountpoint, work.path()));
@@ -49,16 +56,15 @@ fn measure(count: usize) {
         }
     });
     unmount(&mountpoint);
-    println!(
-        "{count:>4}   {:>7.0} ms{}  {:>7.0} ms   {:>3.0} ms   {:>5.2} ms   {:>5.2} ms   {:>4.1} MiB",
-        millis(cold),
-        if dropped { " " } else { "?" },
-        millis(warm),
-        millis(rescan),
-        millis(conf),
-        millis(menu),
-        resident as f64 / 1024.0,
-    );
+    Growth {
+        isos: count,
+        cold_ms: millis(cold),
+        warm_ms: millis(warm),
+        rescan_ms: millis(rescan),
+        conf_ms: millis(conf),
+        menu_ms: millis(menu),
+        resident_mib: resident as f64 / 1024.0,
+    }
 }
 
 /// One ISO by xorriso, and copies of it with other volume ids.
