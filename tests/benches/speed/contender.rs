@@ -42,12 +42,7 @@ impl fmt::Display for Contender {
 impl Contender {
     /// Those that show a file.
     pub fn with_files() -> Vec<Self> {
-        let mut all = vec![Self::Plain, Self::Kernel, Self::Cache, Self::Fuseiso];
-        if !knows_data_path() {
-            println!("The kernel path is LEFT OUT: this netrootfs has no --data-path.\n");
-            all.retain(|contender| *contender != Self::Kernel);
-        }
-        all
+        vec![Self::Plain, Self::Kernel, Self::Cache, Self::Fuseiso]
     }
 
     /// Starts it, and waits until the file can be opened. With nothing in its caches, if the kernel's are empty.
@@ -109,18 +104,11 @@ impl Drop for Mounted {
     }
 }
 
-/// The command that mounts the place's ISOs. Without `--data-path` there is the block cache only.
+/// The command that mounts the place's ISOs.
 pub fn netrootfs(place: &Place, mountpoint: &Path, data_path: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_netrootfs"));
     command.args(["--foreground", "--server", "127.0.0.1", "--state-dir"]).arg(place.path("state"));
-    if knows_data_path() {
-        command.args(["--data-path", data_path]);
-    }
+    command.args(["--data-path", data_path]);
     command.arg(place.iso.parent().unwrap_or(Path::new("/"))).arg(mountpoint);
     command
-}
-
-fn knows_data_path() -> bool {
-    let help = Command::new(env!("CARGO_BIN_EXE_netrootfs")).arg("--help").output().expect("netrootfs");
-    String::from_utf8_lossy(&help.stdout).contains("--data-path")
 }
