@@ -134,13 +134,17 @@ impl Results {
     }
 
     fn print_cpu(&self) {
+        let alone = |workload: &Workload| !workload.nbd && workload.readers == 1;
+        let workloads: Vec<_> = self.workloads().into_iter().filter(alone).collect();
+        if workloads.is_empty() {
+            return;
+        }
         let mut contenders = vec![Contender::Plain];
         contenders.extend(self.contenders().into_iter().filter(|one| *one != Contender::Nbdkit));
         println!("\nCPU seconds of reader and daemon for a GiB; in parentheses of the whole machine:\n");
         println!("| | {} |", join(&contenders, " | ", ToString::to_string));
         println!("|---|{}", "---|".repeat(contenders.len()));
-        for workload in self.workloads().into_iter().filter(|workload| !workload.nbd && workload.readers == 1)
-        {
+        for workload in workloads {
             let per_gib = |one: &Contender| {
                 let gib = |sample: &Sample| sample.bytes as f64 / f64::from(1 << 30);
                 // All rounds together: the machine's CPU time is counted in hundredths.
