@@ -181,8 +181,9 @@ impl MappedIso {
             if settled::is_remote(&self.iso) {
                 return Err(Error::Remote);
             }
-            // From here on a change is noticed; what was before, the check of the length below.
+            // From here on a write is noticed, and one from before by a look.
             self.mapper.watch.add(self).map_err(Error::Backing)?;
+            self.steady.compare().map_err(Error::Changed)?;
         }
         self.check_length().map_err(Error::Changed)?;
         let Mounted { file, metadata } = mount::mount(&self.mapper.ram, &image, &self.iso)?;
