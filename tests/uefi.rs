@@ -27,7 +27,7 @@ mod support {
 use support::netns::{BRIDGE, GUESTS, SERVER, wait_for_listener};
 use support::netrootfs::Mounted;
 use support::process::{Process, run, wait_for};
-use support::qemu::{Firmware, Machine};
+use support::qemu::{Card, Firmware, Machine};
 use support::work::Work;
 
 const LABEL: &str = "UEFI-TEST";
@@ -90,7 +90,7 @@ fn try_boot(grub: &str, bootfile: &str, firmware: Firmware, end: End, work: &Wor
     let mounted = Mounted::start(&work.scratch("isos"), &mountpoint, &options, work)?;
     let tftp = mounted.tree().tftp;
     let _dnsmasq = dnsmasq(&tftp, bootfile, work)?;
-    let machine = Machine::start(firmware, work)?;
+    let machine = Machine::start(firmware, Card::Virtio, work)?;
     wait_for("the machine to come so far", PATIENCE, || {
         let refused = machine.said().contains("Security Violation");
         match end {

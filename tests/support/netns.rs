@@ -47,7 +47,8 @@ pub fn wait_for_listener(kind: &str, port: u16) -> Result<()> {
     wait_for(&what, Duration::from_secs(20), || listens(kind, port))
 }
 
-fn listens(kind: &str, port: u16) -> Result<bool> {
+/// Whether somebody in this thread's network listens on the port.
+pub fn listens(kind: &str, port: u16) -> Result<bool> {
     // proc(5), /proc/net/tcp: "sl local_address rem_address st", hexadecimal; state 0A is a listening TCP socket and
     // 07 an unconnected UDP one.
     let state = if kind == "tcp" { "0A" } else { "07" };

@@ -1,7 +1,9 @@
 //! A diskless machine that boots from the network, and what it says on its serial line.
 
 use std::fs;
-use std::path::PathBuf;
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -17,10 +19,19 @@ use crate::support::work::Work;
 pub enum Firmware {
     /// SeaBIOS, and the network card's iPXE ROM.
     Bios,
-    /// OVMF and its own PXE, without the card's ROM.
+    /// OVMF and its own PXE; the card's ROM only where that has no driver.
     Uefi,
     /// The same with Secure Boot on, by Microsoft's keys.
     SecureBoot,
+}
+
+/// The network card.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Card {
+    /// Of virtual machines.
+    Virtio,
+    /// Of real machines, whose driver Debian's kernel for clouds doesn't have.
+    E1000,
 }
 
 /// The network card's address.
@@ -30,7 +41,12 @@ pub const MAC: &str = "52:54:00:aa:bb:01";
 pub struct Machine {
     process: Process,
     serial: PathBuf,
+    console: PathBuf,
+    monitor: PathBuf,
 }
+
+/// An orderly end takes some ten seconds, half a minute on a busy machine.
+const POWER_OFF: Duration = Duration::from_secs(180);
 
 impl Machine {
     /// Switches one on.
@@ -38,23 +54,30 @@ impl Machine {
     /// TCG, as KVM is rarely to be had where tests run. Without erms, as TCG does `rep stosb` byte by byte: the kernel
     /// then clears pages by eight bytes a step, which saves a tenth to a third of the boot. Never without svm: systemd
     /// in the guest fails with 226/NAMESPACE.
-    pub fn start(firmware: Firmware, work: &Work) -> Result<Self> {
+    pub fn start(firmware: Firmware, card: Card, work: &Work) -> Result<Self> {
         let serial = work.log("serial");
+        let console = work.scratch("console");
+        let monitor = work.scratch("monitor");
         let process = Process::spawn(
             Command::new("qemu-system-x86_64")
                 .args(["-cpu", "max,-erms", "-smp", "2", "-m", "1024"])
-                .args(["-display", "none", "-monitor", "none", "-no-reboot"])
+                .args(["-display", "none", "-no-reboot"])
                 .args(["-device", "virtio-rng-pci"])
                 .args(["-netdev", &format!("tap,id=net,ifname={TAP},script=no,downscript=no")])
-                .args(firmware.options(work)?)
-                .arg("-serial")
-                .arg(format!("file:{}", serial.display())),
+                .args(firmware.options(card, work)?)
+                .args(["-monitor", &format!("unix:{},server=on,wait=off", monitor.display())])
+                .args(["-serial", "chardev:console", "-chardev"])
+                .arg(format!(
+                    "socket,id=console,path={},server=on,wait=off,logfile={}",
+                    console.display(),
+                    serial.display()
+                )),
             work,
         )?;
-        Ok(Self { process, serial })
+        Ok(Self { process, serial, console, monitor })
     }
 
-    /// Waits for the live system's report and its power-off.
+    /// Waits for the live system's report.
     pub fn report(&mut self, patience: Duration) -> Result<Report> {
         let mut report = None;
         wait_for("the live system's report", patience, || {
@@ -65,8 +88,34 @@ impl Machine {
             }
             Ok(report.is_some())
         })?;
-        wait_for("the power-off", Duration::from_secs(60), || Ok(self.process.ended()?.is_some()))?;
         report.context("no report")
+    }
+
+    /// Waits until it is off, or would start anew.
+    pub fn wait_for_end(&mut self) -> Result<()> {
+        wait_for("the power-off", POWER_OFF, || Ok(self.process.ended()?.is_some()))
+    }
+
+    /// Waits until the live system has read its payload so many times more, all of it over the network.
+    pub fn reads_on(&mut self, times: usize, patience: Duration) -> Result<()> {
+        let rounds = |said: &str| said.matches("guest: round ").count();
+        let before = rounds(&self.said());
+        wait_for("the live system to read on", patience, || {
+            self.process.ensure_runs()?;
+            Report::read(&self.said())?;
+            Ok(rounds(&self.said()) >= before + times)
+        })
+    }
+
+    /// Types a line on its console.
+    pub fn type_line(&self) -> Result<()> {
+        Ok(UnixStream::connect(&self.console)?.write_all(b"\n")?)
+    }
+
+    /// Pulls the cable out of its network card, or puts it in again.
+    pub fn plug(&self, connected: bool) -> Result<()> {
+        let state = if connected { "on" } else { "off" };
+        tell_monitor(&self.monitor, &format!("set_link net {state}"))
     }
 
     /// What it has said on its serial line so far.
@@ -78,8 +127,13 @@ impl Machine {
 
 impl Firmware {
     /// What QEMU is told of it.
-    fn options(self, work: &Work) -> Result<Vec<String>> {
-        let card = format!("virtio-net-pci,netdev=net,bootindex=1,mac={MAC}");
+    fn options(self, card: Card, work: &Work) -> Result<Vec<String>> {
+        // OVMF has a driver for virtio only, and else needs the card's own ROM, an iPXE.
+        let (model, rom) = match card {
+            Card::Virtio => ("virtio-net-pci", ",romfile="),
+            Card::E1000 => ("e1000", ""),
+        };
+        let card = format!("{model},netdev=net,bootindex=1,mac={MAC}");
         let (machine, code, variables) = match self {
             Self::Bios => return Ok(words(&["-machine", "q35,accel=tcg", "-device", &card])),
             Self::Uefi => ("q35,accel=tcg", "OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd"),
@@ -93,7 +147,7 @@ impl Firmware {
             "-machine",
             machine,
             "-device",
-            &format!("{card},romfile="),
+            &format!("{card}{rom}"),
             "-drive",
             &flash(0, format!("readonly=on,file=/usr/share/OVMF/{code}")),
             "-drive",
@@ -107,6 +161,29 @@ impl Firmware {
     fn on_or_off(self) -> &'static str {
         if self == Self::SecureBoot { "on" } else { "off" }
     }
+}
+
+/// Has QEMU's monitor obey a command, and waits until it has.
+fn tell_monitor(socket: &Path, command: &str) -> Result<()> {
+    const PROMPT: &[u8] = b"\n(qemu) ";
+    let mut monitor = UnixStream::connect(socket)?;
+    monitor.set_read_timeout(Some(Duration::from_secs(20)))?;
+    let mut said = Vec::new();
+    let mut answer = |monitor: &mut UnixStream| -> Result<()> {
+        said.clear();
+        while !said.ends_with(PROMPT) {
+            let mut byte = [0];
+            match monitor.read_exact(&mut byte) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                read => read?,
+            }
+            said.push(byte[0]);
+        }
+        Ok(())
+    };
+    answer(&mut monitor)?;
+    monitor.write_all(format!("{command}\n").as_bytes())?;
+    answer(&mut monitor)
 }
 
 fn words(words: &[&str]) -> Vec<String> {

@@ -1,14 +1,16 @@
-//! What the live system says of itself (`tests/live/base/root/usr/local/sbin/netrootfs-marker`), read from the serial log.
+//! What the live system says of itself (`tests/live/root/usr/local/sbin/netrootfs-marker`), read from the serial log.
 
 use anyhow::{Context, Result, bail};
 
 const MARKER: &str = "NETROOTFS-BOOT-OK ";
 
 /// Lines after which nothing comes any more: loader, kernel, dracut, the live system's own payload check.
-const FATAL: [&str; 9] = [
+const FATAL: [&str; 11] = [
     "No bootable device",
+    "UEFI Interactive Shell",
     "Could not find kernel image",
     "Kernel panic",
+    "giving up; going on without the disk",
     "System halted",
     "Boot has failed",
     "Refusing to continue",
@@ -26,6 +28,18 @@ pub struct Report {
     pub cmdline: String,
     /// Seconds from the kernel's start to the report.
     pub uptime: String,
+    /// The kernel's version.
+    pub kernel: String,
+    /// Bytes of memory in use, without what can be thrown away.
+    pub used: u64,
+    /// The network manager, and what it says of the interface.
+    pub manager: String,
+    /// Interfaces and their addresses.
+    pub addresses: Vec<String>,
+    /// Processes that systemd spares: their names begin with `@`.
+    pub spared: Vec<String>,
+    /// What netroot-init has told the kernel's log, after the seconds since the kernel's start.
+    pub netroot: Vec<String>,
     /// Size of `/dev/nbd0`; 0 if it isn't connected.
     pub nbd_bytes: u64,
     /// What the root is made of: lines of `/proc/mounts`.
@@ -39,6 +53,13 @@ pub struct Report {
 }
 
 impl Report {
+    /// Seconds from netroot-init's first sentence to its last before the ISO's own initramfs began.
+    pub fn netroot_took(&self) -> Option<f64> {
+        let time = |line: &String| line.split(' ').next()?.parse::<f64>().ok();
+        let times = self.netroot.iter().filter_map(time);
+        Some(times.clone().reduce(f64::max)? - times.reduce(f64::min)?)
+    }
+
     /// The report, if it is complete; an error if the log says that there will be none.
     pub fn read(serial: &str) -> Result<Option<Self>> {
         let complete = serial.rfind('\n').map_or("", |end| &serial[..end]);
@@ -59,6 +80,12 @@ impl Report {
             label: label.to_owned(),
             cmdline: one("cmdline")?,
             uptime: one("uptime")?,
+            kernel: one("kernel")?,
+            used: one("used")?.parse()?,
+            manager: one("manager")?,
+            addresses: all("address"),
+            spared: all("process"),
+            netroot: all("netroot"),
             nbd_bytes: all("nbd0").pop().map_or(Ok(0), |bytes| bytes.parse())?,
             mounts: all("mount"),
             loops: all("loop"),
@@ -71,7 +98,7 @@ impl Report {
 #[test]
 fn report_is_read_only_when_it_is_whole() -> Result<()> {
     let log = "junk\r\nguest: cmdline BOOT_IMAGE=k netroot=nbd:10.0.2.2:L.iso::ro\r\nguest: uptime 40.1\r\n\
-        guest: nbd0 4096\r\nguest: firmware bios\r\nguest: mount /dev/nbd0 /run x\r\nNETROOTFS-BOOT-OK L";
+        guest: kernel 6.1\r\nguest: used 2048\r\nguest: manager none -\r\nguest: nbd0 4096\r\nguest: firmware bios\r\nguest: mount /dev/nbd0 /run x\r\nNETROOTFS-BOOT-OK L";
     assert!(Report::read(log)?.is_none(), "the last line may go on");
     let report = Report::read(&format!("{log}\r\n"))?.context("a report")?;
     assert_eq!((report.label.as_str(), report.nbd_bytes), ("L", 4096));

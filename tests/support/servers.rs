@@ -5,12 +5,13 @@ use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::support::netns::{BRIDGE, GUESTS, NETWORK, SERVER, wait_for_listener};
-use crate::support::process::{Process, run};
+use crate::support::netns::{BRIDGE, GUESTS, NETWORK, SERVER, listens, wait_for_listener};
+use crate::support::process::{Process, run, wait_for};
 use crate::support::work::Work;
 
 /// The directories that servers are pointed at, whoever made them.
@@ -38,12 +39,15 @@ impl Dhcp {
     }
 }
 
+/// Killed processes go at once, unless the machine is very busy.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Port of the web server.
 pub const HTTP_PORT: &str = "8080";
 
 /// What a diskless machine boots from, and a log of what it asks for. All of it ends with this value.
 pub struct Servers {
-    _nbd: NbdServer,
+    nbd: NbdServer,
     _http: Process,
     _tftp: Option<Process>,
     _dhcp: Process,
@@ -58,12 +62,25 @@ impl Servers {
             Dhcp::Snippet => (None, dnsmasq_by_snippet(&tree.root, work)?),
         };
         Ok(Self {
-            _nbd: NbdServer::start(&tree.images, work)?,
+            nbd: NbdServer::start(&tree.images, work)?,
             _http: http(&tree.root, work)?,
             _tftp: tftp,
             _dhcp: dhcp,
             _requests: requests(work)?,
         })
+    }
+
+    /// Bytes that nbd-server has read so far, and so has sent: all of its processes, those that have ended too.
+    pub fn nbd_bytes(&self) -> Result<u64> {
+        self.nbd.bytes()
+    }
+
+    /// Kills nbd-server with the processes of all its clients, and starts it anew.
+    pub fn restart_nbd(&mut self, tree: &Tree, work: &Work) -> Result<()> {
+        self.nbd.kill();
+        wait_for("the port of nbd-server to be free", PATIENCE, || Ok(!listens("tcp", 10809)?))?;
+        self.nbd = NbdServer::start(&tree.images, work)?;
+        Ok(())
     }
 }
 
@@ -92,12 +109,34 @@ impl NbdServer {
             .context("nbd-server's pid")?;
         Ok(Self { group })
     }
+
+    fn kill(&self) {
+        // The daemon leads a session; its children, one a client, are in its process group.
+        let _ = kill_process_group(self.group, Signal::KILL);
+    }
+
+    // proc(5), io: what a child has read is added to its parent's figures when that has waited for it.
+    fn bytes(&self) -> Result<u64> {
+        let mut sum = 0;
+        for entry in fs::read_dir("/proc")? {
+            let process = entry?.path();
+            let stat = fs::read_to_string(process.join("stat")).unwrap_or_default();
+            let group = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(2));
+            if group.and_then(|group| group.parse().ok()).and_then(Pid::from_raw) != Some(self.group) {
+                continue;
+            }
+            // It may have ended a moment ago.
+            let io = fs::read_to_string(process.join("io")).unwrap_or_default();
+            let read = io.lines().find_map(|line| line.strip_prefix("rchar: "));
+            sum += read.map_or(Ok(0), str::parse::<u64>)?;
+        }
+        Ok(sum)
+    }
 }
 
 impl Drop for NbdServer {
     fn drop(&mut self) {
-        // The daemon leads a session; its children, one a client, are in its process group.
-        let _ = kill_process_group(self.group, Signal::KILL);
+        self.kill();
     }
 }
 

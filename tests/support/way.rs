@@ -14,6 +14,8 @@ pub struct Way {
     pub firmware: Firmware,
     /// What it is told.
     pub dhcp: Dhcp,
+    /// Its name for people.
+    pub loader: &'static str,
     /// Whether the machine has a menu of its own, and the others another default.
     pub own_menu: bool,
     /// Files of which each is asked for after the one before: the loaders and their menu.
@@ -25,6 +27,7 @@ impl Way {
     pub fn pxelinux() -> Self {
         Self::new(
             Firmware::Bios,
+            "pxelinux",
             Dhcp::file("pxelinux.0"),
             &["pxelinux.0", "ldlinux.c32", "pxelinux.cfg/default", "menu.c32"],
         )
@@ -34,43 +37,53 @@ impl Way {
     pub fn pxelinux_of_a_machine() -> Self {
         let menu = format!("pxelinux.cfg/01-{}", MAC.replace(':', "-"));
         let asks_for = ["pxelinux.0", "ldlinux.c32", &menu, "menu.c32", &menu];
-        Self { own_menu: true, ..Self::new(Firmware::Bios, Dhcp::file("pxelinux.0"), &asks_for) }
+        Self { own_menu: true, ..Self::new(Firmware::Bios, "pxelinux", Dhcp::file("pxelinux.0"), &asks_for) }
     }
 
     /// The iPXE of a network card's ROM, which DHCP gives the script, by `netrootfs dhcp`.
     pub fn ipxe() -> Self {
-        Self::new(Firmware::Bios, Dhcp::Snippet, &["boot.ipxe"])
+        Self::new(Firmware::Bios, "iPXE", Dhcp::Snippet, &["boot.ipxe"])
     }
 
     /// iPXE, loaded by a UEFI machine's PXE.
     pub fn uefi_ipxe() -> Self {
         let dhcp = Dhcp::Files { firmware: "snponly.efi".into(), ipxe: "boot.ipxe".into() };
-        Self::new(Firmware::Uefi, dhcp, &["snponly.efi", "boot.ipxe"])
+        Self::new(Firmware::Uefi, "iPXE", dhcp, &["snponly.efi", "boot.ipxe"])
+    }
+
+    /// The iPXE in a card's ROM, of a UEFI machine.
+    pub fn uefi_ipxe_of_the_card() -> Self {
+        Self::new(Firmware::Uefi, "iPXE", Dhcp::Snippet, &["boot.ipxe"])
     }
 
     /// This host's shim and GRUB, which a UEFI machine is given by `netrootfs dhcp`.
     pub fn grub() -> Self {
-        Self::new(Firmware::Uefi, Dhcp::Snippet, &["bootx64.efi", "grubx64.efi", "grub/grub.cfg"])
+        Self::new(Firmware::Uefi, "GRUB", Dhcp::Snippet, &["bootx64.efi", "grubx64.efi", "grub/grub.cfg"])
     }
 
     /// Secure Boot with the shim and the GRUB that an ISO carries.
     pub fn shim_of(label: &str) -> Self {
         let [shim, grub] = ["bootx64.efi", "grubx64.efi"].map(|name| format!("efi/{label}/{name}"));
-        Self::new(Firmware::SecureBoot, Dhcp::file(&shim), &[&shim, &grub, "grub/grub.cfg"])
+        Self::new(Firmware::SecureBoot, "GRUB", Dhcp::file(&shim), &[&shim, &grub, "grub/grub.cfg"])
     }
 
-    fn new(firmware: Firmware, dhcp: Dhcp, asks_for: &[&str]) -> Self {
+    fn new(firmware: Firmware, loader: &'static str, dhcp: Dhcp, asks_for: &[&str]) -> Self {
         let own_menu = false;
-        Self { firmware, dhcp, own_menu, asks_for: asks_for.iter().map(|name| (*name).to_owned()).collect() }
+        Self {
+            firmware,
+            loader,
+            dhcp,
+            own_menu,
+            asks_for: asks_for.iter().map(|name| (*name).to_owned()).collect(),
+        }
     }
 
-    /// An error if the loaders of another way were at work: the names in the log of requests, in their order, up to the
-    /// kernel and the initrd of this label.
-    pub fn check(&self, label: &str, work: &Work) -> Result<()> {
+    /// An error if the loaders of another way were at work: the names in the log of requests, in their order, up to
+    /// kernel and initrds.
+    pub fn check(&self, files: &[String], work: &Work) -> Result<()> {
         let asked = asked_for(&fs::read_to_string(work.log("tcpdump"))?);
-        let boot = [format!("vmlinuz_{label}"), format!("initrd_{label}.img")];
         let mut left = asked.iter();
-        for name in self.asks_for.iter().chain(&boot) {
+        for name in self.asks_for.iter().chain(files) {
             ensure!(left.any(|other| other == name), "nobody asked for {name} in its turn: {asked:?}");
         }
         Ok(())
