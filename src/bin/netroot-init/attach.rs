@@ -48,15 +48,7 @@ fn through(card: &Card, settings: &Settings, first: bool, patience: &[u64]) -> R
     let lease = address(card, settings, first, patience)?;
     let host = settings.target.host.or(lease.boot_server);
     let host = host.context("the kernel arguments name no NBD server, and DHCP names no boot server")?;
-    let held = Held {
-        index: card.index,
-        mac: card.mac,
-        address: lease.address,
-        prefix: lease.prefix,
-        gateway: lease.gateway,
-        terms: lease.terms,
-        disk_server: Some(host),
-    };
+    let held = lease::held(card, &lease, Some(host));
     introduce(card, &lease);
     link::set_up(card.index, lease.mtu)?;
     link::hold(&held).with_context(|| format!("the address {} can't be set", held.address))?;

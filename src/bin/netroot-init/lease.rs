@@ -32,6 +32,19 @@ pub enum Renewal {
     Refused(String),
 }
 
+/// The address of a lease on a card, and the server that must stay within reach from it.
+pub fn held(card: &Card, lease: &Lease, disk_server: Option<Ipv4Addr>) -> Held {
+    Held {
+        index: card.index,
+        mac: card.mac,
+        address: lease.address,
+        prefix: lease.prefix,
+        gateway: lease.gateway,
+        terms: lease.terms,
+        disk_server,
+    }
+}
+
 /// Gets an address for the card.
 ///
 /// # Errors

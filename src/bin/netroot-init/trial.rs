@@ -5,7 +5,6 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 
-use crate::address::Held;
 use crate::card::Card;
 use crate::dial::{self, Place};
 use crate::keeper::Kept;
@@ -82,15 +81,7 @@ fn dhcp(interface: &str) -> Result<()> {
 fn hold(interface: &str) -> Result<()> {
     let card = card(interface)?;
     let lease = lease::obtain(&card, lease::LONG)?;
-    let held = Held {
-        index: card.index,
-        mac: card.mac,
-        address: lease.address,
-        prefix: lease.prefix,
-        gateway: lease.gateway,
-        terms: lease.terms,
-        disk_server: None,
-    };
+    let held = lease::held(&card, &lease, None);
     link::set_up(card.index, lease.mtu)?;
     link::hold(&held)?;
     println!("holds {}/{}", held.address, held.prefix);
