@@ -190,7 +190,7 @@ fn cells(iso: &Iso, boot: &Boot<'_>, booted: &Booted) -> [String; 11] {
     let archive = booted.archive_bytes.filter(|_| netroot);
     [
         format!("{}, Linux {kernel}", iso.what),
-        manager.to_owned(),
+        (if manager == "none" { "–" } else { manager }).to_owned(),
         format!("{firmware}, {}", boot.way.loader),
         format!("{:?}", boot.card).to_lowercase(),
         (if netroot { "netroot" } else { "HTTP" }).to_owned(),

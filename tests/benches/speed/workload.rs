@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::io;
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Barrier, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -61,8 +61,8 @@ impl Workload {
         format!("{pattern}, {temperature}")
     }
 
-    /// Runs the readers over the first `span` bytes, until one of them has read all of its own, when cold and
-    /// sequential, or for `limit`. Returns bytes and seconds.
+    /// Runs the readers over the first `span` bytes for `limit`; cold and sequential ones end with their part. Returns
+    /// bytes and seconds.
     pub fn run<R>(
         &self,
         span: u64,
@@ -73,29 +73,33 @@ impl Workload {
         R: FnMut(&mut [u8], u64) -> io::Result<()>,
     {
         let barrier = Barrier::new(self.readers);
+        let begun = OnceLock::new();
         let pieces = span / self.size as u64;
-        let one = |number: usize| -> Result<(u64, Instant, Instant)> {
+        let one = |number: usize| -> Result<(u64, f64)> {
             let made = reader();
             let mut buf = vec![0; self.size];
             barrier.wait();
-            let (mut read, start) = (made?, Instant::now());
-            let mut bytes = 0;
+            let start = *begun.get_or_init(Instant::now);
+            let mut read = made?;
+            let (mut bytes, mut end) = (0, Duration::ZERO);
             for piece in self.pieces(number as u64, pieces) {
                 read(&mut buf, piece * self.size as u64)?;
-                bytes += self.size as u64;
-                if start.elapsed() > limit {
+                let now = start.elapsed();
+                // Neither the bytes nor the time of a straggler count: one of 64 would decide about all.
+                if now > limit && bytes > 0 {
                     break;
                 }
+                bytes += self.size as u64;
+                end = now;
             }
-            Ok((bytes, start, Instant::now()))
+            Ok((bytes, end.as_secs_f64()))
         };
         let all: Vec<_> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..self.readers).map(|number| scope.spawn(move || one(number))).collect();
             threads.into_iter().map(|thread| thread.join().expect("a reader")).collect::<Result<_>>()
         })?;
-        let start = all.iter().map(|(_, start, _)| *start).min().expect("a reader");
-        let end = all.iter().map(|(_, _, end)| *end).max().expect("a reader");
-        Ok((all.iter().map(|(bytes, ..)| bytes).sum(), (end - start).as_secs_f64()))
+        let seconds = all.iter().map(|(_, seconds)| *seconds).fold(0.0, f64::max);
+        Ok((all.iter().map(|(bytes, _)| bytes).sum(), seconds))
     }
 
     /// The pieces that one reader reads, in order.
