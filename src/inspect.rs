@@ -101,7 +101,8 @@ fn find(image: &mut Image, pattern: &str) -> Option<String> {
 }
 
 /// The first `most` paths that fit a pattern. Directories are only listed for a `*`: a name can be found in one whose
-/// listing ends at a damaged record.
+/// listing ends at a damaged record. A listed name that can't be a word of kernel arguments is passed over, since the path
+/// gets into them, and into reports.
 fn find_some(image: &mut Image, pattern: &str, most: usize) -> Vec<String> {
     fn descend(image: &mut Image, path: &str, rest: &str, most: usize, found: &mut Vec<String>) {
         let (part, rest) = rest.split_once('/').unwrap_or((rest, ""));
@@ -109,7 +110,8 @@ fn find_some(image: &mut Image, pattern: &str, most: usize) -> Vec<String> {
             true => image.list(if path.is_empty() { "/" } else { path }).unwrap_or_default(),
             false => vec![part.to_owned()],
         };
-        for name in names.iter().filter(|name| family::fits(name, part)) {
+        let is_word = |name: &str| !name.chars().any(|c| c.is_control() || c.is_whitespace());
+        for name in names.iter().filter(|name| family::fits(name, part) && is_word(name)) {
             if found.len() >= most {
                 return;
             }

@@ -258,6 +258,18 @@ fn a_menu_whose_kernel_is_not_there_gives_way_to_the_layout() {
 }
 
 #[test]
+fn a_name_that_is_no_word_gets_into_no_kernel_argument() {
+    let files = Files::new()
+        .with("live/vmlinuz", "kernel")
+        .with("live/initrd.img", "initrd")
+        .with("live/a\nlabel evil\u{1b}[31m.squashfs", squashfs(3000))
+        .with("live/a b.squashfs", squashfs(3000))
+        .with("live/filesystem.squashfs", squashfs(3000));
+    let facts = Made::by_xorriso(&files, &["-R", "-V", "LIVE"]).facts();
+    assert_eq!(facts.found, "/live/filesystem.squashfs");
+}
+
+#[test]
 fn an_iso_whose_menu_boots_nothing_that_is_there_is_told_so() {
     let refusal = |menu: &str, files: Files| {
         let files = files.with("isolinux/isolinux.cfg", menu);
