@@ -3,65 +3,47 @@
 //!
 //! # Five nouns
 //!
-//! A directory of ISOs is a **catalog** ([`catalog`]); the catalog is laid out as a **tree** ([`layout`], [`tree`]); a file
-//! of the tree has **content** ([`content`]); content is **segments** of a backing file or **rendered** text ([`render`]);
-//! a rescan makes a new **snapshot**, swapped in whole ([`fs`]).
+//! A directory of ISOs is a **catalog** ([`catalog`]); the catalog is laid out as a **tree** ([`tree`]); a file of the
+//! tree has **content** ([`storage::content`]); content is **segments** of a backing file or **rendered** text
+//! ([`tree::render`]); a rescan makes a new **snapshot**, swapped in whole ([`serve::operations`]).
+//!
+//! # Seven rooms
 //!
 //! ```text
-//! main → command → daemon → fuse → fs → tree → content → source
-//!                   ↘ watch, hook, verdicts       ↑         ↑
-//!                    catalog → inspect → iso ───→ source   cache, mapping
-//!                       ↘ family, menu, initrd, netroot, boot
-//!                        layout → render ─────────┘
+//! cli        what is asked for: options, the commands that need no mount, check
+//!  serve      the mount: daemon, FUSE adapter, operations, watches, the hook
+//!   tree       arena, lazy directories, layout, rendered files, the ISO's own files
+//!    catalog    scan of a directory, labels, configuration, the look into initrds
+//!     boot       how an ISO boots: families, kernel arguments, servers, the second initramfs, the host's loaders
+//!      image      what is in an ISO, from bytes: ISO 9660, menus, initrds, EFI
+//!       storage    where bytes come from: sources, content, the block cache, passthrough
 //! ```
 //!
-//! Arrows mean "may use". A byte of an ISO walks it from right to left: [`source`] reads it, [`cache`] keeps it,
-//! [`content`] knows where in the file it belongs, [`fs`] finds the file for a handle, [`fuse`] gives it to the kernel.
-//! Where the kernel can read the ISO by itself, no byte walks: [`mapping`] makes a file of the ranges, and [`fuse`] hands it
-//! over when somebody opens it.
+//! A room uses those below it and none above; `tests/rooms.rs` holds it to that. Beside them stands
+//! `bin/netroot-init`, the program of the second initramfs; it shares only the words of kernel arguments.
+//!
+//! A byte of an ISO walks up: [`storage::source`] reads it, [`storage::cache`] keeps it, [`storage::content`] knows where
+//! in the file it belongs, [`serve::operations`] finds the file for a handle, [`serve::fuse`] gives it to the kernel.
+//! Where the kernel can read the ISO by itself, no byte walks: [`storage::passthrough`] makes a file of the ranges, and
+//! [`serve::fuse`] hands it over when somebody opens it.
+//!
+//! A kernel argument walks down only once: [`image::menu`] makes words of an ISO's text, [`boot::plan`] adds and takes
+//! away words, and one of the renderers in [`tree::render`] writes them in its loader's language.
 //!
 //! # What always holds
 //!
-//! - Parsers take bytes and never open files; rendering reads no ISO; only [`fuse`] and [`daemon`] know the FUSE library.
+//! - Parsers take bytes and never open files; rendering reads no ISO; only [`serve::fuse`] and [`serve::daemon`] know the
+//!   FUSE library.
 //! - The size that is shown is the number of bytes that are served, and the bytes of an inode number never change.
 //! - An open file outlives its name. A half-copied ISO does not appear. A short read is an error, never zeros.
 //! - One bad ISO costs one line of log; the others are served. A bad option stops the start.
-//! - What comes out of an ISO is foreign: it passes a gate ([`label`], or one printable line of limited length) before it
-//!   gets into a path or a rendered file.
+//! - What comes out of an ISO is foreign: it passes a gate ([`image::label`], or one printable line of limited length)
+//!   before it gets into a path or a rendered file.
 
-pub mod args;
-pub mod background;
 pub mod boot;
-pub mod cache;
 pub mod catalog;
-pub mod check;
 pub mod cli;
-pub mod command;
-pub mod config;
-pub mod content;
-pub mod daemon;
-pub mod disc_tree;
-pub mod efi;
-pub mod family;
-pub mod fs;
-pub mod fuse;
-pub mod gate;
-pub mod hook;
-pub mod initrd;
-pub mod inspect;
-pub mod iso;
-pub mod label;
-pub mod lanes;
-pub mod layout;
-pub mod loader;
-pub mod logging;
-pub mod mapping;
-pub mod menu;
-pub mod netroot;
-pub mod render;
-pub mod settled;
-pub mod source;
-pub mod steady;
+pub mod image;
+pub mod serve;
+pub mod storage;
 pub mod tree;
-pub mod verdicts;
-pub mod watch;

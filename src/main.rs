@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-use netrootfs::cli::Cli;
-use netrootfs::command;
+use netrootfs::cli::commands;
+use netrootfs::cli::options::Cli;
 
 fn main() -> ExitCode {
-    match command::run(Cli::from_args()) {
+    match commands::run(Cli::from_args()) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("netrootfs: {error:#}");

@@ -19,9 +19,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
-use netrootfs::catalog::{Catalog, Opener, Plain, Scanner, Skipped};
-use netrootfs::label::Label;
-use netrootfs::source::ReadAt;
+use netrootfs::catalog::scan::{Catalog, Opener, Plain, Scanner, Skipped};
+use netrootfs::image::label::Label;
+use netrootfs::storage::source::ReadAt;
 use tempfile::TempDir;
 
 mod support {

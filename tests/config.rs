@@ -13,7 +13,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use netrootfs::config::Config;
+use netrootfs::catalog::config::Config;
 
 mod support {
     #![allow(dead_code, reason = "each test uses a part of it")]

@@ -8,11 +8,11 @@ use std::process::Command;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use netrootfs::content::{Content, Segments};
-use netrootfs::efi::{self, Arch, EfiLoader, Role};
-use netrootfs::iso::Image;
-use netrootfs::source::ReadAt;
-use netrootfs::source::testing::Counting;
+use netrootfs::image::efi::{self, Arch, EfiLoader, Role};
+use netrootfs::image::iso::Image;
+use netrootfs::storage::content::{Content, Segments};
+use netrootfs::storage::source::ReadAt;
+use netrootfs::storage::source::testing::Counting;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use tempfile::TempDir;

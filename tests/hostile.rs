@@ -14,15 +14,15 @@ use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
-use netrootfs::boot::Servers;
-use netrootfs::catalog::{Catalog, Disc, FileId, Iso};
-use netrootfs::inspect::{self, Facts};
-use netrootfs::iso::{self, Image, MAX_READS};
-use netrootfs::label::Label;
-use netrootfs::layout::{self, Settings};
-use netrootfs::source::ReadAt;
-use netrootfs::source::testing::Counting;
-use netrootfs::tree::{Kind, Tree};
+use netrootfs::boot::inspect::{self, Facts};
+use netrootfs::boot::servers::Servers;
+use netrootfs::catalog::scan::{Catalog, Disc, FileId, Iso};
+use netrootfs::image::iso::{self, Image, MAX_READS};
+use netrootfs::image::label::Label;
+use netrootfs::storage::source::ReadAt;
+use netrootfs::storage::source::testing::Counting;
+use netrootfs::tree::arena::{Kind, Tree};
+use netrootfs::tree::layout::{self, Settings};
 use proptest::prelude::*;
 
 mod support {
@@ -623,7 +623,7 @@ proptest! {
         if let Ok(facts) = outcome {
             let root = facts.root.as_ref().map(|root| &root.file);
             for file in [&facts.kernel].into_iter().chain(&facts.initrds).chain(root) {
-                let end = |extent: &iso::Extent| extent.offset.checked_add(extent.len).unwrap();
+                let end = |extent: &netrootfs::storage::extent::Extent| extent.offset.checked_add(extent.len).unwrap();
                 prop_assert!(file.extents.iter().all(|extent| end(extent) <= iso.bytes.len() as u64));
                 prop_assert_eq!(file.extents.iter().map(|extent| extent.len).sum::<u64>(), file.len);
             }

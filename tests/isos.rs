@@ -17,15 +17,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use netrootfs::boot::Servers;
-use netrootfs::catalog::{self, Catalog, Plain, Scanner};
-use netrootfs::content::Content;
-use netrootfs::family::{Family, Format};
-use netrootfs::inspect::Facts;
-use netrootfs::iso::Image;
-use netrootfs::layout::{self, Settings};
-use netrootfs::source::{FileSource, PageCache, ReadAt};
-use netrootfs::tree::{Kind, Tree};
+use netrootfs::boot::family::{Family, Format};
+use netrootfs::boot::inspect::Facts;
+use netrootfs::boot::servers::Servers;
+use netrootfs::catalog::scan::{self, Catalog, Plain, Scanner};
+use netrootfs::image::iso::Image;
+use netrootfs::storage::content::Content;
+use netrootfs::storage::source::{FileSource, PageCache, ReadAt};
+use netrootfs::tree::arena::{Kind, Tree};
+use netrootfs::tree::layout::{self, Settings};
 
 mod support {
     pub mod isos;
@@ -319,7 +319,7 @@ fn a_root_image_of_five_gigabytes() {
 
     let source: Arc<dyn ReadAt> =
         Arc::new(FileSource::new(Arc::new(File::open(&iso).unwrap()), PageCache::Keep).unwrap());
-    let facts = netrootfs::inspect::inspect(&source).unwrap();
+    let facts = netrootfs::boot::inspect::inspect(&source).unwrap();
     let served = facts.root.unwrap();
     assert_eq!((served.file.len, served.format), (LEN, Format::Squashfs));
     assert!(served.file.extents.len() > 1, "a file of this size has several extents");
@@ -342,7 +342,7 @@ fn roots_and_their_layers_are_found_the_likely_one_first() {
     let roots = |files: &[(&str, Vec<u8>)]| {
         let made = files.iter().fold(Files::live(), |made, (path, bytes)| made.with(path, bytes.clone()));
         let iso = Made::by_xorriso(&made, &["-R", "-V", "LIVE"]);
-        let found = netrootfs::inspect::roots(&open(&iso.path)).unwrap();
+        let found = netrootfs::boot::inspect::roots(&open(&iso.path)).unwrap();
         found
             .into_iter()
             .map(|file| file.path)
@@ -379,7 +379,7 @@ fn images_of_others_that_boot_no_linux_say_so() {
     ];
     for (path, package, wanted) in isos {
         assert!(Path::new(path).exists(), "this test needs {path}: install the package {package}");
-        let reason = catalog::open_file(Path::new(path)).err().unwrap();
+        let reason = scan::open_file(Path::new(path)).err().unwrap();
         assert_eq!(reason, wanted, "{path}");
         assert_files_are_those_extracted(Path::new(path));
     }
@@ -470,7 +470,7 @@ impl Made {
     }
 
     fn facts(&self) -> Facts {
-        netrootfs::inspect::inspect(&open(&self.path)).unwrap()
+        netrootfs::boot::inspect::inspect(&open(&self.path)).unwrap()
     }
 
     fn refusal(&self) -> String {
@@ -586,7 +586,7 @@ fn walk(image: &mut Image, directory: &str, found: &mut BTreeMap<String, Vec<u8>
         let path = format!("{directory}/{name}");
         match image.read(&path, 1 << 20) {
             Ok(bytes) => drop(found.insert(path, bytes.unwrap())),
-            Err(netrootfs::iso::Error::NotAFile(_)) => walk(image, &path, found),
+            Err(netrootfs::image::iso::Error::NotAFile(_)) => walk(image, &path, found),
             Err(error) => panic!("{error}"),
         }
     }

@@ -1,7 +1,7 @@
 //! The menu readers against arbitrary bytes and mutated menus: whatever is in an ISO, what comes out keeps the limits,
 //! and reading ends within the budget of files and bytes. Time is not measured; every loop of the readers is paid for.
 
-use netrootfs::menu::{self, Environment, Files, Menu};
+use netrootfs::image::menu::{self, Environment, Files, Menu};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;

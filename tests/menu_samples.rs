@@ -4,7 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // Only tests are in here.
 
-use netrootfs::menu::{self, Entry, Environment, Files, Menu};
+use netrootfs::image::menu::{self, Entry, Environment, Files, Menu};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 

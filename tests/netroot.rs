@@ -10,28 +10,28 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use netrootfs::catalog::{self, Disc};
-use netrootfs::content::Content;
-use netrootfs::initrd::{self, Features};
-use netrootfs::layout;
-use netrootfs::netroot::drivers::{self, Drivers, Wanted};
-use netrootfs::netroot::{Finding, Needs, kernel, root};
-use netrootfs::source::ReadAt;
+use netrootfs::boot::netroot::drivers::{self, Drivers, Wanted};
+use netrootfs::boot::netroot::{Finding, Needs, kernel, root};
+use netrootfs::catalog::probe;
+use netrootfs::catalog::scan::{self, Disc};
+use netrootfs::image::initrd::{self, Features};
+use netrootfs::storage::content::Content;
+use netrootfs::storage::source::ReadAt;
 
 fn open(name: &str) -> Arc<Disc> {
     let isos = std::env::var_os("NETROOTFS_BOOT_ISOS")
         .expect("NETROOTFS_BOOT_ISOS, the directory of the test ISOs, is not set: run scripts/boot-test");
     let path = PathBuf::from(isos).join(name);
-    catalog::open_file(&path).unwrap_or_else(|reason| panic!("{}: {reason}", path.display()))
+    scan::open_file(&path).unwrap_or_else(|reason| panic!("{}: {reason}", path.display()))
 }
 
 fn initrd_of(disc: &Disc) -> Features {
-    initrd::probe(layout::plain_initrd(disc).reader(), Default::default()).unwrap()
+    initrd::probe(probe::plain_initrd(disc).reader(), Default::default()).unwrap()
 }
 
 fn found(disc: &Disc) -> (Needs, Option<Vec<u8>>) {
-    let kernel = layout::plain_kernel(disc);
-    let (finding, pack) = Finding::of(kernel.reader(), &initrd_of(disc), || layout::plain_roots(disc));
+    let kernel = probe::plain_kernel(disc);
+    let (finding, pack) = Finding::of(kernel.reader(), &initrd_of(disc), || probe::plain_roots(disc));
     match finding {
         Finding::Needs(needs) => (needs, pack),
         Finding::Refused(reason) => panic!("{reason}"),
@@ -39,11 +39,11 @@ fn found(disc: &Disc) -> (Needs, Option<Vec<u8>>) {
 }
 
 fn version_of(disc: &Disc) -> String {
-    kernel::read(layout::plain_kernel(disc).reader()).unwrap().version
+    kernel::read(probe::plain_kernel(disc).reader()).unwrap().version
 }
 
 fn root_of(disc: &Disc) -> Arc<dyn ReadAt> {
-    layout::plain_roots(disc).into_iter().next().expect("a root image").1
+    probe::plain_roots(disc).into_iter().next().expect("a root image").1
 }
 
 fn all_drivers(disc: &Disc) -> Drivers {
@@ -114,7 +114,7 @@ fn an_ext4_in_a_squashfs_gives_the_same_drivers_as_a_squashfs() {
     }
     // What the kernel would see: one archive behind the other, none of them damaged.
     let both = Content::Parts(vec![
-        Arc::new(layout::plain_initrd(&open("flat.iso"))),
+        Arc::new(probe::plain_initrd(&open("flat.iso"))),
         Arc::new(Content::Rendered(archive)),
     ]);
     assert_eq!(initrd::probe(both.reader(), Default::default()).unwrap().damage, None);

@@ -15,11 +15,11 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use netrootfs::boot::Servers;
-use netrootfs::catalog::{self, Catalog, Disc, Iso};
-use netrootfs::label::Label;
-use netrootfs::layout::{self, Settings};
-use netrootfs::source::testing::Counting;
+use netrootfs::boot::servers::Servers;
+use netrootfs::catalog::scan::{self, Catalog, Disc, Iso};
+use netrootfs::image::label::Label;
+use netrootfs::storage::source::testing::Counting;
+use netrootfs::tree::layout::{self, Settings};
 
 #[allow(dead_code, reason = "each test uses a part of it")]
 mod support {
@@ -311,7 +311,7 @@ fn nothing_is_read_until_somebody_looks_and_then_only_that_directory() {
     }
     files.xorriso(&["-R", "-V", "LIVE"], &iso);
     let disc =
-        Arc::try_unwrap(catalog::open_file(&iso).unwrap()).unwrap_or_else(|_| panic!("a disc of its own"));
+        Arc::try_unwrap(scan::open_file(&iso).unwrap()).unwrap_or_else(|_| panic!("a disc of its own"));
     let source = Arc::new(Counting::new(disc.plain.clone()));
     let disc = Arc::new(Disc { plain: source.clone(), ..disc });
     let iso = Iso {

@@ -1,63 +1,190 @@
-//! The ISO's own arguments for a system that finds the whole ISO attached as `/dev/nbd0`, as if it were a disc.
+//! The second initramfs: an archive that lets an ISO boot over NBD whose own initramfs can't.
 //!
-//! Never `ip=`: the card has its address, and what would configure it anew takes the root away.
+//! A loader puts it behind the ISO's initrd, and the kernel unpacks both. `/netrootfs/init` in it, which the kernel starts
+//! by `rdinit=`, attaches the whole ISO as `/dev/nbd0` and goes on with the ISO's own `/init`. What the archive must hold
+//! beside that program is found out once for each ISO: nothing where the ISO's initrd has the drivers, else those of
+//! exactly its kernel. This module finds out and puts together; it knows neither menus nor the tree.
+//!
+//! ```text
+//! netrootfs/init            the program
+//! netrootfs/modules/*.ko    drivers, unpacked
+//! netrootfs/load            nbd and what it needs, in the order in which they are loaded
+//! netrootfs/nic             drivers of network cards: alias, and what is loaded for it, in order
+//! ```
 
-use super::{Boot, Servers, Subject, Transport, dracut, hooks};
-use crate::args::Args;
-use crate::family::Family;
-use crate::label::udev_encode;
-use crate::render::nbd::DEFAULT_PORT;
+use std::io::Read;
+use std::sync::Arc;
 
-/// What the kernel starts in the place of the ISO's `/init`.
-const INIT: &str = "rdinit=/netrootfs/init";
+use serde::{Deserialize, Serialize};
 
-/// Arguments that would look for the root elsewhere, or set up a network.
-const NETWORK: [&str; 7] = ["ip", "netroot", "nfsroot", "rd.neednet", "rdinit", "ifname", "BOOTIF"];
+use crate::image::initrd::{Driver, Feature, Features, Presence};
+use crate::storage::content::Content;
+use crate::storage::identity::identity;
+use crate::storage::source::ReadAt;
 
-/// What netroot-init is told, then what the family wants for a root that is attached.
-pub(super) fn boot(iso: &Subject<'_>, own: Args, servers: &Servers) -> Boot {
-    let own = own.without(&NETWORK).without(&["netroot.*"]);
-    let args = match iso.family {
-        Family::LiveOs => live_os(iso, own),
-        Family::Archiso => hooks::attached(iso, own, &hooks::ARCHISO),
-        Family::Miso => hooks::attached(iso, own, &hooks::MISO),
-        // Without noprompt it waits at its end for somebody who takes the disc out.
-        Family::Casper => own
-            .without(&["boot", "url", "iso-url", "live-media", "noprompt"])
-            .prepend("boot=casper live-media=/dev/nbd0 noprompt"),
-        Family::LiveBoot => {
-            own.without(&["boot", "fetch", "httpfs", "live-media"]).prepend("boot=live live-media=/dev/nbd0")
+pub mod cpio;
+pub mod drivers;
+pub mod kernel;
+pub mod modules;
+mod nics;
+pub mod program;
+pub mod root;
+pub mod store;
+
+use drivers::{Drivers, Wanted};
+use kernel::{Arch, Kernel};
+use program::Programs;
+use store::Pack;
+
+/// Whether an ISO can boot by a second initramfs.
+#[derive(Clone, Default)]
+pub enum Netroot {
+    /// That is not known yet.
+    #[default]
+    Unknown,
+    /// It can.
+    Ready(Arc<Archive>),
+    /// It can't, with the reason.
+    Refused(Arc<str>),
+}
+
+/// An archive.
+pub struct Archive {
+    /// Its bytes: the program, then the ISO's drivers if it needs any.
+    pub parts: Vec<Arc<Content>>,
+    /// What is in it, in words.
+    pub holds: String,
+}
+
+/// What was found out of an ISO.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Finding {
+    /// What its archive needs.
+    Needs(Needs),
+    /// Why there can be none.
+    Refused(String),
+}
+
+/// What an archive needs beside the program.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Needs {
+    /// Processor of the ISO's kernel.
+    pub arch: Arch,
+    /// Drivers of its kernel; `None` where its own initrd has them.
+    pub pack: Option<Pack>,
+}
+
+/// An image in an ISO that may be its root: its path, and its bytes.
+pub type Root = (String, Arc<dyn ReadAt>);
+
+impl Finding {
+    /// Finds out what the archive of an ISO needs, and the packed drivers if it needs any: `kernel` is its kernel's image,
+    /// `initrd` what its initrd can do, `roots` its root images, which are only asked for if there is need.
+    pub fn of(
+        kernel: impl Read,
+        initrd: &Features,
+        roots: impl FnOnce() -> Vec<Root>,
+    ) -> (Self, Option<Vec<u8>>) {
+        match needs(kernel, initrd, roots) {
+            Ok((needs, pack)) => (Self::Needs(needs), pack),
+            Err(reason) => (Self::Refused(reason), None),
         }
-        Family::Anaconda => anaconda(iso, own),
-        Family::NixOs
-        | Family::Alpine
-        | Family::Proxmox
-        | Family::Gentoo
-        | Family::Linuxrc
-        | Family::Generic => own,
-    };
-    let port = match servers.port {
-        DEFAULT_PORT => String::new(),
-        port => format!(":{port}"),
-    };
-    let place = format!("{INIT} netroot.nbd={}{port}/{}.iso", servers.host, iso.label);
-    let caveat = (iso.family == Family::Generic).then_some("how it looks for its disc is not known");
-    Boot { args: args.prepend(&place), transport: Transport::Netroot, caveat }
+    }
+
+    /// The packed drivers that it needs.
+    pub fn pack(&self) -> Option<&Pack> {
+        match self {
+            Self::Needs(needs) => needs.pack.as_ref(),
+            Self::Refused(_) => None,
+        }
+    }
+
+    /// The archive, with this host's programs and the packed drivers.
+    pub fn archive(&self, programs: &Programs, pack: Option<&Arc<Content>>) -> Netroot {
+        match self {
+            Self::Refused(reason) => Netroot::Refused(reason.as_str().into()),
+            Self::Needs(needs) => match programs.archive(needs.arch) {
+                Err(reason) => Netroot::Refused(reason.into()),
+                Ok(program) => {
+                    let parts = std::iter::once(program).chain(pack).cloned().collect();
+                    Netroot::Ready(Arc::new(Archive { parts, holds: needs.to_string() }))
+                }
+            },
+        }
+    }
 }
 
-fn live_os(iso: &Subject<'_>, own: Args) -> Args {
-    let root = match iso.volume_id {
-        [] => "root=live:/dev/nbd0".to_owned(),
-        volume_id => format!("root=live:CDLABEL={}", udev_encode(volume_id)),
-    };
-    dracut::live_image(own.without(&dracut::ROOT_ARGS)).prepend(&root)
+impl Netroot {
+    /// Whether there is an archive.
+    pub fn is_ready(&self) -> bool {
+        matches!(self, Self::Ready(_))
+    }
 }
 
-/// Any `root=` would make it ignore `inst.*`.
-fn anaconda(iso: &Subject<'_>, own: Args) -> Args {
-    let own = own.without(&["inst.stage2", "inst.repo", "stage2", "repo", "method", "root"]);
-    own.prepend(&match iso.volume_id {
-        [] => "inst.stage2=hd:/dev/nbd0".to_owned(),
-        volume_id => format!("inst.stage2=hd:LABEL={}", udev_encode(volume_id)),
-    })
+impl Archive {
+    /// It as one file.
+    pub fn content(&self) -> Content {
+        Content::Parts(self.parts.clone())
+    }
 }
+
+impl std::fmt::Display for Needs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Some(pack) = &self.pack else { return f.write_str("drivers are in its initrd") };
+        let nbd = if pack.nbd { "nbd" } else { "" };
+        let and = if pack.nbd && !pack.nics.is_empty() { " and " } else { "" };
+        let nics = match pack.nics.len() {
+            0 => String::new(),
+            1 => "1 network driver".into(),
+            count => format!("{count} network drivers"),
+        };
+        write!(f, "{nbd}{and}{nics} out of {}", pack.from)
+    }
+}
+
+type Found = (Needs, Option<Vec<u8>>);
+
+fn needs(kernel: impl Read, initrd: &Features, roots: impl FnOnce() -> Vec<Root>) -> Result<Found, String> {
+    let kernel = kernel::read(kernel).map_err(|error| error.to_string())?;
+    let loads = |driver| match initrd.driver(driver) {
+        Presence::Builtin => true,
+        Presence::Module => initrd.has(Feature::Modprobe) && initrd.kernels.contains(&kernel.version),
+        Presence::Absent | Presence::Unknown => false,
+    };
+    let wanted = Wanted { nbd: !loads(Driver::Nbd), nics: !loads(Driver::Nic) };
+    let arch = kernel.arch;
+    if !wanted.nbd && !wanted.nics {
+        return Ok((Needs { arch, pack: None }, None));
+    }
+    let (from, drivers) = out_of(roots(), &kernel, wanted)?;
+    if drivers.is_empty() {
+        return Ok((Needs { arch, pack: None }, None));
+    }
+    let bytes = drivers.pack();
+    let (len, sum, nbd) = (bytes.len() as u64, identity(&bytes), drivers.has_nbd());
+    let pack = Pack { len, sum, from, nbd, nics: drivers.nics };
+    Ok((Needs { arch, pack: Some(pack) }, Some(bytes)))
+}
+
+/// The drivers, out of the first root that has modules of the kernel.
+fn out_of(roots: Vec<Root>, kernel: &Kernel, wanted: Wanted) -> Result<(String, Drivers), String> {
+    let version = &kernel.version;
+    let mut fault = None;
+    for (path, image) in roots {
+        let read = root::guarded(|| {
+            let files = root::open(image)?;
+            Ok(drivers::take(files.as_ref(), version, wanted))
+        });
+        match read {
+            Ok(Ok(Some(drivers))) => return Ok((path, drivers)),
+            Ok(Ok(None)) => {}
+            Ok(Err(reason)) => fault = fault.or(Some(reason)),
+            Err(error) => fault = fault.or(Some(format!("{path} can't be read: {error}"))),
+        }
+    }
+    Err(fault.unwrap_or_else(|| format!("no image in it has modules of its kernel, {version}")))
+}
+
+#[cfg(test)]
+mod tests;

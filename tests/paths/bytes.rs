@@ -5,9 +5,9 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, LazyLock};
 
-use netrootfs::mapping::{MappedIso, Mapper};
-use netrootfs::source::PageCache;
-use netrootfs::steady::SteadySource;
+use netrootfs::storage::passthrough::{MappedIso, Mapper};
+use netrootfs::storage::source::PageCache;
+use netrootfs::storage::unchanged::SteadySource;
 use proptest::prelude::*;
 
 use crate::support::disc::{Disc, noise};

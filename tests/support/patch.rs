@@ -3,7 +3,7 @@
 //! Records are found by their Rock Ridge names in the primary tree, by a reader of a few lines that trusts what it
 //! reads: it is only for images that a tool has just made.
 
-use netrootfs::iso::SECTOR;
+use netrootfs::storage::extent::SECTOR;
 
 const SECTOR_SIZE: usize = SECTOR as usize;
 

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use netrootfs::settled::Settling;
+use netrootfs::storage::writers::Settling;
 
 /// Waits until nobody has the file open for writing. A child that another test is just starting holds a copy of each
 /// descriptor of this process until it becomes another program.

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use netrootfs::args::Args;
+use netrootfs::image::args::Args;
 
 use crate::address::{Mac, prefix_of};
 

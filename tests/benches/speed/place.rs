@@ -8,8 +8,8 @@ use std::process::Command;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use netrootfs::iso::Image;
-use netrootfs::source::{FileSource, PageCache};
+use netrootfs::image::iso::Image;
+use netrootfs::storage::source::{FileSource, PageCache};
 use rustix::fs::{Advice, fadvise};
 use tempfile::TempDir;
 

@@ -1,0 +1,260 @@
+//! One ISO looked into: its family, its kernel, initrd and root image, and the arguments of its own menu.
+//!
+//! This is where `iso`, `menu` and `family` meet. It reads a few sectors and some kilobytes of configuration; nothing is
+//! unpacked, and nothing here depends on the other ISOs or on how the tree is laid out.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use crate::boot::family::{self, Family, Format, Layout};
+use crate::image::efi::{self, EfiLoader};
+use crate::image::iso::{self, Image};
+use crate::image::menu::{self, Entry, Menu};
+use crate::storage::source::ReadAt;
+
+/// Other entries of a menu that are kept. Language menus have hundreds.
+const MAX_VARIANTS: usize = 16;
+
+/// Images that are looked into for a root. Ubuntu's installers have ten layers.
+const MAX_ROOTS: usize = 16;
+
+/// What an ISO has to boot from.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Volume id, as it stands in the ISO.
+    pub volume_id: Vec<u8>,
+    /// How it finds its root.
+    pub family: Family,
+    /// Where the family's own files lie, such as `/arch/x86_64/airootfs.sfs`; empty for a generic ISO.
+    pub found: String,
+    /// The kernel.
+    pub kernel: iso::File,
+    /// The initrds, in the order in which they are loaded; at least one.
+    pub initrds: Vec<iso::File>,
+    /// The root image, if the family has one that can be exported by itself.
+    pub root: Option<Root>,
+    /// The loaders for UEFI that it carries.
+    pub efi: Vec<EfiLoader>,
+    /// Title of the ISO's own menu entry: one line.
+    pub title: String,
+    /// Arguments of that entry: one line.
+    pub args: String,
+    /// Title and arguments of the menu's other entries for the same kernel and initrds.
+    pub more: Vec<(String, String)>,
+}
+
+/// A root image.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Root {
+    /// Where it lies.
+    pub file: iso::File,
+    /// What it is.
+    pub format: Format,
+}
+
+/// Why an ISO is not served.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The image itself can't be used.
+    #[error(transparent)]
+    Iso(#[from] iso::Error),
+    /// A kernel, root image or single initrd without a byte.
+    #[error("{0}: is empty")]
+    Empty(String),
+    /// A menu's kernel or initrd that isn't there.
+    #[error("its boot menu names {0}, which is not in it")]
+    Missing(String),
+    /// Neither a known layout nor a menu.
+    #[error("no kernel and initrd found: no boot menu names them, and the layout is not a known one")]
+    NothingToBoot,
+}
+
+/// Looks into an ISO.
+///
+/// # Errors
+/// If it can't be served, with the reason.
+pub fn inspect(source: &Arc<dyn ReadAt>) -> Result<Facts, Error> {
+    let mut image = Image::open(source.clone())?;
+    let facts = look_into(&mut image, source);
+    image.check_budget()?;
+    facts
+}
+
+fn look_into(image: &mut Image, source: &Arc<dyn ReadAt>) -> Result<Facts, Error> {
+    let recognised = Layout::recognise(|pattern| find(image, pattern));
+    let (layout, found) = recognised.map_or((None, String::new()), |(layout, found)| (Some(layout), found));
+    let (kernel, initrds, entry) = find_kernel(image, layout)?;
+    let root = find_root(image, layout, source)?;
+    let volume_id = image.volume_id().to_vec();
+    let family = layout.map_or(Family::Generic, |layout| layout.family);
+    let (title, args, more) = match entry {
+        Some((entry, more)) => (entry.title, entry.args, more),
+        None => (String::new(), layout.map_or("", |layout| layout.args).to_owned(), Vec::new()),
+    };
+    let efi = efi::find(image);
+    Ok(Facts { volume_id, family, found, kernel, initrds, root, efi, title, args, more })
+}
+
+/// The first path that fits a pattern.
+fn find(image: &mut Image, pattern: &str) -> Option<String> {
+    find_some(image, pattern, 1).pop()
+}
+
+/// The first `most` paths that fit a pattern. Directories are only listed for a `*`: a name can be found in one whose
+/// listing ends at a damaged record. A listed name that can't be a word of kernel arguments is passed over, since the path
+/// gets into them, and into reports.
+fn find_some(image: &mut Image, pattern: &str, most: usize) -> Vec<String> {
+    fn descend(image: &mut Image, path: &str, rest: &str, most: usize, found: &mut Vec<String>) {
+        let (part, rest) = rest.split_once('/').unwrap_or((rest, ""));
+        let names = match part.contains('*') {
+            true => image.list(if path.is_empty() { "/" } else { path }).unwrap_or_default(),
+            false => vec![part.to_owned()],
+        };
+        let is_word = |name: &str| !name.chars().any(|c| c.is_control() || c.is_whitespace());
+        for name in names.iter().filter(|name| family::fits(name, part) && is_word(name)) {
+            if found.len() >= most {
+                return;
+            }
+            let path = format!("{path}/{name}");
+            match rest {
+                "" => found.extend(image.exists(&path).then_some(path)),
+                rest => descend(image, &path, rest, most, found),
+            }
+        }
+    }
+    let mut found = Vec::new();
+    descend(image, "", pattern.trim_start_matches('/'), most, &mut found);
+    found
+}
+
+/// The images of an ISO that may be its root, or a layer of it, in the order in which they are worth a look.
+///
+/// # Errors
+/// If the ISO can't be read.
+pub fn roots(source: &Arc<dyn ReadAt>) -> Result<Vec<iso::File>, Error> {
+    let mut image = Image::open(source.clone())?;
+    let mut found: Vec<iso::File> = Vec::new();
+    for pattern in family::ROOTS {
+        for path in find_some(&mut image, pattern, MAX_ROOTS) {
+            if found.len() < MAX_ROOTS
+                && let Ok(Some(file)) = image.file(&path)
+                && !found.iter().any(|other| other.path == file.path)
+                && Format::of(&head(source, &file)?) != Format::Unknown
+            {
+                found.push(file);
+            }
+        }
+    }
+    image.check_budget()?;
+    Ok(found)
+}
+
+type Found = (iso::File, Vec<iso::File>, Option<(Entry, Vec<(String, String)>)>);
+
+/// Kernel and initrds: what the ISO's own menu boots, else where its family has always kept them. An entry whose files
+/// are damaged or not there doesn't stand in the way of the next.
+fn find_kernel(image: &mut Image, layout: Option<&Layout>) -> Result<Found, Error> {
+    let mut faults = Vec::new();
+    for (entry, more) in menu_entries(image) {
+        match files(image, &entry.kernel, &entry.initrds) {
+            Ok((kernel, initrds)) => return Ok((kernel, initrds, Some((entry, more)))),
+            Err(error) => faults.push(error),
+        }
+    }
+    for (kernel, initrd) in layout.into_iter().flat_map(|layout| layout.kernels) {
+        match files(image, kernel, &[*initrd]) {
+            Ok((kernel, initrds)) => return Ok((kernel, initrds, None)),
+            // No ISO has all that its family ever had.
+            Err(Error::Missing(_)) => {}
+            Err(error) => faults.push(error),
+        }
+    }
+    // What is there and can't be used says more than what isn't there.
+    let first = faults.iter().position(|error| !matches!(error, Error::Missing(_))).unwrap_or(0);
+    Err(if faults.is_empty() { Error::NothingToBoot } else { faults.swap_remove(first) })
+}
+
+/// A kernel and its initrds.
+fn files(
+    image: &mut Image,
+    kernel: &str,
+    initrds: &[impl AsRef<str>],
+) -> Result<(iso::File, Vec<iso::File>), Error> {
+    let missing = |path: &str| Error::Missing(path.to_owned());
+    let kernel = filled(image, kernel)?.ok_or_else(|| missing(kernel))?;
+    let mut found = Vec::new();
+    for path in initrds {
+        found.push(image.file(path.as_ref())?.ok_or_else(|| missing(path.as_ref()))?);
+    }
+    match found.first() {
+        None => Err(Error::NothingToBoot),
+        Some(first) if found.iter().all(|file| file.len == 0) => Err(Error::Empty(first.path.clone())),
+        Some(_) => Ok((kernel, found)),
+    }
+}
+
+fn filled(image: &mut Image, path: &str) -> Result<Option<iso::File>, Error> {
+    match image.file(path)? {
+        Some(file) if file.len == 0 => Err(Error::Empty(file.path)),
+        file => Ok(file),
+    }
+}
+
+/// The entry that each of the ISO's menus boots by itself, the most useful menu first, each with the others of its menu
+/// that boot the same kernel.
+fn menu_entries(image: &mut Image) -> Vec<(Entry, Vec<(String, String)>)> {
+    let label = String::from_utf8_lossy(image.volume_id()).into_owned();
+    let environment = menu::Environment { label: Some(label), ..menu::Environment::default() };
+    let files = MenuFiles(RefCell::new(image));
+    let menus = menu::read(&files, &environment);
+    menus.iter().filter_map(|menu| Some((menu.boot_entry()?.clone(), variants(menu)))).collect()
+}
+
+fn variants(menu: &Menu) -> Vec<(String, String)> {
+    let Some(main) = menu.boot_entry() else { return Vec::new() };
+    let others = menu.entries.iter().filter(|entry| {
+        entry.kernel == main.kernel
+            && entry.initrds == main.initrds
+            && entry.args != main.args
+            && !entry.checks_media()
+    });
+    others.take(MAX_VARIANTS).map(|entry| (entry.title.clone(), entry.args.clone())).collect()
+}
+
+fn find_root(
+    image: &mut Image,
+    layout: Option<&Layout>,
+    source: &Arc<dyn ReadAt>,
+) -> Result<Option<Root>, Error> {
+    for path in layout.into_iter().flat_map(|layout| layout.roots) {
+        if let Some(file) = filled(image, path)? {
+            let format = Format::of(&head(source, &file)?);
+            return Ok(Some(Root { file, format }));
+        }
+    }
+    Ok(None)
+}
+
+fn head(source: &Arc<dyn ReadAt>, file: &iso::File) -> Result<Vec<u8>, Error> {
+    let Some(first) = file.extents.first() else { return Ok(Vec::new()) };
+    let mut head = vec![0; Format::HEAD.min(usize::try_from(first.len).unwrap_or(Format::HEAD))];
+    source.read_exact_at(&mut head, first.offset).map_err(iso::Error::from)?;
+    Ok(head)
+}
+
+/// The image as the menu readers see it. What can't be read is not there.
+struct MenuFiles<'a>(RefCell<&'a mut Image>);
+
+impl menu::Files for MenuFiles<'_> {
+    fn read(&self, path: &str) -> Option<Vec<u8>> {
+        self.0.borrow_mut().read(path, menu::MAX_FILE as u64).ok().flatten()
+    }
+
+    fn exists(&self, path: &str) -> bool {
+        self.0.borrow_mut().exists(path)
+    }
+
+    fn list(&self, directory: &str) -> Vec<String> {
+        self.0.borrow_mut().list(directory).unwrap_or_default()
+    }
+}

@@ -1,0 +1,325 @@
+//! Images made by the programs that make real ones.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::*;
+
+const MODULE: &str = "lib/modules/6.1.0-x/kernel/drivers/block/nbd.ko";
+
+/// Text that packs well, and is longer than any block.
+fn text() -> Vec<u8> {
+    (0..400_000_u32).flat_map(|number| format!("{}\n", number % 977).into_bytes()).collect()
+}
+
+/// Bytes that don't pack.
+fn noise() -> Vec<u8> {
+    let mut state = 88_172_645_463_325_252_u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    };
+    (0..300_000).map(|_| next()).collect()
+}
+
+fn tree(directory: &Path) {
+    let put = |path: &str, bytes: &[u8]| {
+        let path = directory.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    };
+    put(MODULE, &noise());
+    put("lib/modules/6.1.0-x/modules.dep", &text());
+    put("lib/modules/6.1.0-x/small", b"small");
+    put("lib/modules/6.1.0-x/empty", b"");
+    put("etc/hostname", b"x\n");
+    std::os::unix::fs::symlink("small", directory.join("lib/modules/6.1.0-x/link")).unwrap();
+    std::os::unix::fs::symlink("../../../etc/hostname", directory.join("lib/modules/6.1.0-x/far")).unwrap();
+}
+
+fn run(program: &str, arguments: &[&str]) {
+    let mut command = Command::new(program);
+    command.args(arguments).env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin");
+    let output = command.output().unwrap_or_else(|error| panic!("{program}, of scripts/setup test: {error}"));
+    assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A place for images, with a tree in it.
+struct Workshop {
+    top: TempDir,
+}
+
+impl Workshop {
+    fn new() -> Self {
+        let top = tempfile::tempdir().unwrap();
+        tree(&top.path().join("tree"));
+        Self { top }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.top.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn squashfs(&self, from: &str, options: &[&str]) -> Arc<dyn ReadAt> {
+        let image = self.path("out.squashfs");
+        let _ = fs::remove_file(&image);
+        let quiet = ["-quiet", "-no-progress", "-all-root", "-processors", "1"];
+        run("mksquashfs", &[&[self.path(from).as_str(), &image], &quiet[..], options].concat());
+        Arc::new(fs::read(image).unwrap())
+    }
+
+    fn ext4(&self, image: &str) -> Arc<dyn ReadAt> {
+        let image = self.path(image);
+        fs::create_dir_all(Path::new(&image).parent().unwrap()).unwrap();
+        let size = 16 << 20;
+        fs::File::create(&image).unwrap().set_len(size).unwrap();
+        run("mke2fs", &["-q", "-t", "ext4", "-d", &self.path("tree"), &image]);
+        Arc::new(fs::read(image).unwrap())
+    }
+
+    fn erofs(&self, from: &str, options: &[&str]) -> Arc<dyn ReadAt> {
+        let image = self.path("out.erofs");
+        let _ = fs::remove_file(&image);
+        run("mkfs.erofs", &[options, &[image.as_str(), &self.path(from)]].concat());
+        Arc::new(fs::read(image).unwrap())
+    }
+}
+
+/// Reads all that there is, and says whether it is right.
+fn check(image: Arc<dyn ReadAt>) {
+    let files = open(image).unwrap();
+    let read = |path: &str| files.read(path, 8 << 20).unwrap();
+    assert!(read(MODULE).unwrap() == noise(), "noise");
+    assert!(read("lib/modules/6.1.0-x/modules.dep").unwrap() == text(), "text");
+    assert_eq!(read("lib/modules/6.1.0-x/small").unwrap(), b"small");
+    assert_eq!(read("lib/modules/6.1.0-x/empty").unwrap(), b"");
+    assert_eq!(read("lib/modules/6.1.0-x/gone"), None);
+    assert_eq!(read("lib/modules/6.1.0-x"), None, "a directory");
+    assert_eq!(read("lib/modules/6.1.0-x/small/x"), None);
+    assert!(matches!(files.read(MODULE, 1000), Err(Error::TooLarge(_, 1000))));
+    let top = files.top().unwrap();
+    assert!(top.contains(&"lib".to_owned()) && top.contains(&"etc".to_owned()), "{top:?}");
+}
+
+#[test]
+fn squashfs_in_each_compression() {
+    let workshop = Workshop::new();
+    for options in [
+        &["-comp", "gzip"][..],
+        &["-comp", "xz", "-b", "1M"],
+        &["-comp", "xz", "-Xbcj", "x86"],
+        &["-comp", "zstd"],
+        &["-comp", "lz4"],
+        &["-comp", "gzip", "-noI", "-noD", "-noF", "-noX"],
+        &["-comp", "zstd", "-no-fragments"],
+        &["-comp", "zstd", "-always-use-fragments", "-b", "4096"],
+    ] {
+        println!("{options:?}");
+        check(workshop.squashfs("tree", options));
+    }
+}
+
+#[test]
+fn a_link_to_a_file_beside_is_followed_and_no_other() {
+    let workshop = Workshop::new();
+    let files = open(workshop.squashfs("tree", &["-comp", "gzip"])).unwrap();
+    assert_eq!(files.read("lib/modules/6.1.0-x/link", 9).unwrap().unwrap(), b"small");
+    assert_eq!(files.read("lib/modules/6.1.0-x/far", 9).unwrap(), None);
+}
+
+#[test]
+fn a_compression_that_nobody_can_read_is_said() {
+    let workshop = Workshop::new();
+    let error = open(workshop.squashfs("tree", &["-comp", "lzo"])).err().unwrap();
+    assert!(matches!(error, Error::Damaged(_)), "{error}");
+}
+
+#[test]
+fn a_squashfs_that_would_take_too_much_memory_is_refused() {
+    let image = |inodes: u32, inode_table: u64, directory_table: u64, next: u64| {
+        let mut image = vec![0_u8; 96];
+        image[..4].copy_from_slice(b"hsqs");
+        image[4..8].copy_from_slice(&inodes.to_le_bytes());
+        for (place, start) in [(40, 100_000), (64, inode_table), (72, directory_table), (80, next)] {
+            image[place..place + 8].copy_from_slice(&start.to_le_bytes());
+        }
+        // Blocks without a byte in them, one behind the other.
+        image.resize(96 + 100_000, 0);
+        open(Arc::new(image)).err().unwrap().to_string()
+    };
+    assert_eq!(image(500_001, 96, 96, 96), "it has more than 500000 files");
+    assert_eq!(image(1, 96, 50_000, 50_000), "its tables have more than 67108864 bytes");
+    assert_eq!(image(1, 96, 96, u64::MAX), "its tables have more than 67108864 bytes");
+    assert_ne!(image(1, u64::MAX, u64::MAX, 1), "its tables have more than 67108864 bytes");
+    assert_ne!(image(1, 96, 10_000, 10_000), "its tables have more than 67108864 bytes");
+}
+
+#[test]
+fn erofs_plain_and_compressed() {
+    let workshop = Workshop::new();
+    for options in [
+        &[][..],
+        &["-zlz4"],
+        &["-zlz4hc,9", "-C65536"],
+        &["-zlz4", "-Eall-fragments"],
+        &["-zlz4", "-Eztailpacking"],
+    ] {
+        println!("{options:?}");
+        check(workshop.erofs("tree", options));
+    }
+}
+
+/// Made by erofs-utils 1.8.6, `-T0 -z<KIND> -C65536 -Efragments,ztailpacking`: Debian 12's can't.
+#[test]
+fn erofs_in_compressions_of_newer_tools() {
+    let samples: [(&str, &[u8]); 3] = [
+        ("deflate", include_bytes!("../../../../tests/erofs/deflate.erofs")),
+        ("lzma", include_bytes!("../../../../tests/erofs/lzma.erofs")),
+        ("zstd", include_bytes!("../../../../tests/erofs/zstd.erofs")),
+    ];
+    for (kind, image) in samples {
+        let files = open(Arc::new(image.to_vec())).unwrap();
+        assert!(files.read("lib/modules/6.1.0-x/modules.dep", 8 << 20).unwrap().unwrap() == text(), "{kind}");
+        assert_eq!(files.read("lib/modules/6.1.0-x/small", 9).unwrap().unwrap(), b"small", "{kind}");
+    }
+}
+
+#[test]
+fn ext4_by_itself() {
+    check(Workshop::new().ext4("root.img"));
+}
+
+#[test]
+fn an_ext4_in_a_squashfs_is_the_root() {
+    for (inner, options) in [
+        ("shell/LiveOS/rootfs.img", &["-comp", "xz", "-b", "1M"][..]),
+        ("shell/LiveOS/ext3fs.img", &["-comp", "gzip", "-noD"]),
+        ("shell/airootfs.img", &["-comp", "zstd", "-always-use-fragments"]),
+    ] {
+        let workshop = Workshop::new();
+        workshop.ext4(inner);
+        check(workshop.squashfs("shell", options));
+    }
+}
+
+#[test]
+fn an_ext4_in_an_erofs_is_the_root() {
+    let workshop = Workshop::new();
+    workshop.ext4("shell/LiveOS/rootfs.img");
+    check(workshop.erofs("shell", &["-zlz4"]));
+}
+
+#[test]
+fn a_file_in_a_squashfs_is_read_at_any_place() {
+    let workshop = Workshop::new();
+    for options in [&["-comp", "gzip"][..], &["-comp", "lz4", "-always-use-fragments"], &["-noD", "-noF"]] {
+        let image = workshop.squashfs("tree", options);
+        let files = squashfs::Squashfs::open(image).unwrap();
+        for (path, whole) in [(MODULE, noise()), ("lib/modules/6.1.0-x/small", b"small".to_vec())] {
+            let file = files.image(path).unwrap().unwrap();
+            assert_eq!(file.len(), whole.len() as u64);
+            let ranges = [
+                (0, whole.len()),
+                (whole.len() - 1, 1),
+                (whole.len(), 0),
+                (whole.len() / 2, whole.len() / 3),
+            ];
+            for (offset, len) in ranges {
+                let mut buf = vec![0; len];
+                file.read_exact_at(&mut buf, offset as u64).unwrap();
+                assert!(buf == whole[offset..offset + len], "{path} {offset} {len}");
+            }
+            assert!(file.read_exact_at(&mut [0; 2], file.len() - 1).is_err());
+        }
+    }
+}
+
+#[test]
+fn what_is_no_file_system_is_not_read() {
+    for bytes in [Vec::new(), vec![0; 5000], b"hsqs".to_vec()] {
+        assert!(open(Arc::new(bytes)).is_err());
+    }
+}
+
+/// Damages an image, and reads from it whatever can be read: it ends, and never in a panic of ours.
+fn survive(image: &[u8], flips: &[(prop::sample::Index, u8)], cut: Option<prop::sample::Index>) {
+    let mut image = image.to_vec();
+    for (place, byte) in flips {
+        let place = place.index(image.len());
+        image[place] ^= byte;
+    }
+    image.truncate(cut.map_or(image.len(), |cut| cut.index(image.len())));
+    let read = guarded(|| {
+        let files = open(Arc::new(image.clone()))?;
+        let _ = files.top();
+        for path in [MODULE, "lib/modules/6.1.0-x/modules.dep", "lib/modules/6.1.0-x/small"] {
+            if let Ok(Some(bytes)) = files.read(path, 8 << 20) {
+                assert!(bytes.len() <= 8 << 20);
+            }
+        }
+        Ok(())
+    });
+    if let Err(error) = read {
+        assert!(error.to_string().chars().all(|symbol| !symbol.is_control()));
+    }
+}
+
+fn flips() -> impl Strategy<Value = Vec<(prop::sample::Index, u8)>> {
+    prop::collection::vec((any::<prop::sample::Index>(), 1_u8..), 0..12)
+}
+
+/// The images of which damaged ones are made, once.
+fn samples() -> &'static [Vec<u8>] {
+    static SAMPLES: std::sync::OnceLock<Vec<Vec<u8>>> = std::sync::OnceLock::new();
+    let bytes = |image: Arc<dyn ReadAt>| {
+        let mut bytes = vec![0; image.len() as usize];
+        image.read_exact_at(&mut bytes, 0).unwrap();
+        bytes
+    };
+    SAMPLES.get_or_init(|| {
+        let workshop = Workshop::new();
+        // Little of it is text and noise, so that most flips hit the structures.
+        fs::write(workshop.path("tree/lib/modules/6.1.0-x/modules.dep"), b"a: b\n").unwrap();
+        fs::write(workshop.path(&format!("tree/{MODULE}")), b"\x7fELF").unwrap();
+        let mut images = vec![
+            bytes(workshop.squashfs("tree", &["-comp", "gzip"])),
+            bytes(workshop.squashfs("tree", &["-comp", "zstd", "-noI"])),
+            bytes(workshop.erofs("tree", &[])),
+            bytes(workshop.erofs("tree", &["-zlz4"])),
+        ];
+        let ext4 = bytes(workshop.ext4("shell/LiveOS/rootfs.img"));
+        images.push(bytes(workshop.squashfs("shell", &["-comp", "gzip"])));
+        images.push(ext4);
+        images
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+    #[test]
+    fn damaged_images_end_in_files_or_a_reason(
+        sample in any::<prop::sample::Index>(), flips in flips(), cut in prop::option::weighted(0.2, any::<prop::sample::Index>()),
+    ) {
+        let samples = samples();
+        survive(&samples[sample.index(samples.len())], &flips, cut);
+    }
+
+    /// Flips in the first kilobytes: the superblock and what it leads to.
+    #[test]
+    fn damaged_superblocks_end_in_files_or_a_reason(
+        sample in any::<prop::sample::Index>(), flips in prop::collection::vec((0_usize..2048, any::<u8>()), 1..6),
+    ) {
+        let samples = samples();
+        let mut image = samples[sample.index(samples.len())].clone();
+        for (place, byte) in flips {
+            if let Some(target) = image.get_mut(place) { *target = byte; }
+        }
+        survive(&image, &[], None);
+    }
+}

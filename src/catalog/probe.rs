@@ -1,0 +1,235 @@
+//! What each initrd can do, and what a second one would need, found out beside the mount and remembered across restarts.
+//!
+//! Unpacking an initrd takes a second or more, so nobody waits for it: threads of low priority do it one after the other,
+//! and tell when something new is known. The verdicts are kept in a small file; one that can't be read is thrown away,
+//! and one that can't be written costs the work at the next start, nothing more.
+
+use std::collections::{HashMap, HashSet};
+use std::io::{self, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use crate::boot::inspect;
+use crate::boot::netroot::Finding;
+use crate::boot::netroot::program::Programs;
+use crate::boot::netroot::store::Store;
+use crate::catalog::scan::{Catalog, Disc, FileId};
+use crate::image::initrd::{self, Features, Limits};
+use crate::image::iso;
+use crate::storage::content::Content;
+use crate::storage::content::Segments;
+use crate::storage::identity::identity;
+use crate::storage::source::ReadAt;
+
+/// Read at a time from the ISO.
+const READ_SIZE: usize = 256 << 10;
+
+/// Initrds that are unpacked at once. Each needs a core and some megabytes, and clients come first.
+const WORKERS: usize = 2;
+
+/// Name of the file in the state directory.
+const FILE_NAME: &str = "initrds.json";
+
+/// Version of its format.
+const VERSION: u32 = 2;
+
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    version: u32,
+    /// The program's version: another one may see other things in an initrd.
+    program: String,
+    verdicts: Vec<(FileId, Verdict)>,
+}
+
+/// What is known of an ISO.
+#[derive(Clone, Serialize, Deserialize)]
+struct Verdict {
+    initrd: Arc<Features>,
+    netroot: Finding,
+    /// The packed drivers that the finding names.
+    #[serde(skip)]
+    pack: Option<Arc<Content>>,
+}
+
+impl Verdict {
+    /// With the drivers that it names; `None` if they are gone.
+    fn with_pack(mut self, store: &Store) -> Option<Self> {
+        if let Some(pack) = self.netroot.pack() {
+            self.pack = Some(Arc::new(store.open(pack)?));
+        }
+        Some(self)
+    }
+}
+
+/// The verdicts, shared with the threads that add to them.
+pub struct Verdicts {
+    file: Option<PathBuf>,
+    known: Mutex<HashMap<FileId, Verdict>>,
+    programs: Programs,
+    store: Store,
+}
+
+impl Verdicts {
+    /// Reads what was known at the end of the last run; `None` remembers nothing.
+    pub fn load(directory: Option<&Path>, programs: Programs) -> Self {
+        let file = directory.map(|directory| directory.join(FILE_NAME));
+        let stored = file.as_deref().and_then(|file| read(file).ok()).unwrap_or_default();
+        let store = Store::new(directory);
+        let known = stored.into_iter().filter_map(|(id, verdict)| Some((id, verdict.with_pack(&store)?)));
+        Self { file, known: Mutex::new(known.collect()), programs, store }
+    }
+
+    /// Enters what is known into a catalog, and returns the ISOs of which nothing is known.
+    pub fn enter(&self, catalog: &mut Catalog) -> Vec<Arc<Disc>> {
+        let known = self.known();
+        let mut unknown = Vec::new();
+        for iso in &mut catalog.isos {
+            match known.get(&iso.disc.id) {
+                None => unknown.push(iso.disc.clone()),
+                Some(verdict) => {
+                    iso.initrd = Some(verdict.initrd.clone());
+                    iso.netroot = verdict.netroot.archive(&self.programs, verdict.pack.as_ref());
+                }
+            }
+        }
+        unknown
+    }
+
+    /// Looks into an ISO's initrd and kernel, unless its verdict is known.
+    pub fn look_into(&self, disc: &Disc) {
+        if self.known().contains_key(&disc.id) {
+            return;
+        }
+        let initrd = Arc::new(probe(disc));
+        let kernel = plain_kernel(disc);
+        let (netroot, bytes) = Finding::of(kernel.reader(), &initrd, || plain_roots(disc));
+        let pack = netroot.pack().zip(bytes).map(|(pack, bytes)| Arc::new(self.store.keep(pack, bytes)));
+        self.known().insert(disc.id, Verdict { initrd, netroot, pack });
+    }
+
+    /// Writes down what is known of the ISOs of a catalog, and forgets the others.
+    ///
+    /// # Errors
+    /// If the state directory can't be made or written.
+    pub fn save(&self, catalog: &Catalog) -> io::Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let served: HashSet<FileId> = catalog.isos.iter().map(|iso| iso.disc.id).collect();
+        let mut known = self.known();
+        known.retain(|id, _| served.contains(id));
+        let packs = known.values().filter_map(|verdict| Some(verdict.netroot.pack()?.sum));
+        self.store.keep_only(&packs.collect());
+        let verdicts = known.iter().map(|(id, verdict)| (*id, verdict.clone())).collect();
+        drop(known);
+        let stored = Stored { version: VERSION, program: env!("CARGO_PKG_VERSION").into(), verdicts };
+        write(file, &serde_json::to_vec(&stored)?)
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<FileId, Verdict>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The threads that look into initrds. They end when this is dropped and their work is done.
+pub struct Workers {
+    queue: Sender<Arc<Disc>>,
+    /// What is in the queue or being looked into. A verdict may be forgotten, and is then asked for again.
+    asked: Arc<Mutex<HashSet<FileId>>>,
+}
+
+impl Workers {
+    /// Starts them; `done` is called each time that a verdict has come in, with whether there are more to come.
+    ///
+    /// # Errors
+    /// If no thread can be started.
+    pub fn start(verdicts: &Arc<Verdicts>, done: impl Fn() + Clone + Send + 'static) -> io::Result<Self> {
+        let (queue, orders) = channel::<Arc<Disc>>();
+        let orders = Arc::new(Mutex::new(orders));
+        let asked = Arc::new(Mutex::new(HashSet::new()));
+        for number in 0..WORKERS {
+            let (verdicts, orders, asked, done) =
+                (verdicts.clone(), orders.clone(), asked.clone(), done.clone());
+            let work = move || {
+                lower_priority();
+                while let Some(disc) = next(&orders) {
+                    verdicts.look_into(&disc);
+                    asked.lock().unwrap_or_else(PoisonError::into_inner).remove(&disc.id);
+                    done();
+                }
+            };
+            std::thread::Builder::new().name(format!("initrd-{number}")).spawn(work)?;
+        }
+        Ok(Self { queue, asked })
+    }
+
+    /// Has these looked into, unless they are waiting for it.
+    pub fn ask(&self, discs: Vec<Arc<Disc>>) {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        for disc in discs {
+            if asked.insert(disc.id) {
+                // The threads live as long as the queue does.
+                let _ = self.queue.send(disc);
+            }
+        }
+    }
+}
+
+fn next(orders: &Mutex<Receiver<Arc<Disc>>>) -> Option<Arc<Disc>> {
+    orders.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
+}
+
+/// Gives way to the threads that serve clients (nice(2) is per thread on Linux).
+fn lower_priority() {
+    let _ = rustix::process::nice(10);
+}
+
+fn probe(disc: &Disc) -> Features {
+    let content = plain_initrd(disc);
+    let reader = BufReader::with_capacity(READ_SIZE, content.reader());
+    initrd::probe(reader, Limits::default())
+        .unwrap_or_else(|error| Features { damage: Some(error.to_string()), ..Features::default() })
+}
+
+/// The initrds of an ISO as the one file that they are served as, for who reads it once.
+pub fn plain_initrd(disc: &Disc) -> Content {
+    Content::Segments(
+        Segments::new(disc.plain.clone(), identity(&disc.id))
+            .archives(disc.facts.initrds.iter().map(|file| file.extents.as_slice())),
+    )
+}
+
+/// The images of an ISO that may be its root, for who reads them once.
+pub fn plain_roots(disc: &Disc) -> Vec<(String, Arc<dyn ReadAt>)> {
+    let with_bytes = |file: iso::File| {
+        let content = Segments::new(disc.plain.clone(), identity(&disc.id)).extents(&file.extents);
+        (file.path, Arc::new(Content::Segments(content)) as Arc<dyn ReadAt>)
+    };
+    // What can't be read now could be when the ISO was looked into, so there is nothing new to say.
+    inspect::roots(&disc.plain).unwrap_or_default().into_iter().map(with_bytes).collect()
+}
+
+/// The kernel of an ISO, for who reads it once.
+pub fn plain_kernel(disc: &Disc) -> Content {
+    Content::Segments(
+        Segments::new(disc.plain.clone(), identity(&disc.id)).extents(&disc.facts.kernel.extents),
+    )
+}
+
+fn read(file: &Path) -> io::Result<Vec<(FileId, Verdict)>> {
+    let stored: Stored = serde_json::from_slice(&std::fs::read(file)?)?;
+    let current = stored.version == VERSION && stored.program == env!("CARGO_PKG_VERSION");
+    Ok(if current { stored.verdicts } else { Vec::new() })
+}
+
+fn write(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    if let Some(directory) = file.parent() {
+        std::fs::create_dir_all(directory)?;
+    }
+    let new = file.with_extension("json.new");
+    let mut out = std::fs::File::create(&new)?;
+    out.write_all(bytes)?;
+    out.sync_all()?;
+    std::fs::rename(new, file)
+}

@@ -1,0 +1,392 @@
+//! A directory of ISOs, as it is now: which can be served under which label, and why the others can't.
+//!
+//! [`Scanner`] remembers between scans what it has looked into, so a rescan costs one `stat` a file, and which label an
+//! ISO has, so that clients find under a name what they have booted from. Files are looked into side by side. One that
+//! is bad is left out with its reason, and nothing else is lost by it.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use crate::boot::inspect::{self, Facts};
+use crate::boot::netroot::Netroot;
+use crate::image::initrd::Features;
+use crate::image::label::Label;
+use crate::storage::source::{FileSource, PageCache, ReadAt};
+use crate::storage::writers::{self, Settling};
+
+/// Identity of a file's content, as far as `stat` tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct FileId {
+    /// Device number.
+    pub device: u64,
+    /// Inode number.
+    pub inode: u64,
+    /// Size in bytes.
+    pub len: u64,
+    /// Modification time in nanoseconds since 1970.
+    pub mtime: i64,
+}
+
+/// An ISO that has been looked into. It keeps its file open, so that its bytes outlive its name.
+pub struct Disc {
+    /// Identity of its content.
+    pub id: FileId,
+    /// The file, as it is read when it is served.
+    pub source: Arc<dyn ReadAt>,
+    /// The file, as it is read by what reads it once: past the cache.
+    pub plain: Arc<dyn ReadAt>,
+    /// Size in bytes.
+    pub len: u64,
+    /// Modification time.
+    pub mtime: SystemTime,
+    /// What it has to boot from.
+    pub facts: Facts,
+}
+
+/// An ISO of the catalog.
+#[derive(Clone)]
+pub struct Iso {
+    /// What it is called.
+    pub label: Label,
+    /// Name of the file, for people.
+    pub name: String,
+    /// What is in it.
+    pub disc: Arc<Disc>,
+    /// What its initrd can do; `None` until that is known.
+    pub initrd: Option<Arc<Features>>,
+    /// Whether it can boot by a second initramfs.
+    pub netroot: Netroot,
+}
+
+/// A file that is not served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skipped {
+    /// Name of the file, for people.
+    pub name: String,
+    /// Why.
+    pub reason: String,
+    /// Whether it may yet become whole by itself.
+    pub pending: bool,
+}
+
+/// What a scan found. Both lists are in the order of the label or name.
+#[derive(Clone, Default)]
+pub struct Catalog {
+    /// The ISOs that are served.
+    pub isos: Vec<Iso>,
+    /// The files that are not.
+    pub skipped: Vec<Skipped>,
+    /// Whether the directory, or a file in it, lies where changes go unnoticed by inotify.
+    pub remote: bool,
+}
+
+impl Catalog {
+    /// Whether a file is there that may become whole by itself.
+    pub fn pending(&self) -> bool {
+        self.skipped.iter().any(|skipped| skipped.pending)
+    }
+
+    /// Whether the other catalog has the same ISOs with the same labels.
+    pub fn serves_same(&self, other: &Self) -> bool {
+        let key = |iso: &Iso| (iso.disc.id, iso.label.clone());
+        self.isos.iter().map(key).eq(other.isos.iter().map(key))
+    }
+}
+
+/// How the files of ISOs are read when they are served: by a cache, or as they are.
+pub trait Opener: Send + Sync {
+    /// Wraps an open file.
+    ///
+    /// # Errors
+    /// If its length can't be read.
+    fn open(&self, file: Arc<File>) -> io::Result<Arc<dyn ReadAt>>;
+}
+
+/// Reads files as they are.
+pub struct Plain;
+
+impl Opener for Plain {
+    fn open(&self, file: Arc<File>) -> io::Result<Arc<dyn ReadAt>> {
+        Ok(Arc::new(FileSource::new(file, PageCache::Keep)?))
+    }
+}
+
+/// Scans a directory again and again.
+pub struct Scanner {
+    directory: PathBuf,
+    /// Labels that the administrator gave, by file name.
+    pinned: HashMap<OsString, Label>,
+    opener: Arc<dyn Opener>,
+    outcomes: HashMap<FileId, Outcome>,
+    labels: HashMap<LabelKey, Label>,
+    /// The same by file name, for a file that takes the place of another.
+    names: HashMap<OsString, (Vec<u8>, Label)>,
+    settling: Settling,
+}
+
+type Outcome = Result<Arc<Disc>, String>;
+
+/// What a label sticks to: the file, whatever its name, as long as its volume id is the same.
+type LabelKey = (u64, u64, Vec<u8>);
+
+struct Candidate {
+    name: OsString,
+    id: FileId,
+    mtime: SystemTime,
+    /// `None` if the outcome is known already.
+    file: Option<File>,
+}
+
+impl Scanner {
+    /// Will scan `directory`; `pinned` are labels by file name, each at most once.
+    pub fn new(directory: PathBuf, pinned: HashMap<OsString, Label>, opener: Arc<dyn Opener>) -> Self {
+        Self {
+            directory,
+            pinned,
+            opener,
+            outcomes: HashMap::new(),
+            labels: HashMap::new(),
+            names: HashMap::new(),
+            settling: Settling::default(),
+        }
+    }
+
+    /// Looks at the directory: at each regular file whose name ends in `.iso`, in any case, and doesn't begin with a dot.
+    ///
+    /// # Errors
+    /// If the directory itself can't be read.
+    pub fn scan(&mut self) -> io::Result<Catalog> {
+        let mut catalog =
+            Catalog { remote: writers::is_remote(&File::open(&self.directory)?), ..Catalog::default() };
+        let mut candidates = Vec::new();
+        let mut pending: Vec<OsString> = Vec::new();
+        for entry in std::fs::read_dir(&self.directory)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if is_iso_name(&name) {
+                // What becomes of the file that a link leads to is seen by no watch on this directory.
+                catalog.remote |= entry.file_type().is_ok_and(|kind| kind.is_symlink());
+                match self.look_at(&name, &mut catalog) {
+                    Ok(candidate) => candidates.extend(candidate),
+                    Err(skipped) => {
+                        pending.extend(skipped.pending.then_some(name));
+                        catalog.skipped.push(skipped);
+                    }
+                }
+            }
+        }
+        self.inspect_new(&mut candidates);
+        let present: HashSet<&OsString> =
+            candidates.iter().map(|candidate| &candidate.name).chain(&pending).collect();
+        self.names.retain(|name, _| present.contains(name));
+        self.enter(candidates, &mut catalog);
+        catalog.isos.sort_by(|one, other| one.label.cmp(&other.label));
+        catalog.skipped.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(catalog)
+    }
+
+    /// Looks at one name: a candidate, or nothing (a directory), or a reason.
+    fn look_at(&mut self, name: &OsStr, catalog: &mut Catalog) -> Result<Option<Candidate>, Skipped> {
+        let skip = |reason: String, pending| Skipped { name: display(name), reason, pending };
+        let path = self.directory.join(name);
+        // A file may vanish or be unreadable only for now, so such reasons are not remembered.
+        let fault = |error: io::Error| skip(explain(&error, &path), false);
+        let stat = std::fs::metadata(&path).map_err(fault)?;
+        if !stat.is_file() {
+            return Ok(None);
+        }
+        let id = FileId::of(&stat);
+        if self.outcomes.contains_key(&id) {
+            return Ok(Some(Candidate { name: name.to_owned(), id, mtime: modified(&stat), file: None }));
+        }
+        let file = File::open(&path).map_err(fault)?;
+        catalog.remote |= writers::is_remote(&file);
+        if let Some(reason) = self.settling.check(&file).map_err(fault)? {
+            return Err(skip(reason.to_owned(), true));
+        }
+        // Over a network, opening a file is what brings its attributes up to date (nfs(5)).
+        let stat = file.metadata().map_err(fault)?;
+        Ok(Some(Candidate {
+            name: name.to_owned(),
+            id: FileId::of(&stat),
+            mtime: modified(&stat),
+            file: Some(file),
+        }))
+    }
+
+    /// Looks into the files that are new, on every core.
+    fn inspect_new(&mut self, candidates: &mut [Candidate]) {
+        let new: Vec<(FileId, SystemTime, File)> = candidates
+            .iter_mut()
+            .filter_map(|candidate| Some((candidate.id, candidate.mtime, candidate.file.take()?)))
+            .collect();
+        let queue: Vec<Mutex<Option<_>>> = new.into_iter().map(|file| Mutex::new(Some(file))).collect();
+        let next = AtomicUsize::new(0);
+        let found = Mutex::new(Vec::new());
+        let opener = &self.opener;
+        let work = || {
+            while let Some(slot) = queue.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let Some((id, mtime, file)) = slot.lock().unwrap_or_else(PoisonError::into_inner).take()
+                else {
+                    continue;
+                };
+                let outcome = open_disc(id, mtime, file, opener.as_ref());
+                found.lock().unwrap_or_else(PoisonError::into_inner).push((id, outcome));
+            }
+        };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(queue.len());
+        std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
+        self.outcomes.extend(found.into_inner().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Gives the ISOs their labels, and forgets what is gone.
+    fn enter(&mut self, mut candidates: Vec<Candidate>, catalog: &mut Catalog) {
+        // Whoever has a label keeps it; among the new, the file that is older comes first.
+        candidates.sort_by(|one, other| (one.mtime, &one.name).cmp(&(other.mtime, &other.name)));
+        let mut outcomes = HashMap::new();
+        let mut discs = Vec::new();
+        for candidate in candidates {
+            let Some(outcome) = self.outcomes.get(&candidate.id) else { continue };
+            outcomes.insert(candidate.id, outcome.clone());
+            match outcome {
+                Ok(disc) => discs.push((candidate.name, disc.clone())),
+                Err(reason) => catalog.skipped.push(Skipped {
+                    name: display(&candidate.name),
+                    reason: reason.clone(),
+                    pending: false,
+                }),
+            }
+        }
+        self.outcomes = outcomes;
+        let mut labels = HashMap::new();
+        let mut served = HashSet::new();
+        for (name, disc) in &discs {
+            if let Some(label) = self.pinned.get(name).or_else(|| self.labels.get(&label_key(disc))) {
+                // One name in two places, by a link: the first has the label.
+                labels.entry(label_key(disc)).or_insert_with(|| label.clone());
+            }
+        }
+        let mut taken: HashSet<Label> = labels.values().chain(self.pinned.values()).cloned().collect();
+        for (name, disc) in &discs {
+            // Another file under the old name, such as today's build, goes on under the label. One that has only come
+            // with it doesn't get that, even if it is older.
+            let Some((volume_id, label)) = self.names.remove(name) else { continue };
+            let key = label_key(disc);
+            let same = volume_id == disc.facts.volume_id && !labels.contains_key(&key);
+            if same && taken.insert(label.clone()) {
+                labels.insert(key, label);
+            }
+        }
+        // Those that are left are of files that are being written anew.
+        taken.extend(self.names.values().map(|(_, label)| label.clone()));
+        for (name, disc) in discs {
+            let key = label_key(&disc);
+            if !served.insert(disc.id) {
+                let reason = "it is another name of a file that is served".to_owned();
+                catalog.skipped.push(Skipped { name: display(&name), reason, pending: false });
+                continue;
+            }
+            let label = labels.get(&key).cloned().unwrap_or_else(|| new_label(&name, &disc, &taken));
+            taken.insert(label.clone());
+            self.names.insert(name.clone(), (disc.facts.volume_id.clone(), label.clone()));
+            labels.insert(key, label.clone());
+            catalog.isos.push(Iso {
+                label,
+                name: display(&name),
+                disc,
+                initrd: None,
+                netroot: Netroot::Unknown,
+            });
+        }
+        self.labels = labels;
+    }
+}
+
+/// The volume id, else the file's name; whatever is taken or reserved gets the file's name behind it.
+fn new_label(name: &OsStr, disc: &Disc, taken: &HashSet<Label>) -> Label {
+    let stem = Path::new(name).file_stem().unwrap_or(name).as_bytes();
+    let first = Label::from_volume_id(&disc.facts.volume_id).unwrap_or_else(|| Label::from_file_stem(stem));
+    if !taken.contains(&first) {
+        return first;
+    }
+    let joined = first.joined_with(stem);
+    let numbered = (2_u32..).map(|number| joined.numbered(number));
+    std::iter::once(joined.clone()).chain(numbered).find(|label| !taken.contains(label)).unwrap_or(first)
+}
+
+impl FileId {
+    /// From what `stat` says.
+    pub fn of(stat: &Metadata) -> Self {
+        let mtime = stat.mtime().saturating_mul(1_000_000_000).saturating_add(stat.mtime_nsec());
+        Self { device: stat.dev(), inode: stat.ino(), len: stat.len(), mtime }
+    }
+}
+
+/// Looks into a single file, whatever its name.
+///
+/// # Errors
+/// The reason why it can't be served.
+pub fn open_file(path: &Path) -> Result<Arc<Disc>, String> {
+    let fault = |error: io::Error| explain(&error, path);
+    let stat = std::fs::metadata(path).map_err(fault)?;
+    if !stat.is_file() {
+        return Err("it is not a regular file".into());
+    }
+    let file = File::open(path).map_err(fault)?;
+    open_disc(FileId::of(&stat), modified(&stat), file, &Plain)
+}
+
+fn open_disc(id: FileId, mtime: SystemTime, file: File, opener: &dyn Opener) -> Outcome {
+    let file = Arc::new(file);
+    // Directories and menus are a few scattered kilobytes: not worth blocks of the cache.
+    let plain = Plain.open(file.clone()).map_err(|error| error.to_string())?;
+    let look = || -> Result<(Facts, Arc<dyn ReadAt>), String> {
+        let facts = inspect::inspect(&plain).map_err(|error| error.to_string())?;
+        let source = opener.open(file).map_err(|error| error.to_string())?;
+        Ok((facts, source))
+    };
+    // Whatever an ISO does to the readers of it, the others are served. Nothing that is shared is left half done.
+    let (facts, source) = panic::catch_unwind(AssertUnwindSafe(look)).unwrap_or_else(|_| {
+        Err("looking into it ended in a panic: please report that, with the beginning of the ISO".into())
+    })?;
+    Ok(Arc::new(Disc { id, len: source.len(), source, plain, mtime, facts }))
+}
+
+fn label_key(disc: &Disc) -> LabelKey {
+    (disc.id.device, disc.id.inode, disc.facts.volume_id.clone())
+}
+
+fn is_iso_name(name: &OsStr) -> bool {
+    let bytes = name.as_bytes();
+    let extension = bytes.len().checked_sub(4).and_then(|start| bytes.get(start..));
+    !bytes.starts_with(b".") && extension.is_some_and(|extension| extension.eq_ignore_ascii_case(b".iso"))
+}
+
+fn modified(stat: &Metadata) -> SystemTime {
+    stat.modified().unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+fn explain(error: &io::Error, path: &Path) -> String {
+    let link = path.symlink_metadata().is_ok_and(|stat| stat.is_symlink());
+    match error.kind() {
+        io::ErrorKind::NotFound if link => "it is a symbolic link to a file that isn't there".into(),
+        io::ErrorKind::PermissionDenied => "permission denied".into(),
+        _ => error.to_string(),
+    }
+}
+
+/// A file name on one line, whatever bytes it is made of.
+fn display(name: &OsStr) -> String {
+    name.to_string_lossy().chars().map(|symbol| if symbol.is_control() { '?' } else { symbol }).collect()
+}

@@ -1,0 +1,425 @@
+//! `netrootfs check`: what each ISO is and how it boots, or why it can't be served.
+//!
+//! A second user of everything up to the layout, without a mount: a report of plain values, and two ways to print it.
+
+use std::fmt::{self, Write as _};
+
+use serde::Serialize;
+
+use crate::boot::netroot::Netroot;
+use crate::boot::plan::{Export, Transport};
+use crate::catalog::scan::{Catalog, Iso};
+use crate::image::efi::{self, Arch};
+use crate::tree::layout::{self, Settings};
+
+/// What is known of the ISOs.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// Those that are served.
+    pub served: Vec<Served>,
+    /// Those that are not.
+    pub refused: Vec<Refused>,
+    /// What this host lacks.
+    pub host: Vec<String>,
+}
+
+/// An ISO that is served.
+#[derive(Debug, Serialize)]
+pub struct Served {
+    /// Label.
+    pub label: String,
+    /// File name.
+    pub file: String,
+    /// Size in bytes.
+    pub size: u64,
+    /// Family.
+    pub family: &'static str,
+    /// Path of the kernel in the ISO.
+    pub kernel: String,
+    /// Paths of the initrds in the ISO.
+    pub initrds: Vec<String>,
+    /// The root image.
+    pub root: Option<Root>,
+    /// What the initrd can do, in words.
+    pub initrd_can: String,
+    /// How its root comes to the client; `None` if it has no entry in the menus.
+    pub transport: Option<&'static str>,
+    /// Name of the export that its entry attaches.
+    pub export: Option<String>,
+    /// Kernel arguments of its entry.
+    pub args: Option<String>,
+    /// The second initramfs that lets it boot over NBD.
+    pub netroot: Option<Archive>,
+    /// Why there is none.
+    pub no_netroot: Option<String>,
+    /// The loaders for UEFI that it carries, one a processor.
+    pub uefi: Vec<Uefi>,
+    /// What stands in the way of a boot, or why there is no entry.
+    pub caveat: Option<&'static str>,
+}
+
+/// An ISO's own loaders for UEFI.
+#[derive(Debug, Serialize)]
+pub struct Uefi {
+    /// Processor, as in `bootx64.efi`.
+    pub arch: &'static str,
+    /// What the firmware loads, below `tftp/`.
+    pub loader: String,
+    /// Whether shim and GRUB are signed.
+    pub signed: bool,
+    /// Whether its GRUB can load files by TFTP.
+    pub network: bool,
+}
+
+/// A second initramfs.
+#[derive(Debug, Serialize)]
+pub struct Archive {
+    /// Size in bytes.
+    pub size: u64,
+    /// What is in it besides the program, in words.
+    pub holds: String,
+}
+
+/// A root image.
+#[derive(Debug, Serialize)]
+pub struct Root {
+    /// Path in the ISO.
+    pub path: String,
+    /// Offset of its first extent in the ISO, in bytes.
+    pub offset: u64,
+    /// Size in bytes.
+    pub size: u64,
+    /// Number of extents.
+    pub extents: usize,
+    /// File system.
+    pub format: &'static str,
+}
+
+/// An ISO that is not served.
+#[derive(Debug, Serialize)]
+pub struct Refused {
+    /// File name.
+    pub file: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl Report {
+    /// Reports on a catalog. `host` is what this host lacks.
+    pub fn new(catalog: &Catalog, settings: &Settings, host: Vec<String>) -> Self {
+        let served = catalog.isos.iter().map(|iso| Served::new(iso, settings)).collect();
+        let refused = catalog.skipped.iter();
+        let refused =
+            refused.map(|skipped| Refused { file: skipped.name.clone(), reason: skipped.reason.clone() });
+        Self { served, refused: refused.collect(), host }
+    }
+}
+
+impl Served {
+    fn new(iso: &Iso, settings: &Settings) -> Self {
+        let facts = &iso.disc.facts;
+        let (boot, caveat) = match layout::boot(iso, settings) {
+            Ok(boot) => (Some((boot.transport, boot.args.to_string())), boot.caveat),
+            Err(reason) => (None, Some(reason)),
+        };
+        let transport = boot.as_ref().map(|(transport, _)| *transport);
+        Self {
+            label: iso.label.to_string(),
+            file: iso.name.clone(),
+            size: iso.disc.len,
+            family: facts.family.name(),
+            kernel: facts.kernel.path.clone(),
+            initrds: facts.initrds.iter().map(|file| file.path.clone()).collect(),
+            root: facts.root.as_ref().map(|root| Root {
+                path: root.file.path.clone(),
+                offset: root.file.extents.first().map_or(0, |extent| extent.offset),
+                size: root.file.len,
+                extents: root.file.extents.len(),
+                format: root.format.name(),
+            }),
+            initrd_can: iso
+                .initrd
+                .as_ref()
+                .map_or_else(|| "not looked into yet".into(), |initrd| initrd.to_string()),
+            transport: transport.map(Transport::name),
+            export: match transport {
+                Some(Transport::Nbd(Export::Image)) => Some(iso.label.to_string()),
+                Some(Transport::Nbd(Export::Iso) | Transport::Netroot) => Some(format!("{}.iso", iso.label)),
+                _ => None,
+            },
+            args: boot.map(|(_, args)| args),
+            netroot: match &iso.netroot {
+                Netroot::Ready(archive) => {
+                    Some(Archive { size: archive.content().size(), holds: archive.holds.clone() })
+                }
+                _ => None,
+            },
+            no_netroot: match &iso.netroot {
+                Netroot::Refused(reason) => Some(reason.to_string()),
+                _ => None,
+            },
+            uefi: Arch::ALL.iter().filter_map(|arch| Uefi::new(iso, *arch)).collect(),
+            caveat,
+        }
+    }
+}
+
+impl Uefi {
+    fn new(iso: &Iso, arch: Arch) -> Option<Self> {
+        let chain = efi::chain(&iso.disc.facts.efi, arch)?;
+        Some(Self {
+            arch: arch.suffix(),
+            loader: format!("efi/{}/boot{}.efi", iso.label, arch.suffix()),
+            signed: chain.signed(),
+            network: chain.has_network(&iso.disc.plain),
+        })
+    }
+}
+
+impl fmt::Display for Uefi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = if self.signed { "signed shim and GRUB" } else { "GRUB, not signed for Secure Boot" };
+        write!(f, "{}: {what}", self.arch)?;
+        match self.network {
+            true => write!(f, ", boots by TFTP as {}", self.loader),
+            false => f.write_str(", without TFTP: of use on a disc only"),
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rows: Vec<_> = self.served.iter().map(Served::row).collect();
+        let head = ["LABEL", "FAMILY", "KERNEL", "INITRD", "ROOT IMAGE", "BOOTS BY"].map(String::from);
+        f.write_str(&table(&head, &rows))?;
+        for iso in &self.served {
+            writeln!(f, "\n{} ({})\n  initrd: {}", iso.label, iso.file, iso.initrd_can)?;
+            match &iso.args {
+                Some(args) => writeln!(f, "  arguments: {}", if args.is_empty() { "-" } else { args })?,
+                None => writeln!(f, "  no entry in the menus")?,
+            }
+            if let Some(Archive { size, holds }) = &iso.netroot {
+                writeln!(f, "  netroot: {size} bytes; {holds}")?;
+            }
+            // What attaches its root by itself doesn't miss it.
+            if let Some(reason) = iso.no_netroot.as_ref().filter(|_| !iso.boots_by_nbd()) {
+                writeln!(f, "  no netroot: {reason}")?;
+            }
+            for uefi in &iso.uefi {
+                writeln!(f, "  UEFI {uefi}")?;
+            }
+            if let Some(caveat) = iso.caveat {
+                writeln!(f, "  but: {caveat}")?;
+            }
+        }
+        if !self.refused.is_empty() {
+            writeln!(f, "\nNot served:")?;
+        }
+        for refused in &self.refused {
+            writeln!(f, "  {}: {}", refused.file, refused.reason)?;
+        }
+        for sentence in &self.host {
+            writeln!(f, "\nThis host: {sentence}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Served {
+    fn boots_by_nbd(&self) -> bool {
+        self.transport == Some(Transport::Nbd(Export::Iso).name())
+    }
+
+    fn row(&self) -> [String; 6] {
+        let root = self.root.as_ref().map_or_else(
+            || "-".into(),
+            |root| format!("{} {} @{} +{}", root.path, root.format, root.offset, root.size),
+        );
+        [
+            self.label.clone(),
+            self.family.into(),
+            self.kernel.clone(),
+            self.initrds.join(" "),
+            root,
+            match (self.transport, &self.export) {
+                (Some(transport), Some(export)) => format!("{transport} [{export}]"),
+                (Some(transport), None) => transport.into(),
+                (None, _) => "-".into(),
+            },
+        ]
+    }
+}
+
+/// Columns as wide as their widest cell.
+fn table<const N: usize>(head: &[String; N], rows: &[[String; N]]) -> String {
+    let mut out = String::new();
+    let all = || std::iter::once(head).chain(rows);
+    let mut widths = [0; N];
+    for row in all() {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    for row in all() {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        // Writing to a String can't fail.
+        let _ = writeln!(out, "{}", cells.collect::<Vec<_>>().join("  ").trim_end());
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn served() -> Served {
+        Served {
+            label: "F42".into(),
+            file: "fedora.iso".into(),
+            size: 2_000_000_000,
+            family: "LiveOS",
+            kernel: "/images/pxeboot/vmlinuz".into(),
+            initrds: vec!["/images/pxeboot/initrd.img".into()],
+            root: Some(Root {
+                path: "/LiveOS/squashfs.img".into(),
+                offset: 129_024,
+                size: 1_900_000_000,
+                extents: 1,
+                format: "squashfs",
+            }),
+            initrd_can: "dracut 104, nbd".into(),
+            transport: Some("NBD"),
+            export: Some("F42".into()),
+            args: Some("root=live:/dev/nbd0 quiet".into()),
+            netroot: None,
+            no_netroot: Some("its kernel has no nbd".into()),
+            uefi: vec![Uefi {
+                arch: "x64",
+                loader: "efi/F42/bootx64.efi".into(),
+                signed: true,
+                network: true,
+            }],
+            caveat: None,
+        }
+    }
+
+    fn generic() -> Served {
+        Served {
+            label: "Käse".into(),
+            file: "other.iso".into(),
+            family: "generic",
+            kernel: "/k".into(),
+            initrds: vec!["/a".into(), "/b".into()],
+            root: None,
+            initrd_can: "nothing that is known".into(),
+            transport: Some("its own"),
+            export: None,
+            args: Some(String::new()),
+            netroot: Some(Archive { size: 680_000, holds: "nbd out of /x".into() }),
+            no_netroot: None,
+            uefi: Vec::new(),
+            caveat: Some("how it would boot over a network is not known"),
+            ..served()
+        }
+    }
+
+    fn report() -> Report {
+        Report {
+            served: vec![served(), generic()],
+            refused: vec![Refused { file: "junk.iso".into(), reason: "it is not an ISO 9660 image".into() }],
+            host: vec!["no pxelinux.0 is installed".into()],
+        }
+    }
+
+    #[test]
+    fn a_report_is_a_table_with_details_and_reasons() {
+        assert_eq!(
+            report().to_string(),
+            "\
+LABEL  FAMILY   KERNEL                   INITRD                      ROOT IMAGE                                         BOOTS BY
+F42    LiveOS   /images/pxeboot/vmlinuz  /images/pxeboot/initrd.img  /LiveOS/squashfs.img squashfs @129024 +1900000000  NBD [F42]
+Käse   generic  /k                       /a /b                       -                                                  its own
+
+F42 (fedora.iso)
+  initrd: dracut 104, nbd
+  arguments: root=live:/dev/nbd0 quiet
+  UEFI x64: signed shim and GRUB, boots by TFTP as efi/F42/bootx64.efi
+
+Käse (other.iso)
+  initrd: nothing that is known
+  arguments: -
+  netroot: 680000 bytes; nbd out of /x
+  but: how it would boot over a network is not known
+
+Not served:
+  junk.iso: it is not an ISO 9660 image
+
+This host: no pxelinux.0 is installed
+"
+        );
+    }
+
+    #[test]
+    fn a_report_of_nothing_is_a_head() {
+        let report = Report { served: Vec::new(), refused: Vec::new(), host: Vec::new() };
+        assert_eq!(report.to_string(), "LABEL  FAMILY  KERNEL  INITRD  ROOT IMAGE  BOOTS BY\n");
+    }
+
+    #[test]
+    fn json_has_the_same_fields_for_every_iso() {
+        let report = Report { served: vec![served()], ..report() };
+        assert_eq!(
+            serde_json::to_string_pretty(&report).unwrap(),
+            r#"{
+  "served": [
+    {
+      "label": "F42",
+      "file": "fedora.iso",
+      "size": 2000000000,
+      "family": "LiveOS",
+      "kernel": "/images/pxeboot/vmlinuz",
+      "initrds": [
+        "/images/pxeboot/initrd.img"
+      ],
+      "root": {
+        "path": "/LiveOS/squashfs.img",
+        "offset": 129024,
+        "size": 1900000000,
+        "extents": 1,
+        "format": "squashfs"
+      },
+      "initrd_can": "dracut 104, nbd",
+      "transport": "NBD",
+      "export": "F42",
+      "args": "root=live:/dev/nbd0 quiet",
+      "netroot": null,
+      "no_netroot": "its kernel has no nbd",
+      "uefi": [
+        {
+          "arch": "x64",
+          "loader": "efi/F42/bootx64.efi",
+          "signed": true,
+          "network": true
+        }
+      ],
+      "caveat": null
+    }
+  ],
+  "refused": [
+    {
+      "file": "junk.iso",
+      "reason": "it is not an ISO 9660 image"
+    }
+  ],
+  "host": [
+    "no pxelinux.0 is installed"
+  ]
+}"#
+        );
+        let keys = |served: Served| match serde_json::to_value(served).unwrap() {
+            serde_json::Value::Object(fields) => fields.into_iter().map(|(key, _)| key).collect::<Vec<_>>(),
+            other => panic!("{other}"),
+        };
+        assert_eq!(keys(served()), keys(generic()));
+    }
+}

@@ -1,0 +1,424 @@
+//! The command line: one definition makes the help, the man page and the completions, and ends in checked values.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+mod choices;
+
+use crate::boot::servers;
+use crate::catalog::config::{self, Defaults, RootExport};
+use crate::catalog::written;
+use crate::image::label::Label;
+use crate::storage::passthrough::DataPath;
+use crate::tree::layout::{Given, Settings};
+use crate::tree::render::dhcp::{Dialect, Site};
+
+/// Mounts a directory of live ISOs as a netboot tree.
+///
+/// MOUNTPOINT then has images/ for an NBD server and tftp/ for a TFTP server. Nothing is copied: kernels, initrds and
+/// root images are byte ranges of the ISOs, and configuration files are written when they are read. The command returns
+/// when the tree is usable and stays in the background; `fusermount3 -u MOUNTPOINT` or SIGTERM ends it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "netrootfs",
+    version,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true
+)]
+pub struct Cli {
+    /// What to do instead of mounting.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The main job.
+    #[command(flatten)]
+    pub mount: Mount,
+}
+
+/// What needs no mount.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Say of each ISO what it is and how it boots, or why it can't be served; exit with 1 if one can't
+    Check(Check),
+    /// Print the tree as it would be mounted, a line a file
+    Tree(Tree),
+    /// Print a file of the tree as it would be mounted
+    Cat(Cat),
+    /// Print what a DHCP server has to say for the tree
+    Dhcp(Dhcp),
+    /// Print the man page
+    #[command(hide = true)]
+    Man,
+    /// Print completions for a shell
+    #[command(hide = true)]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Arguments of the main job.
+#[derive(Debug, Args)]
+pub struct Mount {
+    /// Directory with the ISOs
+    // An Option only because the other commands do without.
+    #[arg(required = true)]
+    pub iso_dir: Option<PathBuf>,
+    /// Directory to mount the tree on
+    #[arg(required = true)]
+    pub mountpoint: Option<PathBuf>,
+    /// What the tree says.
+    #[command(flatten)]
+    pub tree: TreeOptions,
+    /// Stay in the foreground
+    #[arg(short, long)]
+    pub foreground: bool,
+    /// Memory for blocks of ISOs; K, M and G are powers of 1024
+    #[arg(long, value_name = "BYTES", default_value = "256M", value_parser = parse_size)]
+    pub cache_size: u64,
+    /// Who reads the ISOs for clients: the kernel by itself (root, Linux 6.12), or netrootfs through its cache
+    #[arg(long, value_enum, default_value = "auto")]
+    pub data_path: DataPath,
+    /// Run this with `sh -c` after ISOs have come, gone or changed
+    #[arg(long, value_name = "COMMAND")]
+    pub on_change: Option<String>,
+    /// Owner of the files [default: who runs this]
+    #[arg(long, value_name = "UID")]
+    pub uid: Option<u32>,
+    /// Group of the files [default: of who runs this]
+    #[arg(long, value_name = "GID")]
+    pub gid: Option<u32>,
+    /// Permissions of the files; directories can be searched by whom files can be read by
+    #[arg(long, value_name = "OCTAL", default_value = "0444", value_parser = parse_mode)]
+    pub mode: u16,
+    /// Where to remember what initrds can do [default: /var/cache/netrootfs, or below ~/.cache]
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// Log more; twice: everything
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Log to this file, and not to the journal
+    #[arg(long, value_name = "FILE")]
+    pub log_file: Option<PathBuf>,
+}
+
+/// What decides about the tree's content.
+#[derive(Debug, Args)]
+pub struct TreeOptions {
+    /// What clients call the NBD host [default: the address of the interface with the default route]
+    #[arg(long, value_name = "ADDR", value_parser = written::host)]
+    pub server: Option<String>,
+    /// Port of the NBD server [default: 10809]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub nbd_port: Option<u16>,
+    /// Which export clients attach: the root image, the whole ISO, or what each one's initrd works best with [default:
+    /// auto]
+    #[arg(long, value_enum)]
+    pub root_export: Option<RootExport>,
+    /// URL at which an HTTP server shows the tree, for ISOs that can't boot over NBD
+    #[arg(long, value_name = "URL", value_parser = written::url)]
+    pub http_url: Option<String>,
+    /// Where an NFS server shows the tree, for ISOs that can't boot over NBD
+    #[arg(long, value_name = "HOST:/PATH", value_parser = written::nfs)]
+    pub nfs: Option<String>,
+    /// Kernel arguments for every entry
+    #[arg(long, value_name = "ARGS", value_parser = written::args)]
+    pub append: Option<String>,
+    /// Entry that boots by itself [default: the first]
+    #[arg(long, value_name = "LABEL", value_parser = Label::parse)]
+    pub default: Option<Label>,
+    /// Seconds until it does; 0 waits for ever [default: 10]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(..=i64::from(written::MAX_TIMEOUT)))]
+    pub timeout: Option<u32>,
+    /// Call the ISO in FILE by another label than its volume id; may be given several times
+    #[arg(long = "label", value_name = "FILE=LABEL", value_parser = parse_pin)]
+    pub labels: Vec<(OsString, Label)>,
+    /// Configuration file with choices for ISOs and machines; read again when it changes
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Directory with netroot-init-x86_64 [default: beside this program, or ../lib/netrootfs from there]
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub netroot_init: Option<PathBuf>,
+}
+
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// ISOs, or directories of them
+    #[arg(required = true, value_name = "ISO_OR_DIR")]
+    pub paths: Vec<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// What the entries would be.
+    #[command(flatten)]
+    pub tree: TreeOptions,
+}
+
+/// Arguments of `tree`.
+#[derive(Debug, Args)]
+pub struct Tree {
+    /// Directory with the ISOs
+    pub iso_dir: PathBuf,
+    /// Where the tree would be mounted
+    #[arg(long, value_name = "DIR", default_value = "/srv/netboot")]
+    pub mountpoint: PathBuf,
+    /// What the tree says.
+    #[command(flatten)]
+    pub tree: TreeOptions,
+}
+
+/// Arguments of `cat`.
+#[derive(Debug, Args)]
+pub struct Cat {
+    /// Directory with the ISOs
+    pub iso_dir: PathBuf,
+    /// File of the tree, such as images/nbd.conf
+    pub path: String,
+    /// Where the tree would be mounted
+    #[arg(long, value_name = "DIR", default_value = "/srv/netboot")]
+    pub mountpoint: PathBuf,
+    /// What the tree says.
+    #[command(flatten)]
+    pub tree: TreeOptions,
+}
+
+/// Arguments of `dhcp`.
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("dialect").required(true)))]
+pub struct Dhcp {
+    /// For dnsmasq, which can be the TFTP server too
+    #[arg(long, group = "dialect")]
+    pub dnsmasq: bool,
+    /// For ISC dhcpd
+    #[arg(long, group = "dialect")]
+    pub isc: bool,
+    /// For Kea
+    #[arg(long, group = "dialect")]
+    pub kea: bool,
+    /// Beside a DHCP server that gives the addresses
+    #[arg(long)]
+    pub proxy: bool,
+    /// Address of the TFTP server [default: the address of the interface with the default route]
+    #[arg(long, value_name = "ADDR", value_parser = written::host)]
+    pub server: Option<String>,
+    /// Where the tree is mounted
+    #[arg(long, value_name = "DIR", default_value = "/srv/netboot")]
+    pub mountpoint: String,
+    /// Network card of the boot network
+    #[arg(long, value_name = "NAME", default_value = "eth0")]
+    pub interface: String,
+    /// The boot network [default: the 256 addresses around the server's]
+    #[arg(long, value_name = "NETWORK/LENGTH", value_parser = parse_network)]
+    pub network: Option<(Ipv4Addr, u8)>,
+    /// URL at which an HTTP server shows the tree, for UEFI machines that boot by HTTP
+    #[arg(long, value_name = "URL", value_parser = written::url)]
+    pub http_url: Option<String>,
+}
+
+impl Dhcp {
+    /// What to render.
+    pub fn site(&self) -> (Dialect, Site) {
+        let dialect = match (self.dnsmasq, self.isc) {
+            (true, _) => Dialect::Dnsmasq,
+            (_, true) => Dialect::Isc,
+            _ => Dialect::Kea,
+        };
+        let server = self.server.clone().unwrap_or_else(servers::own_address);
+        let around = || {
+            let [a, b, c, _] = server.parse::<Ipv4Addr>().unwrap_or(servers::QEMU_HOST).octets();
+            (Ipv4Addr::new(a, b, c, 0), 24)
+        };
+        let network = self.network.unwrap_or_else(around);
+        let site = Site {
+            server,
+            mountpoint: self.mountpoint.clone(),
+            interface: self.interface.clone(),
+            network,
+            proxy: self.proxy,
+            http: self.http_url.clone(),
+        };
+        (dialect, site)
+    }
+}
+
+impl Cli {
+    /// The command line of this process. A mistake in it ends the process with 2 and a sentence.
+    pub fn from_args() -> Self {
+        let cli = Self::parse();
+        if let Some(Err(error)) = cli.tree_options().map(TreeOptions::pins) {
+            Self::command().error(ErrorKind::ValueValidation, format!("{error:#}")).exit();
+        }
+        cli
+    }
+
+    fn tree_options(&self) -> Option<&TreeOptions> {
+        match &self.command {
+            None => Some(&self.mount.tree),
+            Some(Command::Check(args)) => Some(&args.tree),
+            Some(Command::Tree(args)) => Some(&args.tree),
+            Some(Command::Cat(args)) => Some(&args.tree),
+            Some(Command::Dhcp(_) | Command::Man | Command::Completions { .. }) => None,
+        }
+    }
+}
+
+impl TreeOptions {
+    /// The labels by file name.
+    ///
+    /// # Errors
+    /// If a file or a label is named twice.
+    pub fn pins(&self) -> Result<HashMap<OsString, Label>> {
+        let mut pins: HashMap<OsString, Label> = HashMap::new();
+        for (file, label) in &self.labels {
+            if pins.values().any(|other| other == label) {
+                bail!("--label: '{label}' is given to two files");
+            }
+            if pins.insert(file.clone(), label.clone()).is_some() {
+                bail!("--label: '{}' is named twice", file.display());
+            }
+        }
+        Ok(pins)
+    }
+
+    /// What holds for a tree mounted at `mountpoint`, whatever the configuration file says.
+    ///
+    /// # Errors
+    /// If the path can't stand in nbd.conf.
+    pub fn given(&self, mountpoint: &Path) -> Result<Given> {
+        let path = mountpoint.to_str().filter(|path| !path.chars().any(char::is_control));
+        let path = path.with_context(|| {
+            format!(
+                "{}: a mount point whose name is not printable UTF-8 can't be written into nbd.conf",
+                mountpoint.display()
+            )
+        })?;
+        let options = Defaults {
+            default: self.default.clone(),
+            timeout: self.timeout,
+            append: self.append.clone(),
+            server: self.server.clone(),
+            nbd_port: self.nbd_port,
+            http_url: self.http_url.clone(),
+            nfs: self.nfs.clone(),
+            root_export: self.root_export,
+        };
+        Ok(Given { mountpoint: path.to_owned(), own_host: servers::own_address(), options })
+    }
+
+    /// What the tree is made with, as the configuration file is now.
+    ///
+    /// # Errors
+    /// If the path can't stand in nbd.conf, or the file is broken.
+    pub fn settings(&self, mountpoint: &Path) -> Result<Settings> {
+        let config = self.config.as_deref().map(config::file::load).transpose()?.unwrap_or_default();
+        Ok(self.given(mountpoint)?.settings(&Arc::new(config)))
+    }
+}
+
+fn parse_size(text: &str) -> Result<u64, String> {
+    let (digits, unit) = match text.char_indices().last() {
+        Some((at, 'k' | 'K')) => (text.get(..at), 1 << 10),
+        Some((at, 'm' | 'M')) => (text.get(..at), 1 << 20),
+        Some((at, 'g' | 'G')) => (text.get(..at), 1 << 30),
+        _ => (Some(text), 1),
+    };
+    let number = digits.and_then(|digits| digits.parse::<u64>().ok());
+    number.and_then(|number| number.checked_mul(unit)).ok_or_else(|| "not a size such as 64M or 1G".into())
+}
+
+fn parse_mode(text: &str) -> Result<u16, String> {
+    let mode = u16::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
+    let mode = mode.ok_or("not an octal mode such as 0444")?;
+    // The tree is read-only whatever the mode says; a mode that says otherwise would only mislead.
+    if mode & 0o222 != 0 { Err("the tree is read-only: leave out the write bits".into()) } else { Ok(mode) }
+}
+
+fn parse_network(text: &str) -> Result<(Ipv4Addr, u8), String> {
+    let parsed = text.split_once('/').and_then(|(network, length)| {
+        Some((
+            network.parse::<Ipv4Addr>().ok()?,
+            length.parse::<u8>().ok().filter(|length| (1..=30).contains(length))?,
+        ))
+    });
+    parsed.ok_or_else(|| "not a network such as 192.168.50.0/24".into())
+}
+
+fn parse_pin(text: &str) -> Result<(OsString, Label), String> {
+    let (file, label) = text.rsplit_once('=').ok_or("not FILE=LABEL")?;
+    if file.is_empty() || file.contains('/') {
+        return Err("FILE is the name of a file in ISO_DIR, without a path".into());
+    }
+    Ok((file.into(), Label::parse(label).map_err(|error| error.to_string())?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mount(args: &[&str]) -> Mount {
+        let cli = Cli::try_parse_from(["netrootfs"].iter().chain(args)).unwrap();
+        cli.mount
+    }
+
+    fn refusal(args: &[&str]) -> String {
+        Cli::try_parse_from(["netrootfs"].iter().chain(args)).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn two_directories_are_enough() {
+        let mount = mount(&["/srv/isos", "/srv/netboot"]);
+        assert_eq!((mount.cache_size, mount.mode, mount.foreground), (256 << 20, 0o444, false));
+    }
+
+    #[test]
+    fn a_command_needs_no_directories() {
+        let cli = Cli::try_parse_from(["netrootfs", "check", "a.iso"]).unwrap();
+        assert!(matches!(cli.command, Some(Command::Check(_))));
+    }
+
+    #[test]
+    fn mistakes_get_a_sentence() {
+        assert!(refusal(&["/a"]).contains("<MOUNTPOINT>"));
+        assert!(refusal(&["/a", "/b", "--cache-size", "lots"]).contains("not a size such as 64M"));
+        assert!(refusal(&["/a", "/b", "--mode", "0644"]).contains("read-only"));
+        assert!(refusal(&["/a", "/b", "--append", "a\nb"]).contains("one line"));
+        assert!(refusal(&["/a", "/b", "--label", "x.iso=1"]).contains("taken for a port"));
+        assert!(refusal(&["/a", "/b", "--server", "a b"]).contains("not an IPv4 address"));
+        assert!(refusal(&["/a", "/b", "--timeout", "9999"]).contains("3599"));
+    }
+
+    #[test]
+    fn sizes_have_suffixes() {
+        assert_eq!(parse_size("64M"), Ok(64 << 20));
+        assert_eq!(parse_size("1g"), Ok(1 << 30));
+        assert_eq!(parse_size("512"), Ok(512));
+        assert!(parse_size("").is_err() && parse_size("M").is_err() && parse_size("99999999999G").is_err());
+    }
+
+    #[test]
+    fn a_label_is_given_once() {
+        let twice = mount(&["/a", "/b", "--label", "x.iso=X", "--label", "y.iso=X"]);
+        assert!(twice.tree.pins().unwrap_err().to_string().contains("two files"));
+        let pins = mount(&["/a", "/b", "--label", "a=b.iso=X"]).tree.pins().unwrap();
+        assert_eq!(pins.get(&OsString::from("a=b.iso")).unwrap().as_str(), "X");
+    }
+
+    #[test]
+    fn a_mount_point_must_fit_into_nbd_conf() {
+        let tree = mount(&["/a", "/b", "--server", "10.1.1.1"]).tree;
+        assert_eq!(tree.settings(Path::new("/srv/n b")).unwrap().mountpoint, "/srv/n b");
+        assert!(tree.settings(Path::new("/srv/a\nb")).is_err());
+    }
+}

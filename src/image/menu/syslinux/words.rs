@@ -1,0 +1,77 @@
+//! The words of SYSLINUX's command lines: programs by their names, and the arguments of those that choose for others.
+
+use crate::image::menu::gate;
+
+/// The first word, and the rest without blanks before it.
+pub fn split_word(line: &str) -> (&str, &str) {
+    let line = line.trim_start();
+    line.split_once(char::is_whitespace).map_or((line, ""), |(word, rest)| (word, rest.trim_start()))
+}
+
+/// A program by its name alone: `boot/syslinux/Menu.C32` is `menu`.
+pub fn program_name(path: &str) -> String {
+    let name = gate::base_name(path).to_ascii_lowercase();
+    name.strip_suffix(".c32").map(String::from).unwrap_or(name)
+}
+
+/// What `KERNEL` loads as something else than Linux, by its extension (SYSLINUX's documentation, "Kernel file types").
+pub fn is_program(path: &str) -> bool {
+    let name = gate::base_name(path).to_ascii_lowercase();
+    let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
+    matches!(extension, "c32" | "com" | "cbt" | "0" | "bin" | "bs" | "bss" | "img")
+}
+
+/// `whichsys.c32 -pxe- a -sys- b -iso- c`: booted from an ISO, it runs `c`.
+pub fn chosen_by_system(args: &str) -> String {
+    let is_option = |word: &&str| matches!(*word, "-iso-" | "-sys-" | "-pxe-");
+    let after = args.split_whitespace().skip_while(|word| *word != "-iso-").skip(1);
+    after.take_while(|word| !is_option(word)).collect::<Vec<_>>().join(" ")
+}
+
+/// `ifcpu64.c32 a -- b`: a 64-bit processor runs `a`. `ifcpu.c32` names what it looks for before that, as options.
+pub fn chosen_by_cpu(args: &str) -> String {
+    let words = args.split_whitespace().take_while(|word| *word != "--");
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// The arguments without `initrd=`, and its last value.
+pub fn without_initrd(args: &str) -> (String, Option<String>) {
+    let mut initrd = None;
+    let mut kept: Vec<&str> = Vec::new();
+    for word in args.split_whitespace() {
+        match word.strip_prefix("initrd=") {
+            Some(value) => initrd = Some(value.to_owned()),
+            None => kept.push(word),
+        }
+    }
+    (kept.join(" "), initrd)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_known_by_extension() {
+        assert!(is_program("/a/vesamenu.C32") && is_program("pxelinux.0") && is_program("memtest.bin"));
+        assert!(!is_program("vmlinuz") && !is_program("/a.c32/linux") && !is_program("vmlinuz-6.1"));
+        assert_eq!(program_name("boot/syslinux/Menu.C32"), "menu");
+    }
+
+    #[test]
+    fn whichsys_takes_what_stands_for_an_iso() {
+        assert_eq!(chosen_by_system("-pxe- a -iso- chain.c32 hd0 -sys- b"), "chain.c32 hd0");
+        assert_eq!(chosen_by_system("-pxe- a"), "");
+    }
+
+    #[test]
+    fn ifcpu64_takes_the_first() {
+        assert_eq!(chosen_by_cpu("a x -- b -- c"), "a x");
+    }
+
+    #[test]
+    fn initrd_is_taken_out_of_the_arguments() {
+        assert_eq!(without_initrd(" a initrd=x b  initrd=y"), ("a b".into(), Some("y".into())));
+        assert_eq!(without_initrd("noinitrd=x"), ("noinitrd=x".into(), None));
+    }
+}

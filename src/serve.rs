@@ -1,0 +1,16 @@
+//! The mount, for as long as it lasts.
+//!
+//! [`daemon`] starts, follows the directory ([`watch`]) and ends; [`fuse`] speaks with the kernel, [`operations`] are
+//! what it is answered, on the snapshot of a tree; what would block waits in [`slow_operations`]. [`hook`] runs the
+//! administrator's command, [`background`] and [`logging`] are what a service needs.
+//!
+//! Uses every room but `cli`. Only [`fuse`] and [`daemon`] know the FUSE library. An open file outlives its name.
+
+pub mod background;
+pub mod daemon;
+pub mod fuse;
+pub mod hook;
+pub mod logging;
+pub mod operations;
+pub mod slow_operations;
+pub mod watch;

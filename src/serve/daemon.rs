@@ -1,0 +1,306 @@
+//! The daemon: scans, mounts, tells that it is ready, and from then on follows the directory until it is told to stop.
+//!
+//! One thread keeps the catalog; all others send it events. Nothing that takes long happens there: initrds are looked
+//! into by [`crate::catalog::probe`], the administrator's command runs in a thread of its own. But it may hang, for as long as
+//! the file server of the ISOs does; so the main thread only waits for the end.
+
+mod mountpoint;
+mod read_ahead;
+mod served;
+mod updater;
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use fuser::{INodeNo, MountOption, Notifier, Session, SessionACL, SessionUnmounter};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGIO, SIGTERM, SIGUSR1};
+
+use crate::boot::netroot::kernel::Arch;
+use crate::boot::netroot::program::Programs;
+use crate::catalog::config::file::Followed;
+use crate::catalog::probe::{Verdicts, Workers};
+use crate::catalog::scan::Scanner;
+use crate::image::label::Label;
+use crate::serve::fuse::{Adapter, Owner};
+use crate::serve::hook::Hook;
+use crate::serve::operations::Fs;
+use crate::serve::watch::{self, Pace};
+use crate::storage::cache::BlockCache;
+use crate::storage::passthrough::DataPath;
+use crate::tree::layout::Given;
+
+use served::Served;
+use updater::{Change, Keeper};
+
+/// What mount tables call it.
+const NAME: &str = "netrootfs";
+
+/// Event loops: more than cores, because each waits for the disk while it reads. As many readers as this at once get
+/// from the disk what they would get from the plain file.
+const MIN_LOOPS: usize = 16;
+const MAX_LOOPS: usize = 32;
+
+/// How long to wait for the event loops after unmounting. Clients that still have files open would keep them for ever.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// How often verdicts on initrds get into the menu while more are coming in: each time, all of it is rendered.
+const VERDICTS: Duration = Duration::from_millis(500);
+
+/// What the daemon is to do.
+#[derive(Debug)]
+pub struct Config {
+    /// Directory with the ISOs; absolute.
+    pub iso_dir: PathBuf,
+    /// Where to mount; absolute.
+    pub mountpoint: PathBuf,
+    /// What the command line says of the tree.
+    pub given: Given,
+    /// Configuration file; absolute.
+    pub file: Option<PathBuf>,
+    /// Labels by file name.
+    pub pins: HashMap<OsString, Label>,
+    /// Budget of the block cache in bytes.
+    pub cache_size: u64,
+    /// Who reads the ISOs.
+    pub data_path: DataPath,
+    /// Who owns the files.
+    pub owner: Owner,
+    /// Command to run after a change.
+    pub on_change: Option<String>,
+    /// Where verdicts are kept.
+    pub state_dir: Option<PathBuf>,
+    /// Directory with the programs for clients, if not the usual ones.
+    pub programs: Option<PathBuf>,
+}
+
+/// What the other threads tell the one that keeps the catalog.
+enum Event {
+    /// Something may have changed.
+    Look,
+    /// More is known of an initrd.
+    Verdict,
+    /// Say how the cache fares.
+    Report,
+}
+
+/// Why it ends.
+#[derive(PartialEq, Eq)]
+enum End {
+    /// The mount is gone.
+    Unmounted,
+    /// It was told to.
+    Stop,
+}
+
+/// Mounts, calls `ready` when the tree is usable, and returns when it has been unmounted.
+///
+/// # Errors
+/// If the tree can't be mounted, with a sentence that says why.
+pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()> {
+    raise_file_limit();
+    mountpoint::check(&config.mountpoint)?;
+    ignore_lease_breaks()?;
+    let config = Arc::new(config);
+    let (sender, inbox) = channel();
+    let (end_sender, end) = channel();
+    let cache = BlockCache::new(config.cache_size);
+    let programs = Programs::find(config.programs.as_deref());
+    // The processor of nearly all live ISOs; of others, check tells.
+    if let Err(reason) = programs.archive(Arch::X86_64) {
+        log::warn!("ISOs whose initrd can't do NBD can't boot over it: {reason}");
+    }
+    let verdicts = Arc::new(Verdicts::load(config.state_dir.as_deref(), programs));
+    let workers = Workers::start(&verdicts, {
+        let sender = sender.clone();
+        move || {
+            // The daemon may have ended: nobody needs to know any more.
+            let _ = sender.send(Event::Verdict);
+        }
+    })?;
+    let pace = Pace::new()?;
+    // The watch begins before the first scan, so that nothing falls between them.
+    watch::start(&config.iso_dir, pace.clone(), {
+        let sender = sender.clone();
+        move || sender.send(Event::Look).is_ok()
+    })?;
+    let file = config.file.as_deref().map(|path| follow_file(path, &sender)).transpose()?;
+    let mapper = served::mapper(config.data_path)?;
+    let wish = mapper.is_some().then_some(config.data_path);
+    let opener = Arc::new(Served { cache: cache.clone(), mapper });
+    let scanner = Scanner::new(config.iso_dir.clone(), config.pins.clone(), opener);
+    let mut keeper = Keeper::new(&config, file, scanner, verdicts, workers, pace);
+    let tree = keeper.first().with_context(|| config.iso_dir.display().to_string())?;
+    let fs = Arc::new(Fs::new(tree));
+    // Up to here a signal does what it always does: a scan may hang, and there is nothing to clean up.
+    forward_signals(&sender, &end_sender)?;
+    let (notifier, mut mounted) = mount(&fs, &config, wish, end_sender)?;
+    let hook = config.on_change.as_deref().map(Hook::start).transpose()?;
+    log::info!("{}: mounted; ISOs: {}", config.mountpoint.display(), keeper.catalog.isos.len());
+    std::thread::Builder::new().name("keeper".into()).spawn({
+        let fs = fs.clone();
+        move || follow(&inbox, &mut keeper, &fs, &notifier, hook.as_ref(), &cache)
+    })?;
+    ready()?;
+    if end.recv()? == End::Stop {
+        mounted.unmount();
+        let deadline = Instant::now() + FAREWELL;
+        while let Ok(End::Stop) = end.recv_timeout(deadline.saturating_duration_since(Instant::now())) {}
+    }
+    Ok(())
+}
+
+/// Reads the configuration file, and looks at it from now on.
+fn follow_file(path: &Path, events: &Sender<Event>) -> Result<(Followed, Pace)> {
+    let pace = Pace::new()?;
+    let events = events.clone();
+    // Editors replace a file: its directory shows every change.
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    watch::start(directory, pace.clone(), move || events.send(Event::Look).is_ok())?;
+    let file = Followed::start(path.to_owned())?;
+    pace.set_often(file.restless());
+    Ok((file, pace))
+}
+
+/// Deals with events until the end.
+fn follow(
+    inbox: &Receiver<Event>,
+    keeper: &mut Keeper,
+    fs: &Fs,
+    notifier: &Notifier,
+    hook: Option<&Hook>,
+    cache: &BlockCache,
+) {
+    let mut shown = Instant::now();
+    loop {
+        let wait = if keeper.owed { VERDICTS.saturating_sub(shown.elapsed()) } else { Duration::MAX };
+        // What has come in while a look took its time is answered by one look.
+        let events: Vec<Event> = match inbox.recv_timeout(wait) {
+            Ok(first) => std::iter::once(first).chain(inbox.try_iter()).collect(),
+            Err(RecvTimeoutError::Timeout) => Vec::new(),
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        let any = |wanted: fn(&Event) -> bool| events.iter().any(wanted);
+        if any(|event| matches!(event, Event::Report)) {
+            log::info!("cache: {:?}", cache.counters());
+        }
+        if any(|event| matches!(event, Event::Verdict)) {
+            keeper.enter_verdicts();
+        }
+        let looked =
+            if any(|event| matches!(event, Event::Look)) { keeper.look_again() } else { Change::Nothing };
+        let verdicts = keeper.owed && shown.elapsed() >= VERDICTS;
+        if looked == Change::Nothing && !verdicts {
+            continue;
+        }
+        keeper.owed = false;
+        shown = Instant::now();
+        let old = fs.replace(keeper.lay_out());
+        keeper.shelf.keep_only(&keeper.catalog);
+        for (directory, name) in old.changed_names(&fs.tree()) {
+            // A name that the kernel doesn't know is ENOENT, and just as well.
+            let _ = notifier.inval_entry(INodeNo(directory), OsStr::new(name));
+        }
+        if looked == Change::Isos
+            && let Some(hook) = hook
+        {
+            hook.changed();
+        }
+    }
+}
+
+fn mount(
+    fs: &Arc<Fs>,
+    config: &Config,
+    hand_over: Option<DataPath>,
+    end: Sender<End>,
+) -> Result<(Notifier, Mounted)> {
+    let mut options = fuser::Config::default();
+    options.mount_options = vec![
+        MountOption::RO,
+        MountOption::NoDev,
+        MountOption::NoSuid,
+        // With allow_other, only the kernel's own check keeps others to the mode bits (libfuse, README.md).
+        MountOption::DefaultPermissions,
+        MountOption::FSName(NAME.into()),
+        MountOption::Subtype(NAME.into()),
+    ];
+    options.acl = SessionACL::All;
+    options.n_threads = Some((2 * std::thread::available_parallelism()?.get()).clamp(MIN_LOOPS, MAX_LOOPS));
+    options.clone_fd = true;
+    let adapter = Adapter::new(fs.clone(), config.owner, hand_over)?;
+    let session = Session::new(adapter, &config.mountpoint, &options);
+    let mut session = session.map_err(|error| mountpoint::explain(&error, &config.mountpoint))?;
+    let (notifier, session_unmounter) = (session.notifier(), session.unmount_callable());
+    let device = mountpoint::device(&config.mountpoint)?;
+    // A file that is open already would go on as it was.
+    read_ahead::raise(device, &config.iso_dir);
+    std::thread::Builder::new().name("fuse".into()).spawn(move || {
+        // ECONNABORTED is how the kernel tells of an unmount with requests under way (Linux, fs/fuse/dev.c).
+        match session.run() {
+            Err(error) if error.raw_os_error() != Some(libc::ECONNABORTED) => {
+                log::error!("the event loops ended: {error}");
+            }
+            _ => {}
+        }
+        // Nobody listens if it ends on a signal and this took too long.
+        let _ = end.send(End::Unmounted);
+    })?;
+    Ok((notifier, Mounted { mountpoint: config.mountpoint.clone(), session: session_unmounter, device }))
+}
+
+/// The mount.
+struct Mounted {
+    mountpoint: PathBuf,
+    session: SessionUnmounter,
+    device: (u32, u32),
+}
+
+impl Mounted {
+    /// Unmounts; files that are still open stay with their readers until the end of this process.
+    fn unmount(&mut self) {
+        // After `umount -l` another file system may have been mounted there.
+        if mountpoint::device(&self.mountpoint).is_ok_and(|device| device != self.device) {
+            return;
+        }
+        if self.session.unmount().is_err()
+            && let Err(error) = mountpoint::detach(&self.mountpoint)
+        {
+            log::error!("{}: can't unmount: {error}", self.mountpoint.display());
+        }
+    }
+}
+
+/// Each ISO keeps a file open; the limit for a session is often 1024.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // What can't be raised is met again, with a sentence, when a file can't be opened.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+}
+
+/// SIGIO comes if somebody opens an ISO for writing while its lease is tried (see settled.rs); its default is death.
+fn ignore_lease_breaks() -> io::Result<()> {
+    signal_hook::flag::register(SIGIO, Arc::default()).map(drop)
+}
+
+fn forward_signals(events: &Sender<Event>, end: &Sender<End>) -> Result<()> {
+    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?;
+    let (events, end) = (events.clone(), end.clone());
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        for signal in signals.forever() {
+            // Whoever doesn't listen any more has ended.
+            let _ = match signal {
+                SIGHUP => events.send(Event::Look).is_ok(),
+                SIGUSR1 => events.send(Event::Report).is_ok(),
+                _ => end.send(End::Stop).is_ok(),
+            };
+        }
+    })?;
+    Ok(())
+}

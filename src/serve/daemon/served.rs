@@ -1,0 +1,93 @@
+//! ISOs as they are served: read through the block cache, or handed to the kernel where that is possible.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Result, anyhow};
+
+use crate::catalog::scan::Opener;
+use crate::storage::cache::{BlockCache, CachedSource};
+use crate::storage::passthrough::{DataPath, MappedIso, Mapper};
+use crate::storage::source::{PageCache, ReadAt};
+use crate::storage::unchanged::SteadySource;
+
+/// Smaller files are read through the cache: to mount and unmount one takes 0.6 ms, as long as it takes to read one of
+/// this size from memory that way, and there may be tens of thousands below `trees/`.
+const SMALLEST: u64 = 1 << 20;
+
+/// Opens ISOs for serving: through the block cache, which keeps its own copy instead of the kernel's, and only as long as
+/// nobody writes another image over them.
+pub(super) struct Served {
+    pub cache: Arc<BlockCache>,
+    /// What hands files to the kernel, if anything does.
+    pub mapper: Option<Arc<Mapper>>,
+}
+
+/// What hands files to the kernel, as far as that is wanted and possible.
+///
+/// # Errors
+/// If it has to be possible and isn't.
+pub(super) fn mapper(path: DataPath) -> Result<Option<Arc<Mapper>>> {
+    if path == DataPath::Cache {
+        return Ok(None);
+    }
+    match Mapper::start() {
+        Ok(mapper) => Ok(Some(mapper)),
+        Err(reason) if path == DataPath::Kernel => Err(anyhow!("--data-path kernel: {reason}")),
+        Err(reason) => {
+            log::info!(
+                "ISOs are read through the block cache, as the kernel can't read them by itself: {reason}"
+            );
+            Ok(None)
+        }
+    }
+}
+
+impl Opener for Served {
+    fn open(&self, file: Arc<File>) -> io::Result<Arc<dyn ReadAt>> {
+        let steady = Arc::new(SteadySource::new(file.clone(), PageCache::DropBehind)?);
+        let cached = self.cache.attach(steady.clone());
+        let Some(mapper) = &self.mapper else { return Ok(Arc::new(cached)) };
+        let mapped = MappedIso::new(mapper, file, steady);
+        Ok(Arc::new(Both { cached, mapped, refused: AtomicBool::new(false) }))
+    }
+}
+
+/// An ISO that can be read either way.
+struct Both {
+    cached: CachedSource,
+    mapped: Arc<MappedIso>,
+    /// Whether it has been said that the kernel doesn't.
+    refused: AtomicBool,
+}
+
+impl ReadAt for Both {
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.cached.read_exact_at(buf, offset)
+    }
+
+    fn len(&self) -> u64 {
+        self.cached.len()
+    }
+
+    fn file_of(&self, ranges: &[Range<u64>]) -> Option<Arc<File>> {
+        let lens = ranges.iter().map(|range| range.end.saturating_sub(range.start));
+        if lens.fold(0, u64::saturating_add) < SMALLEST {
+            return None;
+        }
+        match self.mapped.file(ranges) {
+            Ok(file) => Some(file),
+            Err(reason) => {
+                let level = match reason.is_of_the_iso() && !self.refused.swap(true, Ordering::Relaxed) {
+                    true => log::Level::Info,
+                    false => log::Level::Debug,
+                };
+                log::log!(level, "{}: read through the block cache: {reason}", self.mapped.name());
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! The keeper of the catalog: looks at the directory, at the configuration file and at this host's address, and lays out the
+//! tree anew when one of them has changed.
+//!
+//! It says in the log what has come, gone or is left out, each once. It knows nothing of mounts.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::boot::loader;
+use crate::boot::servers;
+use crate::catalog::config::file::{Followed, Look};
+use crate::catalog::probe::{Verdicts, Workers};
+use crate::catalog::scan::{Catalog, Iso, Scanner};
+use crate::serve::watch::Pace;
+use crate::tree::arena::Tree;
+use crate::tree::iso_files::Shelf;
+use crate::tree::layout::{self, Given, LoaderFile, Settings};
+
+use super::Config;
+
+/// What a look at the directory has found.
+#[derive(PartialEq, Eq)]
+pub(super) enum Change {
+    Nothing,
+    Menu,
+    Isos,
+}
+
+/// Keeps the catalog.
+pub(super) struct Keeper {
+    config: Arc<Config>,
+    given: Given,
+    file: Option<(Followed, Pace)>,
+    scanner: Scanner,
+    verdicts: Arc<Verdicts>,
+    workers: Workers,
+    pace: Pace,
+    loaders: Vec<LoaderFile>,
+    /// What has been looked into below `trees/`.
+    pub(super) shelf: Arc<Shelf>,
+    pub(super) catalog: Catalog,
+    /// What has been said of the files that are not served, so that it is said once.
+    reported: Vec<(String, String)>,
+    unreadable: bool,
+    /// Whether there are verdicts that the tree doesn't show yet.
+    pub(super) owed: bool,
+}
+
+impl Keeper {
+    /// Has looked at nothing yet.
+    pub(super) fn new(
+        config: &Arc<Config>,
+        file: Option<(Followed, Pace)>,
+        scanner: Scanner,
+        verdicts: Arc<Verdicts>,
+        workers: Workers,
+        pace: Pace,
+    ) -> Self {
+        Self {
+            given: config.given.clone(),
+            config: config.clone(),
+            file,
+            scanner,
+            verdicts,
+            workers,
+            pace,
+            loaders: open_loaders(),
+            shelf: Arc::default(),
+            catalog: Catalog::default(),
+            reported: Vec::new(),
+            unreadable: false,
+            owed: false,
+        }
+    }
+
+    pub(super) fn first(&mut self) -> io::Result<Tree> {
+        let catalog = self.scanner.scan()?;
+        self.take(catalog);
+        Ok(self.lay_out())
+    }
+
+    /// Looks at the directory, and at this host's address.
+    pub(super) fn look_again(&mut self) -> Change {
+        let configured = self.look_at_file();
+        let moved = self.follow_address();
+        match self.look_at_isos() {
+            Change::Nothing if configured || moved => Change::Menu,
+            change => change,
+        }
+    }
+
+    /// Whether the configuration file says something else than before.
+    fn look_at_file(&mut self) -> bool {
+        let Some((file, pace)) = &mut self.file else { return false };
+        let look = file.look();
+        pace.set_often(file.restless());
+        match look {
+            Look::Same => false,
+            Look::New => {
+                log::info!("{}: read again", file.path().display());
+                true
+            }
+            Look::Broken(sentence) => {
+                log::error!("{sentence}; the configuration stays as it was");
+                false
+            }
+        }
+    }
+
+    fn look_at_isos(&mut self) -> Change {
+        match self.scanner.scan() {
+            Ok(catalog) => {
+                self.unreadable = false;
+                if self.take(catalog) { Change::Isos } else { Change::Nothing }
+            }
+            Err(error) => {
+                // A file server that is away takes nothing from clients that read what is open.
+                if !std::mem::replace(&mut self.unreadable, true) {
+                    log::error!("{}: {error}; its ISOs stay as they were", self.config.iso_dir.display());
+                }
+                self.pace.set_often(true);
+                Change::Nothing
+            }
+        }
+    }
+
+    /// Takes this host's address anew, unless one was given: at start the network may not have been up.
+    fn follow_address(&mut self) -> bool {
+        let host = servers::own_address();
+        if host == self.given.own_host {
+            return false;
+        }
+        self.given.own_host = host;
+        let used = !self.settings().host_given;
+        if used {
+            log::info!("the address in the menus is {} now", self.given.own_host);
+        }
+        used
+    }
+
+    fn take(&mut self, mut catalog: Catalog) -> bool {
+        let unknown = self.verdicts.enter(&mut catalog);
+        self.workers.ask(unknown);
+        self.pace.set_often(catalog.remote || catalog.pending());
+        self.report(&catalog);
+        let same = self.catalog.serves_same(&catalog);
+        self.catalog = catalog;
+        !same
+    }
+
+    /// Enters what is new of initrds, which may change the menu.
+    pub(super) fn enter_verdicts(&mut self) {
+        let unknown = self.verdicts.enter(&mut self.catalog);
+        if unknown.is_empty()
+            && let Err(error) = self.verdicts.save(&self.catalog)
+        {
+            log::warn!("what is known of the initrds can't be kept for the next start: {error}");
+        }
+        self.owed = true;
+    }
+
+    pub(super) fn lay_out(&self) -> Tree {
+        layout::lay_out(&self.catalog, &self.settings(), &self.loaders, &self.shelf)
+    }
+
+    /// What the command line and the configuration file say, as it is now.
+    fn settings(&self) -> Settings {
+        let empty = Arc::default();
+        self.given.settings(self.file.as_ref().map_or(&empty, |(file, _)| file.config()))
+    }
+
+    fn report(&mut self, new: &Catalog) {
+        let serves = |catalog: &Catalog, iso: &Iso| {
+            catalog.isos.iter().any(|other| other.label == iso.label && other.disc.id == iso.disc.id)
+        };
+        for iso in self.catalog.isos.iter().filter(|iso| !serves(new, iso)) {
+            log::info!("{}: no longer served ({})", iso.label, iso.name);
+        }
+        for iso in new.isos.iter().filter(|iso| !serves(&self.catalog, iso)) {
+            log::info!("{}: {} ({})", iso.label, iso.name, iso.disc.facts.family.name());
+        }
+        let skipped: Vec<_> =
+            new.skipped.iter().map(|file| (file.name.clone(), file.reason.clone())).collect();
+        for (name, reason) in skipped.iter().filter(|entry| !self.reported.contains(entry)) {
+            log::warn!("{name} is not served: {reason}");
+        }
+        self.reported = skipped;
+    }
+}
+
+/// The host's loaders, as they are now.
+fn open_loaders() -> Vec<LoaderFile> {
+    let loaders = loader::find();
+    for sentence in loader::missing(&loaders) {
+        log::warn!("{sentence}");
+    }
+    layout::loader_files(loaders)
+}

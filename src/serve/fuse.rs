@@ -1,0 +1,376 @@
+//! FUSE on one side, [`Fs`] on the other: each method is one call, one conversion and, on failure, one line of log.
+//!
+//! Where the kernel can read the bytes of a file by itself, it is given the file that it needs for that, and asks no more.
+//!
+//! A panic in a method would end its event loop and with it the mount; it is caught here and answered with EIO. What
+//! would have to look into an ISO first is done beside the event loops, so that readers of other files don't wait for it.
+
+use std::cell::RefCell;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use fuser::{
+    BackingId, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
+    IoctlFlags, KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyEmpty,
+    ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyXattr, Request,
+};
+
+use crate::serve::operations::{Error, Fs};
+use crate::serve::slow_operations::Lanes;
+use crate::storage::passthrough::DataPath;
+use crate::tree::arena::{Kind, Node};
+use crate::tree::lazy::Type;
+
+mod buffer;
+mod io_mode;
+
+use buffer::Buffer;
+use io_mode::Ways;
+
+/// How long the kernel may use a name or attributes without asking again. Names that change are invalidated at once;
+/// this bounds what a look-up that overtakes the invalidation can do.
+const TTL: Duration = Duration::from_secs(1);
+
+/// Requests that the kernel keeps in flight for read-ahead. 64 lifted mountpoint-s3 by half with 32 readers.
+const MAX_BACKGROUND: u16 = 64;
+
+/// File systems that may lie above one another: an EROFS image over an ISO, and this one over it. It is the most that
+/// there may be (FILESYSTEM_MAX_STACK_DEPTH), so nothing can be stacked on this one while it hands files over.
+const STACK_DEPTH: u32 = 2;
+
+thread_local! {
+    /// What each event loop reads into.
+    static BUFFER: RefCell<Buffer> = RefCell::default();
+}
+
+/// Longest file name (NAME_MAX).
+const NAME_MAX: u32 = 255;
+
+/// Who owns the files, and their permissions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// Permission bits of files; directories can be searched by whom files can be read by.
+    pub mode: u16,
+}
+
+/// The adapter.
+pub struct Adapter {
+    fs: Arc<Fs>,
+    owner: Owner,
+    lanes: Lanes,
+    ways: Arc<Ways<Backing>>,
+    /// Whether files are handed to the kernel, and how much depends on it.
+    hand_over: Option<DataPath>,
+    /// Whether it has been said that the kernel doesn't take them.
+    refused: Arc<AtomicBool>,
+}
+
+/// A file that the kernel has been given. It is held here too, so that it can be reached as long as somebody reads it.
+struct Backing {
+    id: BackingId,
+    _file: Arc<File>,
+}
+
+impl Adapter {
+    /// Serves `fs` with files owned as `owner` says, and hands over to the kernel what it can read by itself if
+    /// `hand_over` says so.
+    ///
+    /// # Errors
+    /// If threads can't be started.
+    pub fn new(fs: Arc<Fs>, owner: Owner, hand_over: Option<DataPath>) -> io::Result<Self> {
+        let (lanes, ways) = (Lanes::start()?, Arc::new(Ways::new()));
+        Ok(Self { fs, owner, lanes, ways, hand_over, refused: Arc::default() })
+    }
+}
+
+impl Owner {
+    fn attr(&self, node: &Node) -> FileAttr {
+        // Whoever may read may search a directory, or execute what can be executed.
+        let readers = (self.mode & 0o444) >> 2;
+        let (size, perm, nlink) = match &node.kind {
+            Kind::File(content) => (content.size(), self.mode, 1),
+            Kind::Unopened(file) => (file.size(), self.mode | file.execute() & readers, 1),
+            Kind::Link(target) => (target.len() as u64, 0o777, 1),
+            Kind::Directory(_) | Kind::Foreign(_) => (0, self.mode | readers, 2),
+        };
+        FileAttr {
+            ino: INodeNo(node.ino),
+            size,
+            blocks: size.div_ceil(512),
+            atime: node.mtime,
+            mtime: node.mtime,
+            ctime: node.mtime,
+            crtime: node.mtime,
+            kind: file_type(node.file_type()),
+            perm,
+            nlink,
+            uid: self.uid,
+            gid: self.gid,
+            rdev: 0,
+            blksize: 4096,
+            flags: 0,
+        }
+    }
+}
+
+fn file_type(kind: Type) -> FileType {
+    match kind {
+        Type::Directory => FileType::Directory,
+        Type::File => FileType::RegularFile,
+        Type::Link => FileType::Symlink,
+    }
+}
+
+/// Runs an operation, and logs what goes wrong.
+fn run<T>(
+    operation: &str,
+    ino: INodeNo,
+    name: &str,
+    call: impl FnOnce() -> Result<T, Error>,
+) -> Result<T, Errno> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => {
+            log::log!(error.level(), "{operation} inode {} {name:?}: {error}", ino.0);
+            Err(Errno::from_i32(error.errno()))
+        }
+        Err(_) => {
+            log::error!("{operation} inode {} {name:?}: internal error, see above", ino.0);
+            Err(Errno::EIO)
+        }
+    }
+}
+
+impl Filesystem for Adapter {
+    fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        // Both are wishes: a kernel that knows less serves the tree all the same.
+        let _ = config.set_max_background(MAX_BACKGROUND);
+        let _ = config.add_capabilities(InitFlags::FUSE_PARALLEL_DIROPS);
+        let Some(wanted) = self.hand_over else { return Ok(()) };
+        if config.add_capabilities(InitFlags::FUSE_PASSTHROUGH).is_ok()
+            && config.set_max_stack_depth(STACK_DEPTH).is_ok()
+        {
+            return Ok(());
+        }
+        let reason = "this kernel's FUSE can't hand files over (Linux 6.9 and newer can, with CONFIG_FUSE_PASSTHROUGH)";
+        if wanted == DataPath::Kernel {
+            return Err(io::Error::other(reason));
+        }
+        log::info!("ISOs are read through the block cache: {reason}");
+        self.hand_over = None;
+        Ok(())
+    }
+
+    fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let (fs, owner, name) = (self.fs.clone(), self.owner, name.to_owned());
+        self.lanes.run(self.fs.lane(parent.0), move || {
+            match run("lookup", parent, &name.to_string_lossy(), || fs.lookup(parent.0, &name)) {
+                Ok(node) => reply.entry(&TTL, &owner.attr(&node), Generation(0)),
+                Err(errno) => reply.error(errno),
+            }
+        });
+    }
+
+    fn forget(&self, _request: &Request, ino: INodeNo, nlookup: u64) {
+        self.fs.forget(ino.0, nlookup);
+    }
+
+    fn getattr(&self, _request: &Request, ino: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
+        match run("getattr", ino, "", || self.fs.node(ino.0)) {
+            Ok(node) => reply.attr(&TTL, &self.owner.attr(&node)),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn open(&self, _request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let (fs, ways, refused) = (self.fs.clone(), self.ways.clone(), self.refused.clone());
+        // EROFS can't read past the page cache for others (`O_DIRECT`), so it is not asked to.
+        let direct = flags.0 & libc::O_DIRECT != 0;
+        let hand_over = self.hand_over.is_some() && !direct;
+        self.lanes.run(self.fs.lane(ino.0), move || {
+            let opened = run("open", ino, "", || {
+                let handle = fs.open(ino.0)?;
+                Ok((handle, if hand_over { fs.file(handle)? } else { None }))
+            });
+            let (handle, file) = match opened {
+                Ok(opened) => opened,
+                Err(errno) => return reply.error(errno),
+            };
+            let way = ways.enter(ino.0, || {
+                let file = file?;
+                match reply.open_backing(&*file) {
+                    Ok(id) => Some(Backing { id, _file: file }),
+                    Err(error) => {
+                        // In a user namespace of its own it never takes one; said once, it is said.
+                        let level = if refused.swap(true, Ordering::Relaxed) {
+                            log::Level::Debug
+                        } else {
+                            log::Level::Info
+                        };
+                        log::log!(level, "inode {}: read through the block cache: FUSE says {error}", ino.0);
+                        None
+                    }
+                }
+            });
+            match way {
+                Some(_) if direct => {
+                    ways.leave(ino.0);
+                    fs.release(handle);
+                    reply.error(Errno::EINVAL);
+                }
+                // What is cached is cached with the backing file.
+                Some(backing) => {
+                    reply.opened_passthrough(FileHandle(handle), FopenFlags::empty(), &backing.id);
+                }
+                // The bytes of an inode never change, so what is cached stays right.
+                None => reply.opened(FileHandle(handle), FopenFlags::FOPEN_KEEP_CACHE),
+            }
+        });
+    }
+
+    fn readlink(&self, _request: &Request, ino: INodeNo, reply: ReplyData) {
+        match run("readlink", ino, "", || self.fs.target(ino.0)) {
+            Ok(target) => reply.data(target.as_bytes()),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn read(
+        &self,
+        _request: &Request,
+        ino: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        BUFFER.with_borrow_mut(|buffer| {
+            let buf = buffer.get(size as usize);
+            match run("read", ino, "", || self.fs.read(handle.0, offset, buf)) {
+                Ok(len) => reply.data(buf.get(..len).unwrap_or_default()),
+                Err(errno) => reply.error(errno),
+            }
+        });
+    }
+
+    fn release(
+        &self,
+        _request: &Request,
+        ino: INodeNo,
+        handle: FileHandle,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        self.fs.release(handle.0);
+        self.ways.leave(ino.0);
+        reply.ok();
+    }
+
+    fn opendir(&self, _request: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        let fs = self.fs.clone();
+        self.lanes.run(self.fs.lane(ino.0), move || {
+            match run("opendir", ino, "", || fs.open_directory(ino.0)) {
+                Ok(handle) => reply.opened(FileHandle(handle), FopenFlags::empty()),
+                Err(errno) => reply.error(errno),
+            }
+        });
+    }
+
+    fn readdir(
+        &self,
+        _request: &Request,
+        ino: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectory,
+    ) {
+        let listed = run("readdir", ino, "", || {
+            self.fs.read_directory(handle.0, offset, |next, entry| {
+                !reply.add(INodeNo(entry.ino), next, file_type(entry.kind), &entry.name)
+            })
+        });
+        match listed {
+            Ok(()) => reply.ok(),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn releasedir(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        handle: FileHandle,
+        _flags: OpenFlags,
+        reply: ReplyEmpty,
+    ) {
+        self.fs.release(handle.0);
+        reply.ok();
+    }
+
+    // What follows is asked of every file system and answered "no": the kernel then stops asking, or does it itself.
+
+    fn flush(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        _handle: FileHandle,
+        _lock_owner: LockOwner,
+        reply: ReplyEmpty,
+    ) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn getxattr(&self, _request: &Request, _ino: INodeNo, _name: &OsStr, _size: u32, reply: ReplyXattr) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn listxattr(&self, _request: &Request, _ino: INodeNo, _size: u32, reply: ReplyXattr) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn lseek(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        _handle: FileHandle,
+        _offset: i64,
+        _whence: i32,
+        reply: ReplyLseek,
+    ) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn ioctl(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        _handle: FileHandle,
+        _flags: IoctlFlags,
+        _command: u32,
+        _in_data: &[u8],
+        _out_size: u32,
+        reply: ReplyIoctl,
+    ) {
+        // nbd-server asks for the size of a block device first, and goes on when this is none.
+        reply.error(Errno::ENOTTY);
+    }
+
+    fn statfs(&self, _request: &Request, _ino: INodeNo, reply: ReplyStatfs) {
+        // Full, as every read-only file system is.
+        reply.statfs(0, 0, 0, 0, 0, 4096, NAME_MAX, 4096);
+    }
+}

@@ -1,0 +1,421 @@
+//! The file system's operations on a snapshot of the tree: look up, list, open, read.
+//!
+//! A [`Fs`] holds the current [`Tree`] and replaces it as a whole. Open handles own what they have opened, so a file
+//! outlives its name; nodes of an older tree stay known while the kernel remembers them. Nothing here knows the FUSE
+//! library, and nothing here logs: an [`Error`] carries its errno and how loudly to say it.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use crate::storage::content::Content;
+use crate::tree::arena::{Kind, Node, ROOT_INO, Tree};
+use crate::tree::lazy::{self, Listed, Type};
+
+/// Why an operation failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No such name or inode.
+    #[error("no such file or directory")]
+    NotFound,
+    /// A directory was asked for.
+    #[error("not a directory")]
+    NotADirectory,
+    /// A file was asked for.
+    #[error("is a directory")]
+    IsADirectory,
+    /// Something else than a symbolic link was asked for, or a link where there can be none.
+    #[error("a symbolic link, or not one")]
+    Link,
+    /// A handle that isn't open.
+    #[error("no such handle")]
+    BadHandle,
+    /// A directory or file of an ISO that can't be served.
+    #[error("{0}")]
+    Foreign(io::Error),
+    /// The backing file can't be read.
+    #[error("the backing file can't be read: {0}")]
+    Backing(#[from] io::Error),
+}
+
+impl Error {
+    /// The errno for the caller (errno(3)).
+    pub fn errno(&self) -> i32 {
+        match self {
+            Self::NotFound => libc::ENOENT,
+            Self::NotADirectory => libc::ENOTDIR,
+            Self::IsADirectory => libc::EISDIR,
+            Self::Link => libc::EINVAL,
+            Self::BadHandle => libc::EBADF,
+            // Whatever happened to the ISO, to a client it is a bad sector.
+            Self::Backing(_) | Self::Foreign(_) => libc::EIO,
+        }
+    }
+
+    /// How loudly to log it. Loaders ask for many files that need not be there.
+    pub fn level(&self) -> log::Level {
+        match self {
+            Self::NotFound => log::Level::Debug,
+            Self::Backing(_) => log::Level::Error,
+            _ => log::Level::Warn,
+        }
+    }
+}
+
+/// What an open handle is open on.
+enum Handle {
+    File(Arc<Content>),
+    Directory(Vec<Listed>),
+}
+
+/// A node that the kernel remembers, and how often it was told of it.
+struct Known {
+    node: Arc<Node>,
+    lookups: u64,
+    /// What must be in the tree for its names to be there: the foreign directory of the arena above it, or itself.
+    top: u64,
+}
+
+/// The mounted tree with its open handles.
+pub struct Fs {
+    tree: RwLock<Arc<Tree>>,
+    known: Mutex<HashMap<u64, Known>>,
+    handles: RwLock<HashMap<u64, Arc<Handle>>>,
+    next_handle: AtomicU64,
+}
+
+impl Fs {
+    /// A file system that shows this tree.
+    pub fn new(tree: Tree) -> Self {
+        Self {
+            tree: RwLock::new(Arc::new(tree)),
+            known: Mutex::default(),
+            handles: RwLock::default(),
+            next_handle: AtomicU64::new(1),
+        }
+    }
+
+    /// Shows another tree from now on, and returns the one before.
+    pub fn replace(&self, tree: Tree) -> Arc<Tree> {
+        let tree = Arc::new(tree);
+        let mut current = self.tree.write().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *current, tree.clone());
+        drop(current);
+        for known in self.known().values_mut().filter(|known| tree.by_ino(known.top).is_none()) {
+            if let Some(husk) = lazy::husk(&known.node) {
+                known.node = Arc::new(husk);
+            }
+        }
+        before
+    }
+
+    /// The tree that is shown now.
+    pub fn tree(&self) -> Arc<Tree> {
+        self.tree.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Finds a name in a directory. Each success is to be matched by a [`Fs::forget`].
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::NotADirectory`], [`Error::Foreign`].
+    pub fn lookup(&self, parent: u64, name: impl AsRef<OsStr>) -> Result<Arc<Node>, Error> {
+        loop {
+            let tree = self.tree();
+            let (directory, top) = self.directory(&tree, parent)?;
+            let node = tree.enter(&directory, name.as_ref()).map_err(Error::Foreign)?;
+            let node = node.ok_or(Error::NotFound)?;
+            let top = if let Kind::Foreign(_) = directory.kind { top } else { node.ino };
+            let mut known = self.known();
+            if matches!(node.kind, Kind::Foreign(_) | Kind::Unopened(_)) && self.tree().by_ino(top).is_none()
+            {
+                // It went meanwhile; what is entered now would not be cleared away any more.
+                continue;
+            }
+            let entry =
+                known.entry(node.ino).or_insert_with(|| Known { node: node.clone(), lookups: 0, top });
+            // What is known may be what was left of it when its ISO went, and the ISO is back.
+            entry.node = node.clone();
+            entry.lookups += 1;
+            return Ok(node);
+        }
+    }
+
+    /// What an operation on an inode would have to wait for, as a number; `None` if it is done at once.
+    pub fn lane(&self, ino: u64) -> Option<u64> {
+        match &self.node(ino).ok()?.kind {
+            Kind::Foreign(directory) => directory.lane(),
+            Kind::Unopened(file) => file.lane(),
+            _ => None,
+        }
+    }
+
+    /// A directory whose names are there, and what is above it.
+    fn directory(&self, tree: &Tree, ino: u64) -> Result<(Arc<Node>, u64), Error> {
+        let found = tree.by_ino(ino).map(|node| (node.clone(), ino));
+        let known = || self.known().get(&ino).map(|known| (known.node.clone(), known.top));
+        let (node, top) = found.or_else(known).ok_or(Error::NotFound)?;
+        // Whoever works in a directory that has been removed finds nothing there.
+        tree.by_ino(top).ok_or(Error::NotFound)?;
+        if node.file_type() == Type::Directory { Ok((node, top)) } else { Err(Error::NotADirectory) }
+    }
+
+    /// The kernel forgets `count` look-ups of an inode.
+    pub fn forget(&self, ino: u64, count: u64) {
+        let mut known = self.known();
+        if let Some(entry) = known.get_mut(&ino) {
+            entry.lookups = entry.lookups.saturating_sub(count);
+            if entry.lookups == 0 {
+                known.remove(&ino);
+            }
+        }
+    }
+
+    /// The node of an inode number: of the tree that is shown, or of an older one that the kernel still knows.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn node(&self, ino: u64) -> Result<Arc<Node>, Error> {
+        if let Some(node) = self.tree().by_ino(ino) {
+            return Ok(node.clone());
+        }
+        self.known().get(&ino).map(|known| known.node.clone()).ok_or(Error::NotFound)
+    }
+
+    /// Opens a file. The handle keeps its bytes readable, whatever becomes of its name.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::IsADirectory`], [`Error::Link`], [`Error::Foreign`].
+    pub fn open(&self, ino: u64) -> Result<u64, Error> {
+        match &self.node(ino)?.kind {
+            Kind::File(content) => Ok(self.enter(Handle::File(content.clone()))),
+            Kind::Unopened(file) => Ok(self.enter(Handle::File(file.open().map_err(Error::Foreign)?))),
+            Kind::Link(_) => Err(Error::Link),
+            Kind::Directory(_) | Kind::Foreign(_) => Err(Error::IsADirectory),
+        }
+    }
+
+    /// What the kernel can read in the place of an open file, if there is anything.
+    ///
+    /// # Errors
+    /// [`Error::BadHandle`].
+    pub fn file(&self, handle: u64) -> Result<Option<Arc<File>>, Error> {
+        match self.handle(handle)?.as_ref() {
+            Handle::File(content) => Ok(content.file()),
+            Handle::Directory(_) => Ok(None),
+        }
+    }
+
+    /// The target of a symbolic link.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Link`].
+    pub fn target(&self, ino: u64) -> Result<OsString, Error> {
+        match &self.node(ino)?.kind {
+            Kind::Link(target) => Ok(target.clone().into_os_string()),
+            _ => Err(Error::Link),
+        }
+    }
+
+    /// Reads from an open file into `buf`, and returns how many bytes; fewer than it holds only at the end of the file.
+    ///
+    /// # Errors
+    /// [`Error::BadHandle`], [`Error::Backing`].
+    pub fn read(&self, handle: u64, offset: u64, buf: &mut [u8]) -> Result<usize, Error> {
+        match self.handle(handle)?.as_ref() {
+            Handle::File(content) => Ok(content.read_into(buf, offset)?),
+            Handle::Directory(_) => Err(Error::IsADirectory),
+        }
+    }
+
+    /// Opens a directory: its listing is taken now, so that a reader sees each name once.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::NotADirectory`], [`Error::Foreign`].
+    pub fn open_directory(&self, ino: u64) -> Result<u64, Error> {
+        let tree = self.tree();
+        let (node, _) = self.directory(&tree, ino)?;
+        // The kernel answers `..` itself; readdir only wants some number for it.
+        let dots = [(ino, "."), (ROOT_INO, "..")];
+        let dots = dots.map(|(ino, name)| Listed { ino, kind: Type::Directory, name: name.into() });
+        let entries = tree.read(&node).map_err(Error::Foreign)?;
+        Ok(self.enter(Handle::Directory(dots.into_iter().chain(entries).collect())))
+    }
+
+    /// Calls `each` with the entries of an open directory from position `from` on, until it returns `false`.
+    ///
+    /// # Errors
+    /// [`Error::BadHandle`], [`Error::NotADirectory`].
+    pub fn read_directory(
+        &self,
+        handle: u64,
+        from: u64,
+        mut each: impl FnMut(u64, &Listed) -> bool,
+    ) -> Result<(), Error> {
+        let handle = self.handle(handle)?;
+        let Handle::Directory(entries) = handle.as_ref() else { return Err(Error::NotADirectory) };
+        let from = usize::try_from(from).unwrap_or(usize::MAX);
+        for (position, entry) in entries.iter().enumerate().skip(from) {
+            if !each(position as u64 + 1, entry) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes a handle of either kind.
+    pub fn release(&self, handle: u64) {
+        self.handles.write().unwrap_or_else(PoisonError::into_inner).remove(&handle);
+    }
+
+    fn enter(&self, handle: Handle) -> u64 {
+        let number = self.next_handle.fetch_add(1, Ordering::Relaxed);
+        let mut handles = self.handles.write().unwrap_or_else(PoisonError::into_inner);
+        handles.insert(number, Arc::new(handle));
+        number
+    }
+
+    fn handle(&self, number: u64) -> Result<Arc<Handle>, Error> {
+        let handles = self.handles.read().unwrap_or_else(PoisonError::into_inner);
+        handles.get(&number).cloned().ok_or(Error::BadHandle)
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<u64, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::arena::Builder;
+    use std::time::SystemTime;
+
+    fn tree(files: &[(&str, &str)]) -> Tree {
+        let mut builder = Builder::new(SystemTime::UNIX_EPOCH);
+        for (name, text) in files {
+            builder.file(Tree::ROOT, name, Content::text((*text).into()), SystemTime::UNIX_EPOCH);
+        }
+        builder.build()
+    }
+
+    fn read(fs: &Fs, handle: u64, offset: u64, size: usize) -> Result<Vec<u8>, Error> {
+        let mut buf = vec![0; size];
+        let len = fs.read(handle, offset, &mut buf)?;
+        buf.truncate(len);
+        Ok(buf)
+    }
+
+    #[test]
+    fn an_open_file_outlives_its_name() {
+        let fs = Fs::new(tree(&[("a", "old bytes")]));
+        let node = fs.lookup(ROOT_INO, "a").unwrap();
+        let handle = fs.open(node.ino).unwrap();
+        fs.replace(tree(&[("a", "new")]));
+        assert_eq!(read(&fs, handle, 4, 100).unwrap(), b"bytes");
+        assert_ne!(fs.lookup(ROOT_INO, "a").unwrap().ino, node.ino);
+        assert!(fs.node(node.ino).is_ok(), "fstat of the open file still works");
+        fs.forget(node.ino, 1);
+        assert!(matches!(fs.node(node.ino), Err(Error::NotFound)));
+        assert_eq!(read(&fs, handle, 0, 3).unwrap(), b"old");
+        fs.release(handle);
+        assert!(matches!(read(&fs, handle, 0, 3), Err(Error::BadHandle)));
+    }
+
+    #[test]
+    fn a_listing_is_the_one_of_its_opening() {
+        let fs = Fs::new(tree(&[("a", ""), ("b", "")]));
+        let handle = fs.open_directory(ROOT_INO).unwrap();
+        let mut names = Vec::new();
+        fs.read_directory(handle, 0, |_, entry| {
+            names.push(entry.name.clone());
+            names.len() < 3
+        })
+        .unwrap();
+        fs.replace(tree(&[("0", ""), ("a", ""), ("c", "")]));
+        fs.read_directory(handle, 3, |_, entry| {
+            names.push(entry.name.clone());
+            true
+        })
+        .unwrap();
+        assert_eq!(names, [".", "..", "a", "b"]);
+    }
+
+    /// A foreign directory with one file `f` in it.
+    struct Disc;
+
+    impl lazy::Directory for Disc {
+        fn lookup(self: Arc<Self>, name: &OsStr) -> io::Result<Option<Node>> {
+            let kind = Kind::Unopened(self);
+            let node = Node { ino: lazy::ino(9), mtime: SystemTime::UNIX_EPOCH, kind };
+            Ok((name == "f").then_some(node))
+        }
+
+        fn list(&self) -> io::Result<Vec<Listed>> {
+            Ok(vec![Listed { ino: lazy::ino(9), kind: Type::File, name: "f".into() }])
+        }
+
+        fn lane(&self) -> Option<u64> {
+            Some(5)
+        }
+    }
+
+    impl lazy::Unopened for Disc {
+        fn size(&self) -> u64 {
+            1
+        }
+
+        fn execute(&self) -> u16 {
+            0
+        }
+
+        fn open(&self) -> io::Result<Arc<Content>> {
+            Ok(Arc::new(Content::text("x".into())))
+        }
+
+        fn lane(&self) -> Option<u64> {
+            Some(5)
+        }
+    }
+
+    fn foreign_tree(disc: &Arc<Disc>) -> Tree {
+        let mut builder = Builder::new(SystemTime::UNIX_EPOCH);
+        builder.foreign(Tree::ROOT, "L", disc.clone(), 1, SystemTime::UNIX_EPOCH);
+        builder.build()
+    }
+
+    #[test]
+    fn a_foreign_tree_that_is_gone_has_no_names_and_keeps_nothing() {
+        let disc = Arc::new(Disc);
+        let fs = Fs::new(foreign_tree(&disc));
+        let top = fs.lookup(ROOT_INO, "L").unwrap().ino;
+        let file = fs.lookup(top, "f").unwrap().ino;
+        let handle = fs.open(file).unwrap();
+        assert_eq!((fs.lane(top), fs.lane(file), fs.lane(ROOT_INO)), (Some(5), Some(5), None));
+        drop(fs.replace(tree(&[])));
+        assert_eq!(Arc::strong_count(&disc), 1, "the ISO is still held");
+        assert_eq!(read(&fs, handle, 0, 9).unwrap(), b"x");
+        assert_eq!(fs.node(file).unwrap().file_type(), Type::File);
+        assert!(matches!(fs.lookup(top, "f"), Err(Error::NotFound)));
+        assert!(matches!(fs.open_directory(top), Err(Error::NotFound)));
+        assert!(fs.open(file).is_err());
+        // The same ISO again, while the kernel still remembers it.
+        fs.replace(foreign_tree(&disc));
+        assert_eq!(fs.lookup(ROOT_INO, "L").unwrap().ino, top);
+        assert_eq!(fs.lookup(top, "f").unwrap().ino, file);
+        assert!(fs.open(file).is_ok());
+    }
+
+    #[test]
+    fn errors_have_the_errno_that_a_server_expects() {
+        let fs = Fs::new(tree(&[("a", "")]));
+        let file = fs.lookup(ROOT_INO, "a").unwrap().ino;
+        assert_eq!(fs.lookup(ROOT_INO, "b").err().unwrap().errno(), libc::ENOENT);
+        assert_eq!(fs.lookup(file, "b").err().unwrap().errno(), libc::ENOTDIR);
+        assert_eq!(fs.open(ROOT_INO).unwrap_err().errno(), libc::EISDIR);
+        assert_eq!(fs.open_directory(file).unwrap_err().errno(), libc::ENOTDIR);
+        assert_eq!(Error::from(io::Error::from(io::ErrorKind::UnexpectedEof)).errno(), libc::EIO);
+    }
+}

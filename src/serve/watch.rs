@@ -1,0 +1,214 @@
+//! Notices that the directory of ISOs has changed: by inotify where the kernel sees every change, by polling where it
+//! doesn't.
+//!
+//! It only says "look again", debounced; looking is cheap, and what has changed is found by it. A missed event costs one
+//! polling interval and nothing else.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::fs::inotify;
+use rustix::io::{Errno, read, write};
+
+/// Polling interval where inotify sees everything: it bounds the harm of an event lost by the kernel, and
+/// finds what was mounted on the directory.
+const SELDOM: Duration = Duration::from_secs(10);
+
+/// Polling interval on network file systems, for symbolic links, and while a file is being written: together with the quiet time of
+/// [`crate::storage::writers`], a new ISO appears within two seconds.
+const OFTEN: Duration = Duration::from_millis(500);
+
+/// Events that come in a row count as one, up to the second time.
+const DEBOUNCE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
+
+/// What can end in a new, whole, changed or missing ISO. `MODIFY` tells when one begins to be written over.
+const EVENTS: inotify::WatchFlags = inotify::WatchFlags::CLOSE_WRITE
+    .union(inotify::WatchFlags::MODIFY)
+    .union(inotify::WatchFlags::MOVED_TO)
+    .union(inotify::WatchFlags::MOVED_FROM)
+    .union(inotify::WatchFlags::CREATE)
+    .union(inotify::WatchFlags::DELETE)
+    .union(inotify::WatchFlags::ATTRIB)
+    .union(inotify::WatchFlags::MOVE_SELF)
+    .union(inotify::WatchFlags::DELETE_SELF)
+    .union(inotify::WatchFlags::ONLYDIR);
+
+/// How often to poll: shared between the watching thread and who knows what is needed.
+#[derive(Clone)]
+pub struct Pace {
+    often: Arc<AtomicBool>,
+    /// Readable after a change, which must not wait for the end of a long interval.
+    changed: Arc<OwnedFd>,
+}
+
+impl Pace {
+    /// Often, until more is known.
+    ///
+    /// # Errors
+    /// If there are too many open files.
+    pub fn new() -> io::Result<Self> {
+        let changed = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Self { often: Arc::new(AtomicBool::new(true)), changed: Arc::new(changed) })
+    }
+
+    /// Polls often if changes may go unnoticed or something is about to become whole.
+    pub fn set_often(&self, often: bool) {
+        if self.often.swap(often, Ordering::Relaxed) != often {
+            // It fails only if it is readable already.
+            let _ = write(&*self.changed, &1_u64.to_ne_bytes());
+        }
+    }
+
+    fn interval(&self) -> Duration {
+        if self.often.load(Ordering::Relaxed) { OFTEN } else { SELDOM }
+    }
+}
+
+/// Starts a thread that calls `look_again` after each change and at each polling interval, until that returns `false`.
+///
+/// # Errors
+/// If the thread can't be started.
+pub fn start(
+    directory: &Path,
+    pace: Pace,
+    mut look_again: impl FnMut() -> bool + Send + 'static,
+) -> io::Result<()> {
+    // Without inotify (a limit of the user's, say) polling does it alone, more often.
+    let mut watch = Watch::new(directory);
+    if let Err(error) = &watch {
+        log::warn!("{}: no inotify ({error}); polling", directory.display());
+    }
+    let work = move || {
+        loop {
+            match &mut watch {
+                Ok(watch) => {
+                    if watch.wait(&pace) {
+                        watch.settle();
+                    }
+                    watch.renew();
+                }
+                Err(_) => std::thread::sleep(OFTEN),
+            }
+            if !look_again() {
+                return;
+            }
+        }
+    };
+    std::thread::Builder::new().name("watch".into()).spawn(work)?;
+    Ok(())
+}
+
+/// The inotify watch on a directory.
+struct Watch {
+    events: OwnedFd,
+    directory: PathBuf,
+    descriptor: i32,
+}
+
+impl Watch {
+    fn new(directory: &Path) -> Result<Self, Errno> {
+        let events = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
+        let descriptor = inotify::add_watch(&events, directory, EVENTS)?;
+        Ok(Self { events, directory: directory.to_owned(), descriptor })
+    }
+
+    /// Watches what has the directory's name now: it may have been replaced, or something mounted on it. For the same
+    /// directory this changes nothing (inotify_add_watch(2)).
+    fn renew(&mut self) {
+        let Ok(descriptor) = inotify::add_watch(&self.events, &self.directory, EVENTS) else { return };
+        if descriptor != self.descriptor {
+            // It is gone by itself if the directory was removed.
+            let _ = inotify::remove_watch(&self.events, self.descriptor);
+            self.descriptor = descriptor;
+        }
+    }
+
+    /// Waits for an event, at most for the polling interval, however that changes meanwhile.
+    fn wait(&self, pace: &Pace) -> bool {
+        let since = Instant::now();
+        loop {
+            let Some(left) = pace.interval().checked_sub(since.elapsed()) else { return false };
+            let mut waiting =
+                [PollFd::new(&self.events, PollFlags::IN), PollFd::new(&*pace.changed, PollFlags::IN)];
+            let timeout = Timespec::try_from(left).ok();
+            // Interrupted, it has waited less than it might.
+            let _ = poll(&mut waiting, timeout.as_ref());
+            drain(&pace.changed);
+            if drain(&self.events) {
+                return true;
+            }
+        }
+    }
+
+    /// Waits until no more events come.
+    fn settle(&self) {
+        let (pause, longest) = DEBOUNCE;
+        let since = Instant::now();
+        while since.elapsed() < longest {
+            // Not until the next event: a copy sends thousands.
+            std::thread::sleep(pause);
+            if !drain(&self.events) {
+                return;
+            }
+        }
+    }
+}
+
+/// Reads what is there; whether it was anything.
+fn drain(from: &OwnedFd) -> bool {
+    let mut buffer = [MaybeUninit::uninit(); 16 << 10];
+    let mut any = false;
+    while read(from, &mut buffer).is_ok_and(|(bytes, _)| !bytes.is_empty()) {
+        any = true;
+    }
+    any
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+
+    #[test]
+    fn a_new_file_is_noticed_long_before_the_next_poll() {
+        let directory = tempfile::tempdir().unwrap();
+        let pace = Pace::new().unwrap();
+        pace.set_often(false);
+        let (sender, receiver) = channel();
+        start(directory.path(), pace, move || sender.send(Instant::now()).is_ok()).unwrap();
+        let before = Instant::now();
+        std::fs::write(directory.path().join("a.iso"), "x").unwrap();
+        let noticed = receiver.recv_timeout(SELDOM * 2).unwrap();
+        assert!(noticed.duration_since(before) < SELDOM / 2);
+    }
+
+    #[test]
+    fn a_new_pace_counts_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let pace = Pace::new().unwrap();
+        pace.set_often(false);
+        let (sender, receiver) = channel();
+        start(directory.path(), pace.clone(), move || sender.send(()).is_ok()).unwrap();
+        assert!(receiver.recv_timeout(OFTEN * 2).is_err(), "it polls seldom");
+        pace.set_often(true);
+        receiver.recv_timeout(SELDOM / 2).unwrap();
+    }
+
+    #[test]
+    fn without_events_it_polls() {
+        let pace = Pace::new().unwrap();
+        pace.set_often(true);
+        let (sender, receiver) = channel();
+        let directory = tempfile::tempdir().unwrap();
+        start(directory.path(), pace, move || sender.send(()).is_ok()).unwrap();
+        for _ in 0..2 {
+            receiver.recv_timeout(SELDOM).unwrap();
+        }
+    }
+}

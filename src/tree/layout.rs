@@ -1,0 +1,293 @@
+//! How a catalog is laid out as a tree. Only this module knows the names `images/`, `tftp/` and `trees/`.
+//!
+//! ```text
+//! images/nbd.conf, liveos_<LABEL>.img, <LABEL>.iso      for the NBD server
+//! tftp/vmlinuz_<LABEL>, initrd_<LABEL>.img,
+//!      netroot_<LABEL>.img where it is ready
+//!      boot loaders and their menus (see `loaders`)     for the TFTP server
+//! trees/<LABEL>/                                        the ISO's own files, for HTTP and NFS servers
+//! ```
+//!
+//! The root image has a second name that isn't listed, `images/<LABEL>`: nbdkit exports the files of a directory by
+//! their names, nbd-server by the sections of nbd.conf, and with it both know the export by the same one.
+//! Menus of single machines are `machines`'.
+
+mod loaders;
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::boot::loader::Loader;
+use crate::boot::netroot::Netroot;
+use crate::boot::plan::{self, Boot, Subject, Transport};
+use crate::boot::servers::{self, Servers};
+use crate::catalog::config::{Config, Defaults, IsoChoice, RootExport};
+use crate::catalog::scan::{Catalog, Disc, FileId, Iso};
+use crate::image::label::Label;
+use crate::storage::content::{Content, Segments};
+use crate::storage::extent::Extent;
+use crate::storage::identity::identity;
+use crate::storage::source::{FileSource, PageCache, ReadAt};
+use crate::tree::arena::{Builder, NodeId, Tree};
+use crate::tree::iso_files::{self, Shelf};
+use crate::tree::render::{Entry, HOST, grub, ipxe, nbd, pxelinux};
+
+mod machines;
+
+use machines::{Offer, Offers};
+
+/// What an administrator has chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Absolute path where the tree is mounted.
+    pub mountpoint: String,
+    /// The servers, as clients reach them.
+    pub servers: Servers,
+    /// Whether the host was given, and is not just where netrootfs runs.
+    pub host_given: bool,
+    /// Arguments for every entry.
+    pub append: String,
+    /// The entry that boots by itself; the first one if there is no such ISO.
+    pub default: Option<Label>,
+    /// Seconds until it does.
+    pub timeout: u32,
+    /// Choices for single ISOs and machines.
+    pub config: Arc<Config>,
+}
+
+/// What holds whatever the configuration file says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Given {
+    /// Absolute path where the tree is mounted.
+    pub mountpoint: String,
+    /// Where netrootfs runs, which is where the servers are unless somebody says otherwise.
+    pub own_host: String,
+    /// What the command line says.
+    pub options: Defaults,
+}
+
+/// Seconds until an entry boots by itself, if nobody says otherwise.
+pub const DEFAULT_TIMEOUT: u32 = 10;
+
+impl Given {
+    /// Together with what the file says. The command line has the last word.
+    pub fn settings(&self, config: &Arc<Config>) -> Settings {
+        let chosen = self.options.clone().or(&config.defaults);
+        Settings {
+            mountpoint: self.mountpoint.clone(),
+            host_given: chosen.server.is_some(),
+            servers: Servers {
+                host: chosen.server.unwrap_or_else(|| self.own_host.clone()),
+                port: chosen.nbd_port.unwrap_or(servers::NBD_PORT),
+                prefer: chosen.root_export.and_then(RootExport::preferred),
+                http: chosen.http_url,
+                nfs: chosen.nfs,
+            },
+            append: chosen.append.unwrap_or_default(),
+            default: chosen.default,
+            timeout: chosen.timeout.unwrap_or(DEFAULT_TIMEOUT),
+            config: config.clone(),
+        }
+    }
+}
+
+/// A boot loader's file of this host, ready to be passed through.
+pub struct LoaderFile {
+    /// Path below `tftp/`.
+    pub name: String,
+    /// Its bytes.
+    pub source: Arc<dyn ReadAt>,
+    /// Identity of its content.
+    pub identity: u64,
+    /// Modification time.
+    pub mtime: SystemTime,
+}
+
+/// Lays out a catalog. What is looked into below `trees/` goes to `shelf`.
+pub fn lay_out(catalog: &Catalog, settings: &Settings, host: &[LoaderFile], shelf: &Arc<Shelf>) -> Tree {
+    let newest = catalog.isos.iter().map(|iso| iso.disc.mtime).max().unwrap_or(SystemTime::UNIX_EPOCH);
+    let mut builder = Builder::new(newest);
+    let images = builder.directory(Tree::ROOT, "images", newest);
+    let tftp = builder.directory(Tree::ROOT, "tftp", newest);
+    let trees = builder.directory(Tree::ROOT, "trees", newest);
+    for iso in &catalog.isos {
+        add_iso(&mut builder, images, tftp, iso);
+        let root = Arc::new(iso_files::Directory::root(shelf, iso));
+        let identity = root.identity();
+        builder.foreign(trees, iso.label.as_str(), root, identity, iso.disc.mtime);
+    }
+    let conf = render_nbd_conf(catalog, settings);
+    builder.file(images, "nbd.conf", Content::text(conf), newest);
+    let offers = Arc::new(offers(catalog, settings));
+    let (menu, given) = (offers.menu(None), offers.given_host());
+    let menus = loaders::Menus {
+        syslinux: &|graphical| pxelinux::render(&menu, graphical, &offers.host),
+        grub: &|| grub::render(&menu, given),
+        grub_for: &|iso| grub::lead_to("/grub.cfg", iso.label.as_str()),
+        ipxe: &|| ipxe::render(&menu, given, offers.ipxe),
+    };
+    loaders::add(&mut builder, tftp, catalog, settings.default.as_ref(), host, &menus);
+    machines::add(&mut builder, tftp, &offers, &settings.config.machines, newest);
+    builder.build()
+}
+
+/// The host's loaders as they are now; one that can't be read is not there.
+pub fn loader_files(loaders: Vec<Loader>) -> Vec<LoaderFile> {
+    let open = |loader: Loader| {
+        let stat = loader.file.metadata().ok()?;
+        let source = FileSource::new(Arc::new(loader.file), PageCache::Keep).ok()?;
+        let identity = identity(&FileId::of(&stat));
+        Some(LoaderFile {
+            name: loader.name,
+            source: Arc::new(source),
+            identity,
+            mtime: stat.modified().ok()?,
+        })
+    };
+    loaders.into_iter().filter_map(open).collect()
+}
+
+/// How an ISO of the catalog boots.
+///
+/// # Errors
+/// If it can't be booted with these settings, with the reason.
+pub fn boot(iso: &Iso, settings: &Settings) -> Result<Boot, &'static str> {
+    let choice = settings.config.iso(&iso.label, &iso.name);
+    boot_with(iso, own_args(iso, &choice), &choice, &settings.servers, settings)
+}
+
+/// The arguments of the ISO's own menu, or what is to take their place.
+fn own_args<'a>(iso: &'a Iso, choice: &'a IsoChoice) -> &'a str {
+    choice.args.as_deref().unwrap_or(&iso.disc.facts.args)
+}
+
+fn boot_with(
+    iso: &Iso,
+    args: &str,
+    choice: &IsoChoice,
+    servers: &Servers,
+    settings: &Settings,
+) -> Result<Boot, &'static str> {
+    let facts = &iso.disc.facts;
+    let subject = Subject {
+        family: facts.family,
+        found: &facts.found,
+        label: &iso.label,
+        volume_id: &facts.volume_id,
+        len: iso.disc.len,
+        args,
+        root: facts.root.as_ref().map(|root| root.format),
+        initrd: iso.initrd.as_deref(),
+        netroot: iso.netroot.is_ready(),
+        way: choice.transport,
+    };
+    let boot = plan::boot(&subject, servers)?;
+    let more = choice.append.as_deref().unwrap_or_default();
+    Ok(Boot { args: boot.args.append(&settings.append).append(more), ..boot })
+}
+
+fn add_iso(builder: &mut Builder, images: NodeId, tftp: NodeId, iso: &Iso) {
+    let Iso { label, disc, .. } = iso;
+    let facts = &disc.facts;
+    let mut file = |parent, name: String, content| builder.file(parent, &name, content, disc.mtime);
+    let whole = Extent { offset: 0, len: disc.len };
+    file(images, iso_file(label), Content::Segments(segments(disc).extents([&whole])));
+    file(tftp, kernel_file(label), Content::Segments(segments(disc).extents(&facts.kernel.extents)));
+    file(
+        tftp,
+        initrd_file(label),
+        Content::Segments(segments(disc).archives(facts.initrds.iter().map(|file| file.extents.as_slice()))),
+    );
+    if let Netroot::Ready(archive) = &iso.netroot {
+        file(tftp, netroot_file(label), archive.content());
+    }
+    if let Some(root) = &facts.root {
+        let content = Content::Segments(segments(disc).extents(&root.file.extents));
+        let node = file(images, image_file(label), content);
+        builder.alias(images, label.as_str(), node);
+    }
+}
+
+fn segments(disc: &Disc) -> Segments {
+    Segments::new(disc.source.clone(), identity(&disc.id))
+}
+
+fn render_nbd_conf(catalog: &Catalog, settings: &Settings) -> String {
+    let mut exports = Vec::new();
+    for iso in &catalog.isos {
+        if iso.disc.facts.root.is_some() {
+            exports.push(nbd::Export { name: iso.label.to_string(), file: image_file(&iso.label) });
+        }
+        exports.push(nbd::Export { name: iso_file(&iso.label), file: iso_file(&iso.label) });
+    }
+    nbd::render(
+        settings.servers.port,
+        &format!("{}/images", settings.mountpoint.trim_end_matches('/')),
+        &exports,
+    )
+}
+
+/// What menus can offer: the ISOs that can be booted with these servers.
+fn offers(catalog: &Catalog, settings: &Settings) -> Offers {
+    // The renderers put the address, or their loader's own name for it, in its place.
+    let servers = Servers { host: HOST.into(), ..settings.servers.clone() };
+    let mut found: Vec<(i32, Offer)> = Vec::new();
+    for iso in &catalog.isos {
+        let choice = settings.config.iso(&iso.label, &iso.name);
+        if let Some(entry) = entry(iso, &choice, &servers, settings) {
+            found.push((choice.order, Offer { entry, hidden: choice.hidden }));
+        }
+    }
+    // Equal numbers stay in the catalog's order, which is that of the labels.
+    found.sort_by_key(|(order, _)| *order);
+    Offers::new(found.into_iter().map(|(_, offer)| offer).collect(), settings)
+}
+
+fn entry(iso: &Iso, choice: &IsoChoice, servers: &Servers, settings: &Settings) -> Option<Entry> {
+    let facts = &iso.disc.facts;
+    let boot = |own: &str| boot_with(iso, own, choice, servers, settings).ok();
+    let Boot { args, transport, .. } = boot(own_args(iso, choice))?;
+    let more =
+        facts.more.iter().filter_map(|(title, own)| Some((title.clone(), boot(own)?.args.to_string())));
+    let mut initrds = vec![initrd_file(&iso.label)];
+    initrds.extend((transport == Transport::Netroot).then(|| netroot_file(&iso.label)));
+    Some(Entry {
+        label: iso.label.to_string(),
+        title: choice.title.clone().unwrap_or_else(|| title(iso, transport)),
+        kernel: kernel_file(&iso.label),
+        initrds,
+        args: args.to_string(),
+        more: more.collect(),
+    })
+}
+
+fn title(iso: &Iso, transport: Transport) -> String {
+    let way = match transport {
+        Transport::Own => String::new(),
+        transport => format!(" [{}]", transport.name()),
+    };
+    match iso.disc.facts.title.as_str() {
+        "" => format!("{}{way}", iso.label),
+        title => format!("{}: {title}{way}", iso.label),
+    }
+}
+
+fn image_file(label: &Label) -> String {
+    format!("liveos_{label}.img")
+}
+
+fn iso_file(label: &Label) -> String {
+    format!("{label}.iso")
+}
+
+fn kernel_file(label: &Label) -> String {
+    format!("vmlinuz_{label}")
+}
+
+fn initrd_file(label: &Label) -> String {
+    format!("initrd_{label}.img")
+}
+
+fn netroot_file(label: &Label) -> String {
+    format!("netroot_{label}.img")
+}
