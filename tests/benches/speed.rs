@@ -13,19 +13,6 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
 
-#[path = "../support"]
-mod support {
-    #[allow(dead_code)]
-    pub mod disc;
-    pub mod nbd;
-    #[allow(dead_code)]
-    pub mod process;
-    #[allow(dead_code)]
-    pub mod tftp;
-    #[allow(dead_code)]
-    pub mod work;
-}
-
 mod speed {
     pub mod bootable;
     pub mod contender;
