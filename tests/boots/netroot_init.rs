@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use testkit::ports;
-use testkit::process::{Process, run, wait_for};
+use testkit::process::{self, Process, run, wait_for};
 use testkit::work::Work;
 
 use crate::support::report::Report;
@@ -75,7 +75,7 @@ fn nbdkit(isos: &Path, port: u16, work: &Work) -> Result<Process> {
         "file",
     ]);
     let mut server = Process::spawn(command.arg(format!("dir={}", isos.display())), work)?;
-    wait_for("nbdkit", Duration::from_secs(20), || {
+    wait_for("nbdkit", process::PATIENCE, || {
         server.ensure_runs()?;
         Ok(TcpStream::connect(("127.0.0.1", port)).is_ok())
     })?;

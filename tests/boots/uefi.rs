@@ -124,7 +124,7 @@ fn dnsmasq(tftp: &Path, bootfile: &str, work: &Work) -> Result<Process> {
     Ok(server)
 }
 
-/// What has been asked for by TFTP, found or not.
+/// Files that have been asked for by TFTP, found or not.
 fn requests(tftp: &Path, work: &Work) -> Result<Vec<String>> {
     let log = fs::read(work.log("dnsmasq"))?;
     let log = String::from_utf8_lossy(&log);

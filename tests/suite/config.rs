@@ -8,18 +8,15 @@ use std::net::UdpSocket;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use netrootfs::catalog::config::Config;
 use testkit::netrootfs::Mounted;
-use testkit::process::{Process, wait_for};
+use testkit::process::{PATIENCE, Process};
+use testkit::promise::promised;
 use testkit::work::Work;
 
 use crate::support::isos::Files;
-
-/// The promise: what is written into the file is in the tree within this time.
-const PROMISE: Duration = Duration::from_secs(2);
 
 const MACHINE: &str = r#"
 [[machine]]
@@ -274,10 +271,6 @@ fn netrootfs(words: &[&Path], place: &Place) -> Result<Output> {
     Ok(command.args(words).arg("--config").arg(place.config()).output()?)
 }
 
-fn promised(what: &str, done: impl FnMut() -> Result<bool>) -> Result<()> {
-    wait_for(what, PROMISE, done)
-}
-
 fn names(directory: &Path) -> Result<Vec<String>> {
     let entries = fs::read_dir(directory)?;
     entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
@@ -288,7 +281,7 @@ fn tftp(name: &str) -> Result<Vec<u8>> {
     const DATA: u8 = 3;
     const BLOCK: usize = 512;
     let socket = UdpSocket::bind("127.0.0.1:0")?;
-    socket.set_read_timeout(Some(Duration::from_secs(20)))?;
+    socket.set_read_timeout(Some(PATIENCE))?;
     socket.send_to(format!("\0\x01{name}\0octet\0").as_bytes(), "127.0.0.1:69")?;
     let mut file = Vec::new();
     let mut packet = [0; 4 + BLOCK];

@@ -1,4 +1,4 @@
-//! What `netrootfs dhcp` prints is what the DHCP servers take, by their own check of a configuration.
+//! The output of `netrootfs dhcp`, checked by the DHCP servers that it is for.
 
 use std::fs;
 use std::path::Path;

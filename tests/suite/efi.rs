@@ -181,7 +181,7 @@ fn roles(loaders: &[EfiLoader]) -> Vec<(&str, Role)> {
         .collect()
 }
 
-/// What is found, under [`DEBIAN`]'s names in order, has the bytes of these files.
+/// An error unless the loaders, by [`DEBIAN`]'s names in order, have the bytes of these files.
 fn same_bytes(source: &Arc<dyn ReadAt>, loaders: &[EfiLoader], originals: &[&str; 4]) -> Result<()> {
     ensure!(loaders.len() == originals.len(), "{loaders:?}");
     for ((name, _), original) in DEBIAN.iter().zip(originals) {

@@ -691,7 +691,7 @@ fn assert_refused(iso: &Patch, reason: &str) {
     assert_eq!(refusal(iso), reason);
 }
 
-/// What is wrong with a file; nothing if it can be read.
+/// The fault of a file; empty if it can be read.
 fn fault(iso: &Patch, path: &str) -> String {
     image(iso).file(path).err().map_or_else(String::new, |error| error.to_string())
 }

@@ -8,12 +8,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 use testkit::nbd::{self, Client};
 use testkit::ports;
+use testkit::process::PATIENCE;
 
 const NBD_RELOAD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/nbd-reload");
 
@@ -249,7 +250,7 @@ impl Tree {
 
     /// A client of a server that was started a moment ago: tries until it listens.
     fn first_client(&self, export: &str) -> Client {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             match self.connect(export) {
                 Ok(client) => return client,

@@ -8,20 +8,18 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use testkit::netns::{self, BRIDGE, GUESTS, SERVER};
 use testkit::ports;
-use testkit::process::{Process, run, wait_for};
+use testkit::process::{PATIENCE, Process, run, wait_for};
 use testkit::work::Work;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_netroot-init");
-const PATIENCE: Duration = Duration::from_secs(30);
 const DISC_SIZE: usize = 64 * 1024;
 
-/// What `netroot-init nbd` says: on both outputs, and whether it was content.
+/// The words of `netroot-init nbd`: on both outputs, and whether it was content.
 struct Said {
     text: String,
     good: bool,

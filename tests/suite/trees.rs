@@ -11,7 +11,7 @@ use std::os::unix::fs::{DirEntryExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use netrootfs::boot::servers::Servers;
 use netrootfs::catalog::scan::{self, Catalog, Disc, Iso};
@@ -19,14 +19,11 @@ use netrootfs::image::label::Label;
 use netrootfs::storage::source::testing::Counting;
 use netrootfs::tree::layout::{self, Settings};
 use testkit::netrootfs::Mounted;
-use testkit::process::wait_for;
+use testkit::process::{PATIENCE, wait_for};
 use testkit::work::Work;
 
 use crate::support::isos::{Files, extract, pattern};
 use crate::support::patch::Patch;
-
-/// Longer than anything takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 #[test]
 fn rock_ridge_is_shown_as_xorriso_extracts_it() {
@@ -271,7 +268,6 @@ fn a_removed_iso_takes_its_tree_away_and_open_files_go_on() {
     fs::remove_file(&served.iso).unwrap();
     let gone = || Ok(!served.path("").exists());
     wait_for("the tree to go", PATIENCE, gone).unwrap();
-    let start = Instant::now();
     assert!(!cwd.join("dir").exists() && !cwd.join("file").exists() && !cwd.join("never").exists());
     assert!(cwd.metadata().unwrap().is_dir());
     assert_eq!(fs::read_dir(&cwd).unwrap_err().kind(), io::ErrorKind::NotFound);
@@ -279,7 +275,6 @@ fn a_removed_iso_takes_its_tree_away_and_open_files_go_on() {
     let mut read = vec![0; bytes.len()];
     std::os::unix::fs::FileExt::read_exact_at(&open, &mut read, 0).unwrap();
     assert!(read == bytes, "an open file has other bytes");
-    assert!(start.elapsed() < PATIENCE, "something hung");
     drop(open);
     inside.kill().unwrap();
     inside.wait().unwrap();
@@ -376,7 +371,7 @@ fn menagerie() -> Files {
     files
 }
 
-/// What is below a directory: by path, what it is.
+/// All that is below a directory, by path.
 #[derive(Debug, PartialEq, Eq)]
 struct Entries(BTreeMap<PathBuf, Entry>);
 

@@ -31,7 +31,7 @@ pub struct Boot<'a> {
     pub root: Root,
     /// Its network card.
     pub card: Card,
-    /// What happens while it runs.
+    /// An accident while it runs.
     pub trouble: Option<Trouble>,
     /// How it ends.
     pub end: End,
@@ -39,7 +39,7 @@ pub struct Boot<'a> {
 
 /// A machine that came up with the right root, and ended as it was to.
 pub struct Booted {
-    /// What it said.
+    /// Its report.
     pub report: Report,
     /// From the switch to the report.
     pub took: Duration,

@@ -10,13 +10,13 @@ use crate::support::servers::Dhcp;
 
 /// The loaders of one way from firmware to kernel.
 pub struct Loaders {
-    /// What the machine has.
+    /// The firmware that starts them.
     pub firmware: Firmware,
-    /// What it is told.
+    /// DHCP's answer.
     pub dhcp: Dhcp,
     /// Its name for people.
     pub name: &'static str,
-    /// Whether the machine has a menu of its own, and the others another default.
+    /// True if the machine has a menu of its own, and the others another default.
     pub own_menu: bool,
     /// Files of which each is asked for after the one before: the loaders and their menu.
     asks_for: Vec<String>,

@@ -15,7 +15,7 @@ use testkit::work::Work;
 
 use crate::support::report::Report;
 
-/// What a machine starts with. There is no disk and no other way to boot than the network card.
+/// The firmware of a machine. There is no disk and no other way to boot than the network card.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Firmware {
     /// SeaBIOS, and the network card's iPXE ROM.
@@ -126,7 +126,7 @@ impl Machine {
         tell_monitor(&self.monitor, &format!("set_link net {state}"))
     }
 
-    /// What it has said on its serial line so far.
+    /// The text of its serial line so far.
     pub fn said(&self) -> String {
         let bytes = fs::read(&self.serial).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
@@ -134,7 +134,7 @@ impl Machine {
 }
 
 impl Firmware {
-    /// What QEMU is told of it.
+    /// Options of QEMU for it.
     fn options(self, card: Card, work: &Work) -> Result<Vec<String>> {
         // OVMF has a driver for virtio only, and else needs the card's own ROM, an iPXE.
         let (model, rom) = match card {

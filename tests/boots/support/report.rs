@@ -1,4 +1,4 @@
-//! What the live system says of itself (`tests/live/root/usr/local/sbin/netrootfs-marker`), read from the serial log.
+//! The report of a live system on itself (`tests/live/root/usr/local/sbin/netrootfs-marker`), read from the serial log.
 
 use anyhow::{Context, Result, bail};
 
@@ -38,17 +38,17 @@ pub struct Report {
     pub addresses: Vec<String>,
     /// Processes that systemd spares: their names begin with `@`.
     pub spared: Vec<String>,
-    /// What netroot-init has told the kernel's log, after the seconds since the kernel's start.
+    /// Lines of netroot-init in the kernel's log, after the seconds since the kernel's start.
     pub netroot: Vec<String>,
     /// Size of `/dev/nbd0`; 0 if it isn't connected.
     pub nbd_bytes: u64,
-    /// What the root is made of: lines of `/proc/mounts`.
+    /// Lines of `/proc/mounts`: what the root is made of.
     pub mounts: Vec<String>,
-    /// What loop devices are made of: size in bytes and file.
+    /// Loop devices: size in bytes and file.
     pub loops: Vec<String>,
     /// `bios` or `efi`.
     pub firmware: String,
-    /// What the kernel says of Secure Boot.
+    /// Lines of the kernel on Secure Boot.
     pub says: Vec<String>,
 }
 

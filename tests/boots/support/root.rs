@@ -23,7 +23,7 @@ pub enum Root {
 }
 
 impl Root {
-    /// What netrootfs is told.
+    /// Options of netrootfs.
     pub fn options(&self) -> &'static [&'static str] {
         match self {
             Self::NbdImage => &["--root-export", "image"],
@@ -32,12 +32,12 @@ impl Root {
         }
     }
 
-    /// Whether the disk is attached before the ISO's own initramfs begins.
+    /// True if the disk is attached before the ISO's own initramfs begins.
     pub fn is_netroot(&self) -> bool {
         matches!(self, Self::Netroot)
     }
 
-    /// What its configuration file says of the ISO.
+    /// The part of its configuration file on the ISO.
     pub fn config(&self, label: &str) -> String {
         match self {
             Self::NbdImage | Self::NbdIso => String::new(),
@@ -46,7 +46,7 @@ impl Root {
         }
     }
 
-    /// What the loader must ask for, besides itself and its menu.
+    /// Files that the loader must ask for, besides itself and its menu.
     pub fn files(&self, label: &str) -> Vec<String> {
         let mut files = vec![format!("vmlinuz_{label}"), format!("initrd_{label}.img")];
         if self.is_netroot() {
@@ -55,7 +55,7 @@ impl Root {
         files
     }
 
-    /// What must stand in the kernel's arguments.
+    /// A piece of the kernel's arguments that must be there.
     pub fn argument(&self, label: &str) -> String {
         match self {
             Self::NbdImage => format!("netroot=nbd:{SERVER}:{label}::ro"),

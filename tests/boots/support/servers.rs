@@ -5,20 +5,19 @@ use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process_group};
 use testkit::netns::{BRIDGE, GUESTS, NETWORK, SERVER, listens, wait_for_listener};
 use testkit::netrootfs::Tree;
-use testkit::process::{Process, run, wait_for};
+use testkit::process::{PATIENCE, Process, run, wait_for};
 use testkit::work::Work;
 
-/// What DHCP tells a machine to load.
+/// DHCP's answer: the file to load.
 pub enum Dhcp {
     /// These files: one for firmware, one for iPXE.
     Files { firmware: String, ipxe: String },
-    /// What `netrootfs dhcp --dnsmasq` writes, with dnsmasq as the TFTP server too.
+    /// The output of `netrootfs dhcp --dnsmasq`, with dnsmasq as the TFTP server too.
     Snippet,
 }
 
@@ -29,13 +28,10 @@ impl Dhcp {
     }
 }
 
-/// Killed processes go at once, unless the machine is very busy.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 /// Port of the web server.
 pub const HTTP_PORT: &str = "8080";
 
-/// What a diskless machine boots from, and a log of what it asks for. All of it ends with this value.
+/// All that a diskless machine boots from, and a log of what it asks for. All of it ends with this value.
 pub struct Servers {
     nbd: NbdServer,
     _http: Process,

@@ -65,7 +65,7 @@ impl Trouble {
 }
 
 impl End {
-    /// What the machine is told by its kernel's arguments.
+    /// The kernel's argument that asks the machine for it.
     pub fn argument(self) -> &'static str {
         match self {
             Self::AtOnce => "",
@@ -74,7 +74,7 @@ impl End {
         }
     }
 
-    /// What the kernel must have said last.
+    /// An error unless the kernel's last words are those of such an end.
     pub fn check(self, said: &str) -> Result<()> {
         let sentence = if self == Self::Reboot { "reboot: Restarting system" } else { "reboot: Power down" };
         ensure!(said.contains(sentence), "the machine is off without '{sentence}'");

@@ -1,4 +1,4 @@
-//! What clients on the kernel's path get when an ISO changes under them.
+//! Clients on the kernel's path whose ISO changes under them.
 
 use std::fs::{self, File};
 use std::io::{self, Write};

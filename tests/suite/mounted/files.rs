@@ -1,4 +1,4 @@
-//! What is in the files: exact sizes, exact bytes, stable numbers, and nothing to write.
+//! The files: exact sizes, exact bytes, stable numbers, and nothing to write.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
@@ -8,10 +8,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::{Mode, OFlags, RawDir};
 use testkit::disc::{Disc, noise};
+use testkit::promise::Stopwatch;
 
 use crate::support::place::Place;
 
@@ -171,7 +172,7 @@ fn what_is_not_there_is_enoent_at_once() {
     let _daemon = place.start(&[]);
     let names: [&[u8]; 6] =
         [b"none", b"One.ISO", b"\xff\xfe", b"01-52-54-00-12-34-56", b"One.iso ", &[b'x'; 255]];
-    let before = Instant::now();
+    let watch = Stopwatch::start();
     for directory in ["", "images", "tftp", "tftp/pxelinux.cfg"] {
         for name in names {
             let path = place.tree(directory).join(std::ffi::OsStr::from_bytes(name));
@@ -179,7 +180,8 @@ fn what_is_not_there_is_enoent_at_once() {
             assert_eq!(File::open(&path).unwrap_err().kind(), ErrorKind::NotFound);
         }
     }
-    assert!(before.elapsed() < Duration::from_secs(1), "{:?}", before.elapsed());
+    let took = watch.took();
+    assert!(took < Duration::from_secs(1), "{took:?}");
     let below = fs::metadata(place.tree("images/One.iso/x")).unwrap_err();
     assert_eq!(below.raw_os_error(), Some(libc::ENOTDIR));
 }

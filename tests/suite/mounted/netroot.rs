@@ -27,7 +27,7 @@ fn put(top: &Path, path: &str, bytes: &[u8]) {
     fs::write(path, bytes).unwrap();
 }
 
-/// What is wrong with an ISO, if anything.
+/// The fault of an ISO, if any.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fault {
     None,

@@ -55,7 +55,7 @@ fn owner_and_mode_are_those_of_the_options() {
     assert!(said(&output).contains("Permission denied"), "{}", said(&output));
 }
 
-/// What somebody who is not root needs, as a machine has it that is used by such people: /dev/fuse for everybody, and
+/// The needs of somebody who is not root, as a machine has them that is used by such people: /dev/fuse for everybody, and
 /// an /etc/fuse.conf. Both in a mount namespace of their own.
 fn mount_as_nobody(place: &Place, fuse_conf: &str, options: &[&str]) -> Command {
     for directory in ["isos", "mnt", "elsewhere", ""] {

@@ -1,15 +1,14 @@
 //! How it starts, goes to the background, or says why not.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::time::Instant;
 
 use rustix::process::{Pid, Signal};
 use testkit::disc::Disc;
 
-use crate::support::place::{PATIENCE, Place, said};
+use crate::support::place::{Place, said};
 
 #[test]
 fn a_file_can_be_read_when_the_command_returns() {
@@ -81,9 +80,8 @@ fn in_front_it_logs_to_standard_error() {
     assert!(text.contains("broken.iso is not served: it is not an ISO 9660 image"), "{text}");
 }
 
-/// Runs it with these directories, and expects it to fail at once with this sentence.
+/// Runs it with these directories, and expects it to fail with this sentence.
 fn refused(place: &Place, isos: &Path, mnt: &Path, sentence: &str) {
-    let before = Instant::now();
     for mode in [&["-f"][..], &[]] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_netrootfs"));
         let output = command.arg(isos).arg(mnt).args(mode).arg("--log-file").arg(place.top().join("log"));
@@ -93,7 +91,6 @@ fn refused(place: &Place, isos: &Path, mnt: &Path, sentence: &str) {
         assert!(text.starts_with("netrootfs: ") && text.contains(sentence), "{text}");
         assert_eq!(text.lines().count(), 1, "{text}");
     }
-    assert!(before.elapsed() < PATIENCE);
 }
 
 #[test]
@@ -229,16 +226,15 @@ fn an_empty_directory_serves_an_nbd_conf_and_a_menu() {
 
 #[test]
 fn a_start_that_is_interrupted_while_the_isos_can_not_be_reached_leaves_nothing() {
-    // As in the test of its end: the file server of the ISOs is another netrootfs, and stopped.
+    // As in the test of its end: the file server of an ISO is another netrootfs, and stopped. Its directory is here, so that
+    // the command gets as far as its first look at what is in it.
     let far = Place::with("first.iso", &Disc::new("First", 1));
     let server = far.start(&[]);
     let place = Place::new();
-    // The directory itself is known to the kernel for a second, so that the command gets as far as its first look.
-    assert_eq!(fs::read_dir(far.tree("images")).unwrap().count(), 3);
+    symlink(far.tree("images/First.iso"), place.iso("first.iso")).unwrap();
     server.stand_still();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_netrootfs"));
-    command.arg(far.tree("images")).arg(place.mnt()).arg("--log-file").arg(place.top().join("log"));
-    let mut parent = command.stdin(Stdio::null()).spawn().unwrap();
+    let mut command = place.command(&[]);
+    let mut parent = command.spawn().unwrap();
     place.eventually("a child", || children(parent.id()).len() == 1);
     let child = children(parent.id())[0];
     place.eventually("it to be in the background", || session(child) == Some(child));

@@ -1,4 +1,4 @@
-//! What is remembered from one start to the next.
+//! The memory from one start to the next.
 
 use std::fs;
 

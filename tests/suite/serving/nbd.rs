@@ -52,7 +52,7 @@ impl Drop for NbdServer {
     }
 }
 
-/// What the real client says of an export: its size, and whether it can only be read.
+/// An export as the real client sees it: its size, and whether it can only be read.
 fn info(port: u16, export: &str) -> (u64, bool) {
     let uri = format!("nbd://127.0.0.1:{port}/{export}");
     let size = Command::new("nbdinfo").args(["--size", &uri]).output().expect("nbdinfo: is it installed?");

@@ -1,6 +1,6 @@
 //! ISOs made by the tools that people make them with: a directory of files, a tool, an image.
 //!
-//! What a tool makes of the files is its own affair; tests compare with what xorriso extracts. A tool that isn't there
+//! How a tool lays out the files is its own affair; tests compare with what xorriso extracts. A tool that isn't there
 //! fails the test with the name of its package.
 
 use std::ffi::OsStr;
@@ -81,17 +81,17 @@ pub fn pattern(seed: u64, len: usize) -> Vec<u8> {
     (0..len).map(|_| next()).collect()
 }
 
-/// What begins like a squashfs.
+/// Bytes that begin like a squashfs.
 pub fn squashfs(len: usize) -> Vec<u8> {
     with_magic(len, 0, b"hsqs")
 }
 
-/// What begins like an EROFS.
+/// Bytes that begin like an EROFS.
 pub fn erofs(len: usize) -> Vec<u8> {
     with_magic(len, 1024, &[0xe2, 0xe1, 0xf5, 0xe0])
 }
 
-/// What begins like an ext4.
+/// Bytes that begin like an ext4.
 pub fn ext4(len: usize) -> Vec<u8> {
     with_magic(len, 1080, &[0x53, 0xef])
 }

@@ -6,21 +6,16 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
 use std::sync::Once;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use tempfile::TempDir;
 use testkit::disc::Disc;
-use testkit::process::wait_for;
+use testkit::process::{PATIENCE, wait_for};
+use testkit::promise::promised;
 
 use crate::support::writers::wait_for_writers;
-
-/// Longer than anything takes on a busy machine, where only what happens matters and not when.
-pub const PATIENCE: Duration = Duration::from_secs(30);
-
-/// The promise: what happens to an ISO is in the tree within this time.
-pub const PROMISE: Duration = Duration::from_secs(2);
 
 /// Everything that one test has.
 pub struct Place {
@@ -87,7 +82,7 @@ impl Place {
         String::from_utf8(self.read(path)).expect("UTF-8")
     }
 
-    /// What has been logged.
+    /// The log so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
@@ -131,17 +126,17 @@ impl Place {
     }
 
     /// Waits until something is so, and fails if it isn't within the promised time.
-    pub fn promised(&self, what: &str, done: impl FnMut() -> bool) {
-        self.wait(what, PROMISE, done);
+    pub fn promised(&self, what: &str, mut done: impl FnMut() -> bool) {
+        self.assert_so(promised(what, || Ok(done())));
     }
 
     /// Waits until something is so, however busy the machine is.
-    pub fn eventually(&self, what: &str, done: impl FnMut() -> bool) {
-        self.wait(what, PATIENCE, done);
+    pub fn eventually(&self, what: &str, mut done: impl FnMut() -> bool) {
+        self.assert_so(wait_for(what, PATIENCE, || Ok(done())));
     }
 
-    fn wait(&self, what: &str, patience: Duration, mut done: impl FnMut() -> bool) {
-        if let Err(error) = wait_for(what, patience, || Ok(done())) {
+    fn assert_so(&self, outcome: anyhow::Result<()>) {
+        if let Err(error) = outcome {
             panic!("{error}; the log:\n{}", self.log());
         }
     }
@@ -240,7 +235,7 @@ impl Drop for Daemon<'_> {
     }
 }
 
-/// What a program has said.
+/// The end and the words of a program.
 pub fn said(output: &Output) -> String {
     format!(
         "{}: {}{}",

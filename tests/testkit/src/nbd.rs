@@ -9,7 +9,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// The longest wait for the server's next bytes; a server that dies or hangs becomes an error.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const SERVER_MAGIC: &[u8; 8] = b"NBDMAGIC";
 const OPTION_MAGIC: &[u8; 8] = b"IHAVEOPT";
@@ -82,7 +82,7 @@ impl Client {
         self.size
     }
 
-    /// Whether the server offers the export as read-only.
+    /// True if the server offers the export as read-only.
     pub fn is_read_only(&self) -> bool {
         self.flags & FLAG_READ_ONLY != 0
     }
@@ -134,7 +134,7 @@ impl Client {
     /// Says good-bye and waits until the server has closed the connection.
     ///
     /// # Errors
-    /// What the socket says.
+    /// The socket's error.
     pub fn disconnect(mut self) -> io::Result<()> {
         self.request(CMD_DISC, 0, 0)?;
         match self.stream.read(&mut [0]) {

@@ -2,18 +2,17 @@
 
 use std::fs;
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
-use crate::process::{run, wait_for};
+use crate::process::{PATIENCE, run, wait_for};
 
 /// The address of the bridge, where the servers listen.
 pub const SERVER: &str = "10.0.2.2";
 /// The network of that address.
 pub const NETWORK: &str = "10.0.2.0/24";
-/// What dnsmasq gives to guests.
+/// The addresses that dnsmasq gives to guests.
 pub const GUESTS: &str = "10.0.2.100,10.0.2.150";
 /// The bridge.
 pub const BRIDGE: &str = "br0";
@@ -44,10 +43,10 @@ pub fn enter() -> Result<()> {
 /// Waits until somebody in this thread's network listens on the port; `kind` is `tcp` or `udp`.
 pub fn wait_for_listener(kind: &str, port: u16) -> Result<()> {
     let what = format!("a listener on {kind} port {port}");
-    wait_for(&what, Duration::from_secs(20), || listens(kind, port))
+    wait_for(&what, PATIENCE, || listens(kind, port))
 }
 
-/// Whether somebody in this thread's network listens on the port.
+/// True if somebody in this thread's network listens on the port.
 pub fn listens(kind: &str, port: u16) -> Result<bool> {
     // proc(5), /proc/net/tcp: "sl local_address rem_address st", hexadecimal; state 0A is a listening TCP socket and
     // 07 an unconnected UDP one.

@@ -8,7 +8,7 @@ use anyhow::Result;
 use rustix::mount::{UnmountFlags, unmount};
 
 use crate::built::program;
-use crate::process::{Process, wait_for};
+use crate::process::{PATIENCE, Process, wait_for};
 use crate::work::Work;
 
 /// The directories that servers are pointed at, whoever made them.
@@ -42,7 +42,7 @@ impl Mounted {
         )?;
         let mut mounted = Self { process, mountpoint: mountpoint.to_owned() };
         let tree = mounted.tree();
-        wait_for("netrootfs to mount", Duration::from_secs(60), || {
+        wait_for("netrootfs to mount", PATIENCE, || {
             mounted.process.ensure_runs()?;
             Ok(tree.images.join("nbd.conf").exists())
         })?;
@@ -57,7 +57,7 @@ impl Mounted {
 
     /// Ends it as an administrator would: the mount must go with it.
     pub fn stop(mut self) -> Result<()> {
-        self.process.terminate(Duration::from_secs(20))?;
+        self.process.terminate(PATIENCE)?;
         anyhow::ensure!(!self.tree().images.exists(), "netrootfs has ended, and its mount is still there");
         Ok(())
     }

@@ -11,6 +11,9 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::work::Work;
 
+/// Longer than anything takes on a very busy machine, where only what happens matters and not when.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
 /// A child process with a name for messages.
 pub struct Process {
     name: String,

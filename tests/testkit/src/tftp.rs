@@ -1,4 +1,4 @@
-//! What a TFTP client asks of a server (RFC 1350, options by RFC 2347 to 2349): the beginning of a transfer, or a file.
+//! A small TFTP client (RFC 1350, options by RFC 2347 to 2349): the beginning of a transfer, or a file.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -8,7 +8,7 @@ use std::time::Duration;
 pub const PORT: u16 = 69;
 
 /// The longest wait for an answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const RRQ: u16 = 1;
 const DATA: u16 = 3;
