@@ -17,7 +17,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime};
 
-use netrootfs::image::iso::{Entry, EntryKind, Error, Image};
+use netrootfs::image::iso::{DirectoryEntry, EntryKind, Error, Image};
 use netrootfs::storage::source::testing::{Counting, Faulty};
 
 use crate::support::isos::{self, Files, pattern};
@@ -273,7 +273,7 @@ fn read(iso: &Patch, path: &str) -> Vec<u8> {
     open(iso.clone()).read(path, 1 << 20).unwrap().unwrap_or_else(|| panic!("no {path}"))
 }
 
-fn root_entries(image: &mut Image) -> Vec<Entry> {
+fn root_entries(image: &mut Image) -> Vec<DirectoryEntry> {
     let root = image.root();
     image.entries(root, "/").unwrap()
 }
