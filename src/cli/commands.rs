@@ -17,6 +17,7 @@ use crate::catalog::probe::ProbeResults;
 use crate::catalog::scan::{self, Catalog, Iso, Plain, Scanner, Skipped};
 use crate::cli::check::Report;
 use crate::cli::options::{self, Cli, Command, TreeOptions};
+use crate::cli::places;
 use crate::image::label::Label;
 use crate::serve::fuse::Owner;
 use crate::serve::logging::{self, Sink};
@@ -78,7 +79,8 @@ fn mount(args: options::Mount) -> Result<ExitCode> {
 
 fn configure(args: options::Mount) -> Result<daemon::Config> {
     let (Some(iso_dir), Some(mounted)) = (&args.iso_dir, &args.mountpoint) else { bail!("see --help") };
-    let (iso_dir, mountpoint) = (directory(iso_dir)?, mountpoint(mounted)?);
+    let (iso_dir, mountpoint) =
+        (places::iso_directory(iso_dir)?, places::mountpoint(mounted, args.nonempty)?);
     if iso_dir.starts_with(&mountpoint) {
         bail!("{}: the directory of ISOs would lie under the mount", iso_dir.display());
     }
@@ -103,28 +105,6 @@ fn configure(args: options::Mount) -> Result<daemon::Config> {
     })
 }
 
-/// The absolute path of a directory that is there.
-fn directory(path: &Path) -> Result<PathBuf> {
-    let absolute = path.canonicalize().with_context(|| path.display().to_string())?;
-    if !absolute.is_dir() {
-        bail!("{}: not a directory", path.display());
-    }
-    Ok(absolute)
-}
-
-/// The absolute path of a mount point, which may be a dead mount: only what lies above it can be asked.
-fn mountpoint(path: &Path) -> Result<PathBuf> {
-    match path.canonicalize() {
-        Ok(path) => Ok(path),
-        Err(error) if error.raw_os_error() == Some(libc::ENOTCONN) => {
-            let absolute = std::path::absolute(path)?;
-            let name = absolute.file_name().context("the root directory is no mount point")?;
-            Ok(absolute.parent().unwrap_or(Path::new("/")).canonicalize()?.join(name))
-        }
-        Err(error) => Err(error).with_context(|| format!("mount point {}", path.display())),
-    }
-}
-
 fn default_state_dir() -> Option<PathBuf> {
     if rustix::process::geteuid().is_root() {
         return Some("/var/cache/netrootfs".into());
@@ -139,7 +119,7 @@ fn check(args: &options::Check) -> Result<ExitCode> {
     let pins = args.tree.pins()?;
     for path in &args.paths {
         if path.is_dir() {
-            let found = Scanner::new(directory(path)?, pins.clone(), Arc::new(Plain)).scan();
+            let found = Scanner::new(places::iso_directory(path)?, pins.clone(), Arc::new(Plain)).scan();
             let found = found.with_context(|| path.display().to_string())?;
             catalog.isos.extend(found.isos);
             catalog.skipped.extend(found.skipped);
@@ -179,7 +159,7 @@ fn look_into(catalog: &mut Catalog, options: &TreeOptions) {
 }
 
 fn lay_out(iso_dir: &Path, mountpoint: &Path, options: &TreeOptions) -> Result<Tree> {
-    let mut scanner = Scanner::new(directory(iso_dir)?, options.pins()?, Arc::new(Plain));
+    let mut scanner = Scanner::new(places::iso_directory(iso_dir)?, options.pins()?, Arc::new(Plain));
     let mut catalog = scanner.scan().with_context(|| iso_dir.display().to_string())?;
     look_into(&mut catalog, options);
     let mountpoint = std::path::absolute(mountpoint)?;
