@@ -15,6 +15,7 @@ use crate::boot::netroot::Netroot;
 use crate::boot::netroot::program::Programs;
 use crate::catalog::probe::ProbeResults;
 use crate::catalog::scan::{self, Catalog, Iso, Plain, Scanner, Skipped};
+use crate::catalog::unknown;
 use crate::cli::check::Report;
 use crate::cli::options::{self, Cli, Command, TreeOptions};
 use crate::cli::places;
@@ -96,13 +97,46 @@ fn configure(args: options::Mount) -> Result<daemon::Config> {
         },
         cache_size: args.cache_size,
         data_path: args.data_path,
-        on_change: args.on_change,
+        on_change: on_change(args.on_change)?,
         programs: args.tree.netroot_init.as_deref().map(std::path::absolute).transpose()?,
-        // The background has another working directory.
-        state_dir: args.state_dir.or_else(default_state_dir).map(std::path::absolute).transpose()?,
+        state_dir: state_dir(args.state_dir)?,
         iso_dir,
         mountpoint,
     })
+}
+
+/// The state directory, made if it was named: a mistake in it is said at once, and not when something is to be kept.
+fn state_dir(named: Option<PathBuf>) -> Result<Option<PathBuf>> {
+    // The background has another working directory.
+    let Some(directory) = named else { return Ok(default_state_dir().map(std::path::absolute).transpose()?) };
+    let directory = std::path::absolute(directory)?;
+    let made = std::fs::create_dir_all(&directory).and_then(|()| writable(&directory));
+    made.with_context(|| format!("state directory {}", directory.display()))?;
+    Ok(Some(directory))
+}
+
+/// Whether files can be made there.
+fn writable(directory: &Path) -> io::Result<()> {
+    use rustix::fs::{Access, access};
+    Ok(access(directory, Access::WRITE_OK | Access::EXEC_OK)?)
+}
+
+/// Refuses a command that the shell doesn't find. What is more than a plain word at its beginning is the shell's affair.
+fn on_change(command: Option<String>) -> Result<Option<String>> {
+    let Some(command) = command else { return Ok(None) };
+    let word = command.split_whitespace().next().unwrap_or_default();
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+".contains(&byte);
+    if word.is_empty() {
+        bail!("--on-change: there is no command in it");
+    }
+    if word.bytes().all(plain) {
+        let mut shell = std::process::Command::new("/bin/sh");
+        shell.args(["-c", "command -v -- \"$1\"", "sh", word]).stdout(std::process::Stdio::null());
+        if !shell.status().context("/bin/sh")?.success() {
+            bail!("--on-change: there is no program '{word}'");
+        }
+    }
+    Ok(Some(command))
 }
 
 fn default_state_dir() -> Option<PathBuf> {
@@ -130,10 +164,11 @@ fn check(args: &options::Check) -> Result<ExitCode> {
     look_into(&mut catalog, &args.tree);
     let settings = args.tree.settings(Path::new("/"))?;
     let host = loader::missing(&loader::find()).into_iter().map(str::to_owned).collect();
-    let report = Report::new(&catalog, &settings, host);
+    let unknown = unknown::sentences(&catalog, settings.default.as_ref(), &pins, &settings.config);
+    let report = Report::new(&catalog, &settings, host, unknown.into_iter().collect());
     let text = if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { report.to_string() };
     print(text.as_bytes())?;
-    Ok(if report.refused.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn check_file(path: &Path, pins: &HashMap<OsString, Label>, catalog: &mut Catalog) {

@@ -46,7 +46,7 @@ pub struct Cli {
 /// What needs no mount.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Say of each ISO what it is and how it boots, or why it can't be served; exit with 1 if one can't
+    /// Say of each ISO what it is and how it boots, or why not; exit with 1 if one can't be served or booted
     Check(Check),
     /// Print the tree as it would be mounted, a line a file
     Tree(Tree),

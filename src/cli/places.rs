@@ -64,7 +64,7 @@ pub fn mountpoint(path: &Path, nonempty: bool) -> Result<PathBuf> {
         );
     }
     if !nonempty && !is_mount(&absolute, &stat) {
-        refuse_what_it_would_hide(&absolute)?;
+        refuse_what_it_would_hide(path)?;
     }
     Ok(absolute)
 }
