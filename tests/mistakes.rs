@@ -145,3 +145,16 @@ fn names_that_stand_for_nothing_are_told_by_check() {
         assert!(said.contains(sentence), "{sentence}: {said}");
     }
 }
+
+#[test]
+fn a_host_is_told_what_it_lacks() {
+    let place = place();
+    let output = run(place.path(), &["doctor", "isos"]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "there is no ISO: {said}");
+    assert!(said.contains("\nBAD   isos: 0 ISOs are served, 0 left out\n"), "{said}");
+    assert!(
+        said.contains("/dev/fuse") && said.contains("UDP port 69") && said.contains("netroot-init"),
+        "{said}"
+    );
+}

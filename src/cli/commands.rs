@@ -17,6 +17,7 @@ use crate::catalog::probe::ProbeResults;
 use crate::catalog::scan::{self, Catalog, Iso, Plain, Scanner, Skipped};
 use crate::catalog::unknown;
 use crate::cli::check::Report;
+use crate::cli::doctor::{self, Host, State};
 use crate::cli::options::{self, Cli, Command, TreeOptions};
 use crate::cli::places;
 use crate::image::label::Label;
@@ -43,6 +44,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
             let (dialect, site) = args.site();
             print(dhcp::render(dialect, &site).as_bytes())
         }
+        Some(Command::Doctor(args)) => doctor(&args),
         Some(Command::Man) => {
             clap_mangen::Man::new(Cli::command()).render(&mut io::stdout())?;
             Ok(ExitCode::SUCCESS)
@@ -169,6 +171,20 @@ fn check(args: &options::Check) -> Result<ExitCode> {
     let text = if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { report.to_string() };
     print(text.as_bytes())?;
     Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn doctor(args: &options::Doctor) -> Result<ExitCode> {
+    let mut findings = Host::this().findings();
+    findings.extend(doctor::installed(args.netroot_init.as_deref()));
+    if let Some(path) = &args.iso_dir {
+        let mut scanner = Scanner::new(places::iso_directory(path)?, HashMap::new(), Arc::new(Plain));
+        let catalog = scanner.scan().with_context(|| path.display().to_string())?;
+        findings.push(doctor::isos(&catalog, path));
+    }
+    let text: String = findings.iter().map(|finding| format!("{finding}\n")).collect();
+    print(text.as_bytes())?;
+    let bad = findings.iter().any(|finding| finding.state == State::Bad);
+    Ok(if bad { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn check_file(path: &Path, pins: &HashMap<OsString, Label>, catalog: &mut Catalog) {

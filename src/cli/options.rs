@@ -54,6 +54,8 @@ pub enum Command {
     Cat(Cat),
     /// Print what a DHCP server has to say for the tree
     Dhcp(Dhcp),
+    /// Say whether this host has what a netboot needs, and what to do; exit with 1 if something is missing
+    Doctor(Doctor),
     /// Print the man page
     #[command(hide = true)]
     Man,
@@ -166,6 +168,16 @@ pub struct Check {
     pub tree: TreeOptions,
 }
 
+/// Arguments of `doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Directory with the ISOs
+    pub iso_dir: Option<PathBuf>,
+    /// Directory with netroot-init-x86_64 [default: beside this program, or ../lib/netrootfs from there]
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub netroot_init: Option<PathBuf>,
+}
+
 /// Arguments of `tree`.
 #[derive(Debug, Args)]
 pub struct Tree {
@@ -269,7 +281,7 @@ impl Cli {
             Some(Command::Check(args)) => Some(&args.tree),
             Some(Command::Tree(args)) => Some(&args.tree),
             Some(Command::Cat(args)) => Some(&args.tree),
-            Some(Command::Dhcp(_) | Command::Man | Command::Completions { .. }) => None,
+            Some(Command::Dhcp(_) | Command::Doctor(_) | Command::Man | Command::Completions { .. }) => None,
         }
     }
 }
