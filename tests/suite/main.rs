@@ -27,6 +27,7 @@ mod hostile;
 mod isos;
 mod kickstarts;
 mod menus;
+mod mistakes;
 mod mounted;
 mod nbd_reload;
 mod netroot_init;

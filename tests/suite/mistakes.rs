@@ -1,7 +1,5 @@
 //! Mistakes on the command line get a sentence that says what to do, and nothing is mounted.
 
-#![allow(clippy::unwrap_used)]
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -21,7 +19,7 @@ fn run(at: &Path, words: &[&str]) -> Output {
     Command::new(PROGRAM).args(words).current_dir(at).output().unwrap()
 }
 
-/// What it says when it fails with that code.
+/// Its sentence when it fails with that code.
 fn refusal(at: &Path, words: &[&str], code: i32) -> String {
     let output = run(at, words);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
