@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
-use crate::boot::plan::{Export, Way};
+use crate::boot::transport::{Export, Wish};
 use crate::catalog::written;
 use crate::image::args::Args;
 use crate::image::label::Label;
@@ -65,17 +65,10 @@ pub struct Defaults {
     pub root_export: Option<RootExport>,
 }
 
-/// Choice of the export.
+/// The export to use wherever there is a choice; none, where the initrd decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RootExport {
-    /// What the initrd works best with
-    Auto,
-    /// `[LABEL]`
-    Image,
-    /// `[LABEL.iso]`
-    Iso,
-}
+#[serde(try_from = "String")]
+pub struct RootExport(pub Option<Export>);
 
 /// How an ISO is named in the file: its label, or the name of its file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -99,7 +92,7 @@ pub struct IsoChoice {
     /// In the tree, but only in menus of machines that name it.
     pub hidden: bool,
     /// How its root comes to the client.
-    pub transport: Option<Way>,
+    pub transport: Option<Wish>,
 }
 
 /// Choices for a machine, or several.
@@ -201,13 +194,21 @@ impl Defaults {
 }
 
 impl RootExport {
-    /// The export to use wherever there is a choice.
-    pub fn preferred(self) -> Option<Export> {
-        match self {
-            Self::Auto => None,
-            Self::Image => Some(Export::Image),
-            Self::Iso => Some(Export::Iso),
-        }
+    /// All choices, with their words and what they mean.
+    pub const ALL: [(Self, &'static str, &'static str); 3] = [
+        (Self(None), "auto", "What the initrd works best with"),
+        (Self(Some(Export::Image)), "image", "`[LABEL]`"),
+        (Self(Some(Export::Iso)), "iso", "`[LABEL.iso]`"),
+    ];
+}
+
+impl TryFrom<String> for RootExport {
+    type Error = String;
+
+    fn try_from(word: String) -> Result<Self, String> {
+        let choice = Self::ALL.into_iter().find(|(_, name, _)| *name == word);
+        let fault = || format!("unknown variant `{word}`, expected one of `auto`, `image`, `iso`");
+        choice.map(|(choice, _, _)| choice).ok_or_else(fault)
     }
 }
 

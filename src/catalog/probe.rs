@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use crate::boot::families;
 use crate::boot::inspect;
 use crate::boot::netroot::Finding;
 use crate::boot::netroot::program::Programs;
@@ -34,7 +35,7 @@ const WORKERS: usize = 2;
 const FILE_NAME: &str = "initrds.json";
 
 /// Version of its format.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 #[derive(Serialize, Deserialize)]
 struct Stored {
@@ -188,7 +189,7 @@ fn lower_priority() {
 fn probe(disc: &IsoFile) -> Features {
     let content = plain_initrd(disc);
     let reader = BufReader::with_capacity(READ_SIZE, content.reader());
-    initrd::probe(reader, Limits::default())
+    initrd::probe_for(reader, Limits::default(), &families::marks())
         .unwrap_or_else(|error| Features { damage: Some(error.to_string()), ..Features::default() })
 }
 

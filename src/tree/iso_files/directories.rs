@@ -140,7 +140,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::boot::family::Family;
+    use crate::boot::families::generic;
     use crate::boot::inspect::Facts;
     use crate::catalog::scan::FileId;
     use std::time::SystemTime;
@@ -155,7 +155,7 @@ mod tests {
             mtime: SystemTime::UNIX_EPOCH,
             facts: Facts {
                 volume_id: Vec::new(),
-                family: Family::Generic,
+                family: &generic::FAMILY,
                 found: String::new(),
                 kernel: file.clone(),
                 initrds: vec![file],
