@@ -89,7 +89,7 @@ pub struct FromServer {
     pub boot: fn(&Subject<'_>, Args, &str) -> Boot,
 }
 
-/// Whether something can be done.
+/// An answer to whether something can be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ability {
     /// It can.
@@ -108,7 +108,7 @@ pub enum Otherwise {
     AsItIs(Option<Caveat>),
 }
 
-/// What is known of an ISO when its arguments are made.
+/// An ISO as its arguments are made for.
 #[derive(Clone)]
 pub struct Subject<'a> {
     /// Its family.
@@ -200,7 +200,7 @@ impl Boot {
     }
 }
 
-/// What to look for in initrds, for all families.
+/// The marks to look for in initrds, for all families.
 pub fn marks() -> Vec<Mark> {
     FAMILIES.iter().flat_map(|family| family.marks).copied().collect()
 }

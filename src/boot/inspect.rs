@@ -20,7 +20,7 @@ const MAX_VARIANTS: usize = 16;
 /// Images that are looked into for a root. Ubuntu's installers have ten layers.
 const MAX_ROOTS: usize = 16;
 
-/// What an ISO has to boot from.
+/// All that an ISO has to boot from.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Facts {
     /// Volume id, as it stands in the ISO.

@@ -183,7 +183,7 @@ pub fn find() -> Vec<Loader> {
     find_in(Path::new("/"))
 }
 
-/// What to say of firmware that finds no loader on this host; nothing where there is one for each.
+/// Sentences for firmware that finds no loader on this host; none where there is one for each.
 pub fn missing(loaders: &[Loader]) -> Vec<&'static str> {
     let has = |name: &str| loaders.iter().any(|loader| loader.name == name);
     let mut sentences = Vec::new();

@@ -18,13 +18,13 @@ pub const TREES: &str = "trees";
 /// Configuration of nbd-server, in [`IMAGES`].
 pub const NBD_CONF: &str = label::NBD_CONF;
 
-/// What PXE firmware of BIOS machines loads, in [`TFTP`].
+/// The loader that PXE firmware of BIOS machines asks for, in [`TFTP`].
 pub const PXELINUX: &str = "pxelinux.0";
 
-/// What UEFI firmware loads on x86-64.
+/// The loader that UEFI firmware on x86-64 asks for.
 pub const EFI_X64: &str = "bootx64.efi";
 
-/// What UEFI firmware loads on AArch64.
+/// The loader that UEFI firmware on AArch64 asks for.
 pub const EFI_AA64: &str = "bootaa64.efi";
 
 /// iPXE's script, and what it looks for by itself beside what it was loaded from.
@@ -60,7 +60,7 @@ pub fn efi_directory(label: &Label) -> String {
     format!("efi/{label}")
 }
 
-/// What the firmware of that processor loads, as in `bootx64.efi`.
+/// The loader that the firmware of that processor asks for, as in `bootx64.efi`.
 pub fn efi_loader(suffix: &str) -> String {
     format!("boot{suffix}.efi")
 }

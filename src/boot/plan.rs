@@ -35,7 +35,7 @@ const LOCAL_ONLY: [&str; 13] = [
 const NETWORK: [&str; 8] =
     ["ip", "netroot", "netroot.*", "nfsroot", "rd.neednet", "rdinit", "ifname", "BOOTIF"];
 
-/// What the kernel starts in the place of the ISO's `/init`.
+/// The program that the kernel starts in the place of the ISO's `/init`.
 const INIT: &str = "rdinit=/netrootfs/init";
 
 /// How an ISO boots whose own menu has these arguments.

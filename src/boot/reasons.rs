@@ -1,4 +1,4 @@
-//! Why an ISO has no entry in the menus, and what may stand in the way of one that has: a sentence and a code each.
+//! Refusals of ISOs that get no entry in the menus, and caveats of those that do: a sentence and a code each.
 //!
 //! Sentences are for people and may get better; codes are for programs and stay.
 
@@ -35,7 +35,7 @@ pub enum Refusal {
     NoNbdNorLivenet,
 }
 
-/// What may stand in the way of a boot.
+/// Something that may stand in the way of a boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error, Serialize, strum::IntoStaticStr)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]

@@ -25,7 +25,7 @@ use key::{List, checked, checked_option};
 /// Machines in a file: each costs four unlisted names and, once it has booted, the text of its menu.
 const MAX_MACHINES: usize = 4096;
 
-/// What the file says.
+/// The configuration of a site.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Config {
     /// What holds unless the command line says otherwise.
@@ -36,7 +36,7 @@ pub struct Config {
     pub machines: Vec<Arc<Machine>>,
 }
 
-/// What can be said by options too. `None` is not said.
+/// Choices that options have too. `None` is not said.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Defaults {
@@ -127,7 +127,7 @@ pub struct Machine {
 pub struct Fault {
     /// Line, from 1 on.
     pub line: usize,
-    /// What is wrong there.
+    /// The fault, as a sentence.
     pub reason: String,
 }
 
@@ -145,6 +145,16 @@ struct Text {
 
 impl Config {
     /// Reads a text.
+    ///
+    /// ```
+    /// use netrootfs::catalog::config::Config;
+    /// use netrootfs::image::label::Label;
+    ///
+    /// let config = Config::parse("[defaults]\ntimeout = 5\n[iso.F42]\ntransport = 'http'\n").unwrap();
+    /// assert_eq!(config.defaults.timeout, Some(5));
+    /// assert!(config.iso(&Label::parse("F42").unwrap(), "fedora.iso").transport.is_some());
+    /// assert_eq!(Config::parse("\ntime-out = 5").unwrap_err().line, 2);
+    /// ```
     ///
     /// # Errors
     /// At the first thing that is wrong.
@@ -236,7 +246,7 @@ impl fmt::Display for IsoKey {
 }
 
 fn label<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Label>, D::Error> {
-    checked_option(from, |text| Label::parse(text).map_err(|error| error.to_string()))
+    checked_option(from, Label::parse)
 }
 
 fn labels<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<Label>>, D::Error> {

@@ -1,4 +1,4 @@
-//! What each initrd can do, and what a second one would need, found out beside the mount and remembered across restarts.
+//! The look into initrds, and for what a second one would need: beside the mount, and remembered across restarts.
 //!
 //! Unpacking an initrd takes a second or more, so nobody waits for it: threads of low priority do it one after the other,
 //! and tell when something new is known. The results are kept in a small file; one that can't be read is thrown away,
@@ -45,7 +45,7 @@ struct Stored {
     results: Vec<(FileId, ProbeResult)>,
 }
 
-/// What is known of an ISO.
+/// The outcome for an ISO.
 #[derive(Clone, Serialize, Deserialize)]
 struct ProbeResult {
     initrd: Arc<Features>,

@@ -180,6 +180,22 @@ impl Opener for Plain {
 }
 
 /// Scans a directory again and again.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use netrootfs::catalog::scan::{Plain, Scanner};
+///
+/// let directory = tempfile::tempdir()?;
+/// std::fs::write(directory.path().join("notes.iso"), "not an ISO at all")?;
+/// let mut scanner = Scanner::new(directory.path().to_owned(), Default::default(), Arc::new(Plain));
+///
+/// let catalog = scanner.scan()?;
+/// assert!(catalog.isos.is_empty());
+/// let [skipped] = catalog.skipped.as_slice() else { panic!() };
+/// assert_eq!((skipped.name.as_str(), skipped.reason.code()), ("notes.iso", "not-an-iso"));
+/// # std::io::Result::Ok(())
+/// ```
 pub struct Scanner {
     directory: PathBuf,
     /// Labels that the administrator gave, by file name.
@@ -194,7 +210,7 @@ pub struct Scanner {
 
 type Outcome = Result<Arc<IsoFile>, Reason>;
 
-/// What a label sticks to: the file, whatever its name, as long as its volume id is the same.
+/// The thing that a label sticks to: the file, whatever its name, as long as its volume id is the same.
 type LabelKey = (u64, u64, Vec<u8>);
 
 struct Candidate {

@@ -13,7 +13,7 @@ use crate::catalog::scan::{Catalog, Iso};
 use crate::image::efi::{self, Arch};
 use crate::tree::layout::{self, Settings};
 
-/// What is known of the ISOs.
+/// All that is known of the ISOs.
 #[derive(Debug, Serialize)]
 pub struct Report {
     /// Those that are served.

@@ -1,4 +1,4 @@
-//! What an initrd can do, found out by walking its cpio archives.
+//! The abilities of an initrd, found out by walking its cpio archives.
 //!
 //! An initrd is a sequence of cpio archives, each raw or compressed, with zeros between them. [`probe`] reads it from
 //! front to back in one pass, as the kernel does (init/initramfs.c), looks at the names of the entries, and keeps

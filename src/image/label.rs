@@ -1,4 +1,4 @@
-//! What an ISO is called: its label, from the volume id, fit for file names, export names and kernel arguments.
+//! The name of an ISO: its label, from the volume id, fit for file names, export names and kernel arguments.
 //!
 //! Everything that ends up in a path, a section of nbd.conf or an `netroot=` argument is built from a [`Label`], so a
 //! volume id can't escape from any of them. [`udev_encode`] is the other way a volume id leaves an ISO: as the name

@@ -41,7 +41,7 @@ mod machines;
 
 use machines::{Offer, Offers};
 
-/// What an administrator has chosen.
+/// The choices of an administrator, with nothing left open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Absolute path where the tree is mounted.
@@ -62,7 +62,7 @@ pub struct Settings {
     pub config: Arc<Config>,
 }
 
-/// What holds whatever the configuration file says.
+/// The part that holds whatever the configuration file says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Given {
     /// Absolute path where the tree is mounted.
@@ -114,6 +114,21 @@ pub struct LoaderFile {
 }
 
 /// Lays out a catalog. What is looked into below `trees/` goes to `directories`.
+///
+/// ```
+/// use netrootfs::catalog::scan::Catalog;
+/// use netrootfs::tree::layout::{self, Given};
+///
+/// let given = Given {
+///     mountpoint: "/srv/netboot".into(),
+///     own_host: "10.0.0.1".into(),
+///     options: Default::default(),
+/// };
+/// let settings = given.settings(&Default::default());
+/// let tree = layout::lay_out(&Catalog::default(), &settings, &[], &Default::default());
+/// assert!(tree.find("images/nbd.conf")?.is_some() && tree.find("tftp/boot.ipxe")?.is_some());
+/// # std::io::Result::Ok(())
+/// ```
 pub fn lay_out(
     catalog: &Catalog,
     settings: &Settings,
@@ -242,7 +257,7 @@ fn render_nbd_conf(catalog: &Catalog, settings: &Settings) -> String {
     )
 }
 
-/// What menus can offer: the ISOs that can be booted with these servers.
+/// The offers of menus: the ISOs that can be booted with these servers.
 fn offers(catalog: &Catalog, settings: &Settings) -> Offers {
     // The renderers put the address, or their loader's own name for it, in its place.
     let servers = Servers { host: None, ..settings.servers.clone() };

@@ -1,4 +1,4 @@
-//! What was found in an initrd, and what follows from it.
+//! The features of an initrd, and what follows from them.
 //!
 //! [`Features`] collects the names of entries, by the tables of [`table`](super::table), and the lists of drivers that
 //! are built into the kernel. What a name says is kept; the name is not, but for two short words of printable ASCII.
@@ -27,7 +27,7 @@ const KERNELS: usize = 16;
 /// A version longer than this is not one.
 const VERSION: usize = 64;
 
-/// What an initrd can do. The answers are for all of its archives together.
+/// The abilities of an initrd. The answers are for all of its archives together.
 ///
 /// The fields are open to whoever stores or renders them; the methods are what decisions are made by.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
