@@ -16,6 +16,7 @@ use crate::boot::netroot::program::Programs;
 use crate::catalog::probe::Verdicts;
 use crate::catalog::scan::{self, Catalog, Iso, Plain, Scanner, Skipped};
 use crate::cli::check::Report;
+use crate::cli::manual;
 use crate::cli::options::{self, Cli, Command, TreeOptions};
 use crate::image::label::Label;
 use crate::serve::fuse::Owner;
@@ -41,10 +42,8 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
             let (dialect, site) = args.site();
             print(dhcp::render(dialect, &site).as_bytes())
         }
-        Some(Command::Man) => {
-            clap_mangen::Man::new(Cli::command()).render(&mut io::stdout())?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Some(Command::Man { list: true, .. }) => print(manual::list().as_bytes()),
+        Some(Command::Man { page, .. }) => finish(page.unwrap_or(manual::PAGES[0]).show()),
         Some(Command::Completions { shell }) => {
             clap_complete::generate(shell, &mut Cli::command(), "netrootfs", &mut io::stdout());
             Ok(ExitCode::SUCCESS)

@@ -15,6 +15,7 @@ mod choices;
 use crate::boot::servers;
 use crate::catalog::config::{self, Defaults, RootExport};
 use crate::catalog::written;
+use crate::cli::manual::Page;
 use crate::image::label::Label;
 use crate::storage::passthrough::DataPath;
 use crate::tree::layout::{Given, Settings};
@@ -52,13 +53,18 @@ pub enum Command {
     Cat(Cat),
     /// Print what a DHCP server has to say for the tree
     Dhcp(Dhcp),
-    /// Print the man page
-    #[command(hide = true)]
-    Man,
+    /// Show a page of the manual, as roff if not on a terminal
+    Man {
+        /// Its name, such as netrootfs.toml or netrootfs.7 [default: netrootfs.1]
+        #[arg(value_parser = Page::find)]
+        page: Option<Page>,
+        /// Print what pages there are
+        #[arg(long, conflicts_with = "page")]
+        list: bool,
+    },
     /// Print completions for a shell
-    #[command(hide = true)]
     Completions {
-        /// The shell.
+        /// The shell
         shell: clap_complete::Shell,
     },
 }
@@ -76,7 +82,7 @@ pub struct Mount {
     /// What the tree says.
     #[command(flatten)]
     pub tree: TreeOptions,
-    /// Stay in the foreground
+    /// Stay in the foreground, and log to standard error
     #[arg(short, long)]
     pub foreground: bool,
     /// Memory for blocks of ISOs; K, M and G are powers of 1024
@@ -97,7 +103,7 @@ pub struct Mount {
     /// Permissions of the files; directories can be searched by whom files can be read by
     #[arg(long, value_name = "OCTAL", default_value = "0444", value_parser = parse_mode)]
     pub mode: u16,
-    /// Where to remember what initrds can do [default: /var/cache/netrootfs, or below ~/.cache]
+    /// Where to remember what initrds can do, and drivers for second ones [default: /var/cache/netrootfs, or below ~/.cache]
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
     /// Log more; twice: everything
@@ -111,7 +117,8 @@ pub struct Mount {
 /// What decides about the tree's content.
 #[derive(Debug, Args)]
 pub struct TreeOptions {
-    /// What clients call the NBD host [default: the address of the interface with the default route]
+    /// What clients call the NBD host [default: the address of the interface with the default route,
+    /// or 10.0.2.2, QEMU's name for its host]
     #[arg(long, value_name = "ADDR", value_parser = written::host)]
     pub server: Option<String>,
     /// Port of the NBD server [default: 10809]
@@ -127,7 +134,7 @@ pub struct TreeOptions {
     /// Where an NFS server shows the tree, for ISOs that can't boot over NBD
     #[arg(long, value_name = "HOST:/PATH", value_parser = written::nfs)]
     pub nfs: Option<String>,
-    /// Kernel arguments for every entry
+    /// Kernel arguments for every entry, such as `rd.debug console=ttyS0,115200`; a serial console shows the menu too
     #[arg(long, value_name = "ARGS", value_parser = written::args)]
     pub append: Option<String>,
     /// Entry that boots by itself [default: the first]
@@ -264,7 +271,7 @@ impl Cli {
             Some(Command::Check(args)) => Some(&args.tree),
             Some(Command::Tree(args)) => Some(&args.tree),
             Some(Command::Cat(args)) => Some(&args.tree),
-            Some(Command::Dhcp(_) | Command::Man | Command::Completions { .. }) => None,
+            Some(Command::Dhcp(_) | Command::Man { .. } | Command::Completions { .. }) => None,
         }
     }
 }

@@ -79,7 +79,7 @@ impl Results {
         Spread::of(self.of(workload, contender).map(|measured| value(&measured.sample)))
     }
 
-    /// Every workload with its spread, and then what goes into the README.
+    /// Every workload with its spread, and then what goes into the manual.
     pub fn print(&self) {
         if !self.samples.is_empty() {
             println!(
@@ -87,7 +87,7 @@ impl Results {
             );
             self.print_every();
         }
-        println!("\n## For README.md\n\n{}.\n", self.machine);
+        println!("\n## For src/manual/netrootfs-numbers.7.md\n\n{}.\n", self.machine);
         if !self.samples.is_empty() {
             self.print_short();
             self.print_cpu();
