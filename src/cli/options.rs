@@ -16,6 +16,7 @@ use crate::boot::servers;
 use crate::catalog::config::{self, Defaults, RootExport};
 use crate::catalog::written;
 use crate::cli::manual::Page;
+use crate::image::args::Args as KernelArgs;
 use crate::image::label::Label;
 use crate::storage::passthrough::DataPath;
 use crate::tree::layout::{Given, Settings};
@@ -136,7 +137,7 @@ pub struct TreeOptions {
     pub nfs: Option<String>,
     /// Kernel arguments for every entry, such as `rd.debug console=ttyS0,115200`; a serial console shows the menu too
     #[arg(long, value_name = "ARGS", value_parser = written::args)]
-    pub append: Option<String>,
+    pub append: Option<KernelArgs>,
     /// Entry that boots by itself [default: the first]
     #[arg(long, value_name = "LABEL", value_parser = Label::parse)]
     pub default: Option<Label>,
