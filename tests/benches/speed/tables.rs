@@ -109,12 +109,19 @@ impl Results {
     }
 
     fn print_short(&self) {
-        let contenders = self.contenders();
-        println!("Speed as part of the plain file's; direct reads of 4 KiB · 128 KiB · 1 MiB:\n");
+        println!("Speed as part of the plain file's; reads of 4 KiB/128 KiB/1 MiB:\n");
+        let direct = self.contenders().into_iter().filter(|one| *one != Contender::Nbdkit).collect();
+        self.print_ratios(direct, |workload| !workload.nbd);
+        println!("\nThrough an NBD server:\n");
+        self.print_ratios(self.contenders(), |workload| workload.nbd);
+    }
+
+    /// A row for all sizes of a workload.
+    fn print_ratios(&self, contenders: Vec<Contender>, wanted: fn(&Workload) -> bool) {
         println!("| | {} |", join(&contenders, " | ", ToString::to_string));
         println!("|---|{}", "---|".repeat(contenders.len()));
         let mut rows: Vec<(String, Vec<Workload>)> = Vec::new();
-        for workload in self.workloads() {
+        for workload in self.workloads().into_iter().filter(wanted) {
             let whole = workload.to_string();
             let name = whole.trim_end_matches(&size(workload.size)).trim_end_matches(", ").to_owned();
             match rows.iter_mut().find(|(known, _)| *known == name) {
@@ -124,7 +131,7 @@ impl Results {
         }
         for (name, workloads) in rows {
             let medians = |one: &Contender| {
-                join(&workloads, " · ", |workload| match self.ratio(*workload, *one) {
+                join(&workloads, "/", |workload| match self.ratio(*workload, *one) {
                     Some(ratio) => format!("{:.2}", ratio.median),
                     None => "–".to_owned(),
                 })
