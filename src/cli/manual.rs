@@ -1,8 +1,8 @@
 //! The manual: pages in Markdown (`src/manual/`), built into the program and shown as man pages.
 //!
-//! A page is what its file says, with the options out of the command line's definition ([`definition`]) where it has a
-//! line such as `{{options}}`. [`roff`] makes a man page of it, for man(1) and for packages. A new page is a file and a
-//! line in [`PAGES`].
+//! A page is what its file says, with the options out of the command line's definition (`definition`) where it has a
+//! line such as `{{options}}`. `roff` makes a man page of it, for man(1) and for packages. A new page is a file and a line
+//! in [`PAGES`].
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};

@@ -116,7 +116,10 @@ mod tests {
             filled.contains("`--cache-size` *BYTES*\n: Memory for blocks of ISOs; K, M and G are powers of 1024 [default: 256M]\n"),
             "{filled}"
         );
-        assert!(filled.contains("`-f`, `--foreground`\n: Stay in the foreground, and log to standard error\n"), "{filled}");
+        assert!(
+            filled.contains("`-f`, `--foreground`\n: Stay in the foreground, and log to standard error\n"),
+            "{filled}"
+        );
         assert!(filled.contains("\n  - `cache`: "), "{filled}");
         assert!(filled.starts_with("# x\n") && filled.ends_with("end\n"), "{filled}");
     }

@@ -1,7 +1,8 @@
 //! Markdown → roff, for man(1).
 //!
 //! As much of Markdown as the pages use: headings, paragraphs, lists, definition lists, code, tables and links. A link to
-//! another page becomes its name, one into the repository its text; pictures are left out. Tables are tbl(1)'s where they fit ([`table`]).
+//! another page becomes its name, one into the repository its text; pictures are left out. Tables are tbl(1)'s where they
+//! fit.
 
 use pulldown_cmark::{Event, HeadingLevel, Options, Parser, Tag, TagEnd};
 use roff::{Inline, Roff, bold, italic, roman};
@@ -113,7 +114,9 @@ impl Writer {
             TagEnd::Item => self.flush(),
             TagEnd::List(_) => {
                 self.lists.pop();
-                self.roff.control("PD", []);
+                if self.lists.is_empty() {
+                    self.roff.control("PD", []);
+                }
                 if self.indented() {
                     self.roff.control("RE", []);
                 }
@@ -244,7 +247,7 @@ mod tests {
         assert_eq!(body("1. a\n2. b\n"), ".PD 0\n.IP 1. 3\na\n.IP 2. 3\nb\n.PD\n");
         assert_eq!(
             body("- a\n  - c\n- d\n"),
-            ".PD 0\n.IP \\(bu 3\na\n.RS 3\n.PD 0\n.IP \\(bu 3\nc\n.PD\n.RE\n.IP \\(bu 3\nd\n.PD\n"
+            ".PD 0\n.IP \\(bu 3\na\n.RS 3\n.PD 0\n.IP \\(bu 3\nc\n.RE\n.IP \\(bu 3\nd\n.PD\n"
         );
         assert_eq!(
             body("`a`, `b`\n: c\n\n`d`\n: e\n\n  f\n"),

@@ -8,7 +8,6 @@ const WIDTH: usize = 71;
 const GAP: usize = 3;
 /// A cell of more lines than this is easier to read in a list.
 const MOST_LINES: usize = 3;
-
 /// An item of a list with more columns than this runs on.
 const MOST_LABELLED: usize = 6;
 
@@ -146,13 +145,8 @@ mod tests {
 
     #[test]
     fn a_small_table_is_one() {
-        let expected = ".PP\n.if n .ne 6\n.TS\nlbw(6n) lbw(8n)\nlw(6n) lw(8n).\nT{\nport\nT}\tT{\nfor\nT}\nT{\nUDP 69\nT}\tT{\n\\&.tftp 1\nT}\n.TE\n";
-        assert_eq!(
-            rendered(&[&["port", "for"], &["UDP 69", ".tftp 1"]])
-                .replace("lbw(7n)", "lbw(8n)")
-                .replace("lw(7n)", "lw(8n)"),
-            expected
-        );
+        let expected = ".PP\n.if n .ne 6\n.TS\nlbw(6n) lbw(7n)\nlw(6n) lw(7n).\nT{\nport\nT}\tT{\nfor\nT}\nT{\nUDP 69\nT}\tT{\n\\&.tftp 1\nT}\n.TE\n";
+        assert_eq!(rendered(&[&["port", "for"], &["UDP 69", ".tftp 1"]]), expected);
     }
 
     #[test]
