@@ -151,6 +151,18 @@ struct Text {
 }
 
 impl Config {
+    /// Reads the bytes of a file.
+    ///
+    /// # Errors
+    /// At the first thing that is wrong.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Fault> {
+        let text = std::str::from_utf8(bytes).map_err(|error| Fault {
+            line: bytes.iter().take(error.valid_up_to()).filter(|&&byte| byte == b'\n').count() + 1,
+            reason: "it is not UTF-8".into(),
+        })?;
+        Self::parse(text)
+    }
+
     /// Reads a text.
     ///
     /// # Errors
@@ -160,7 +172,7 @@ impl Config {
         let read: Text = toml::from_str(text).map_err(|error| Fault {
             line: line(error.span().map_or(0, |span| span.start)),
             // One line of log, whatever toml has to say.
-            reason: error.message().split_whitespace().collect::<Vec<_>>().join(" "),
+            reason: in_words(error.message()),
         })?;
         if let Some(machine) = read.machine.get(MAX_MACHINES) {
             let reason = format!("more than {MAX_MACHINES} machines");
@@ -181,6 +193,17 @@ impl Config {
         let name = file.rsplit('/').next().unwrap_or(file);
         choice(label.as_str()).or_else(|| choice(name)).cloned().unwrap_or_default()
     }
+}
+
+/// A message of serde's on one line, without its names for Rust's types.
+fn in_words(message: &str) -> String {
+    let number = |word: &str| matches!(word, "i8" | "i16" | "i32" | "i64" | "u8" | "u16" | "u32" | "u64");
+    let words: Vec<&str> = message.split_whitespace().collect();
+    let words = words.iter().enumerate().map(|(place, word)| match place.checked_sub(1) {
+        Some(before) if words.get(before) == Some(&"expected") && number(word) => "a number",
+        _ => word,
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 impl Defaults {
