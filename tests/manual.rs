@@ -96,7 +96,9 @@ fn each_option_and_command_is_in_the_manual() {
 #[test]
 fn each_key_of_the_configuration_is_in_the_manual() {
     let page = Page::find("netrootfs.toml").unwrap();
-    for (title, table) in [("Defaults", "[defaults]"), ("ISOs", "[iso.x]"), ("Machines", "[[machine]]")] {
+    for (title, table) in
+        [("Mount", "[mount]"), ("Defaults", "[defaults]"), ("ISOs", "[iso.x]"), ("Machines", "[[machine]]")]
+    {
         let section = section(page.source, title);
         let keys = keys(&format!("{table}\nnonsense = 1\n"));
         assert!(keys.len() > 5, "{keys:?}");
@@ -106,7 +108,7 @@ fn each_key_of_the_configuration_is_in_the_manual() {
         let documented = section.matches("\n: ").count();
         assert_eq!(documented, keys.len(), "{title} has more than there is");
     }
-    assert_eq!(keys("nonsense = 1\n"), ["defaults", "iso", "machine"]);
+    assert_eq!(keys("nonsense = 1\n"), ["mount", "defaults", "iso", "machine"]);
 }
 
 #[test]

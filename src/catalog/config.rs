@@ -17,6 +17,7 @@ use crate::image::label::Label;
 
 pub mod file;
 mod key;
+pub mod mount;
 
 pub use key::{Mac, Range, Uuid};
 
@@ -28,6 +29,8 @@ const MAX_MACHINES: usize = 4096;
 /// What the file says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Config {
+    /// What holds for the mount itself.
+    pub mount: mount::Mount,
     /// What holds unless the command line says otherwise.
     pub defaults: Defaults,
     /// Choices for ISOs.
@@ -143,6 +146,8 @@ pub struct Fault {
 #[serde(deny_unknown_fields)]
 struct Text {
     #[serde(default)]
+    mount: mount::Mount,
+    #[serde(default)]
     defaults: Defaults,
     #[serde(default)]
     iso: BTreeMap<IsoKey, IsoChoice>,
@@ -184,7 +189,7 @@ impl Config {
             return Err(Fault { line: line(machine.span().start), reason });
         }
         let machines = read.machine.into_iter().map(|machine| Arc::new(machine.into_inner())).collect();
-        Ok(Self { defaults: read.defaults, isos: read.iso, machines })
+        Ok(Self { mount: read.mount, defaults: read.defaults, isos: read.iso, machines })
     }
 
     /// The choices for an ISO: those for its label, else those for its file's name.

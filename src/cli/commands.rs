@@ -13,6 +13,7 @@ use clap::CommandFactory;
 use crate::boot::loader;
 use crate::boot::netroot::Netroot;
 use crate::boot::netroot::program::Programs;
+use crate::catalog::config;
 use crate::catalog::probe::ProbeResults;
 use crate::catalog::scan::{self, Catalog, Iso, Plain, Scanner, Skipped};
 use crate::catalog::unknown;
@@ -25,9 +26,16 @@ use crate::image::label::Label;
 use crate::serve::fuse::Owner;
 use crate::serve::logging::{self, Sink};
 use crate::serve::{background, daemon};
+use crate::storage::passthrough::DataPath;
 use crate::tree::arena::{Kind, Tree};
 use crate::tree::layout;
 use crate::tree::render::dhcp;
+
+/// Memory for blocks of ISOs, in bytes.
+const DEFAULT_CACHE_SIZE: u64 = 256 << 20;
+
+/// Permissions of the files.
+const DEFAULT_MODE: u16 = 0o444;
 
 /// Does it.
 ///
@@ -60,6 +68,7 @@ fn mount(args: options::Mount) -> Result<ExitCode> {
     if !args.foreground && !background::is_child() {
         return background::start();
     }
+    let (args, file) = with_file(args)?;
     let sink = match &args.log_file {
         Some(path) => Sink::File(path),
         None if args.foreground => Sink::Stderr,
@@ -70,7 +79,7 @@ fn mount(args: options::Mount) -> Result<ExitCode> {
     if !foreground {
         background::detach();
     }
-    let config = configure(args)?;
+    let config = configure(args, file)?;
     if foreground {
         daemon::run(config, || Ok(()))?;
     } else {
@@ -79,25 +88,48 @@ fn mount(args: options::Mount) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn configure(args: options::Mount) -> Result<daemon::Config> {
-    let (Some(iso_dir), Some(mounted)) = (&args.iso_dir, &args.mountpoint) else { bail!("see --help") };
+/// The options, and where they say nothing what the configuration file says of the mount.
+fn with_file(mut args: options::Mount) -> Result<(options::Mount, config::mount::Mount)> {
+    let file = args.tree.config.as_deref().map(config::file::load).transpose()?.unwrap_or_default().mount;
+    args.iso_dir = args.iso_dir.or_else(|| file.iso_dir.clone());
+    args.mountpoint = args.mountpoint.or_else(|| file.mountpoint.clone());
+    args.nonempty |= file.nonempty;
+    args.cache_size = args.cache_size.or(file.cache_size);
+    args.data_path = args.data_path.or(file.data_path);
+    args.on_change = args.on_change.or_else(|| file.on_change.clone());
+    args.uid = args.uid.or(file.uid);
+    args.gid = args.gid.or(file.gid);
+    args.mode = args.mode.or(file.mode);
+    args.state_dir = args.state_dir.or_else(|| file.state_dir.clone());
+    args.log_file = args.log_file.or_else(|| file.log_file.clone());
+    Ok((args, file))
+}
+
+fn configure(args: options::Mount, file: config::mount::Mount) -> Result<daemon::Config> {
+    let (Some(iso_dir), Some(mounted)) = (&args.iso_dir, &args.mountpoint) else {
+        bail!("say ISO_DIR and MOUNTPOINT, or iso-dir and mountpoint under [mount] in the configuration file")
+    };
     let (iso_dir, mountpoint) =
         (places::iso_directory(iso_dir)?, places::mountpoint(mounted, args.nonempty)?);
     if iso_dir.starts_with(&mountpoint) {
         bail!("{}: the directory of ISOs would lie under the mount", iso_dir.display());
     }
+    let mut pins = args.tree.pins()?;
+    for (name, label) in file.labels {
+        pins.entry(name.into()).or_insert(label);
+    }
     Ok(daemon::Config {
         given: args.tree.given(&mountpoint)?,
         // Going to the background changes the working directory.
         file: args.tree.config.as_deref().map(std::path::absolute).transpose()?,
-        pins: args.tree.pins()?,
+        pins,
         owner: Owner {
             uid: args.uid.unwrap_or_else(|| rustix::process::getuid().as_raw()),
             gid: args.gid.unwrap_or_else(|| rustix::process::getgid().as_raw()),
-            mode: args.mode,
+            mode: args.mode.unwrap_or(DEFAULT_MODE),
         },
-        cache_size: args.cache_size,
-        data_path: args.data_path,
+        cache_size: args.cache_size.unwrap_or(DEFAULT_CACHE_SIZE),
+        data_path: args.data_path.unwrap_or(DataPath::Auto),
         on_change: on_change(args.on_change)?,
         programs: args.tree.netroot_init.as_deref().map(std::path::absolute).transpose()?,
         state_dir: state_dir(args.state_dir)?,

@@ -11,11 +11,10 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 mod choices;
-mod values;
 
 use crate::boot::servers;
 use crate::catalog::config::{self, Defaults, RootExport};
-use crate::catalog::written;
+use crate::catalog::{values, written};
 use crate::cli::manual::Page;
 use crate::image::args::Args as KernelArgs;
 use crate::image::label::Label;
@@ -77,11 +76,11 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct Mount {
     /// Directory with the ISOs
-    // An Option only because the other commands do without.
-    #[arg(required = true)]
+    // An Option because the other commands do without, and the configuration file may have it.
+    #[arg(required_unless_present = "config")]
     pub iso_dir: Option<PathBuf>,
     /// Directory to mount the tree on
-    #[arg(required = true)]
+    #[arg(required_unless_present = "config")]
     pub mountpoint: Option<PathBuf>,
     /// What the tree says.
     #[command(flatten)]
@@ -92,12 +91,13 @@ pub struct Mount {
     /// Stay in the foreground, and log to standard error
     #[arg(short, long)]
     pub foreground: bool,
-    /// Memory for blocks of ISOs; K, M and G are powers of 1024
-    #[arg(long, value_name = "BYTES", default_value = "256M", value_parser = values::size)]
-    pub cache_size: u64,
-    /// Who reads the ISOs for clients: the kernel by itself (root, Linux 6.12), or netrootfs through its cache
-    #[arg(long, value_enum, default_value = "auto")]
-    pub data_path: DataPath,
+    /// Memory for blocks of ISOs; K, M and G are powers of 1024 [default: 256M]
+    #[arg(long, value_name = "BYTES", value_parser = values::size)]
+    pub cache_size: Option<u64>,
+    /// Who reads the ISOs for clients: the kernel by itself (root, Linux 6.12), or netrootfs through its cache [default:
+    /// auto]
+    #[arg(long, value_enum)]
+    pub data_path: Option<DataPath>,
     /// Run this with `sh -c` after ISOs have come, gone or changed
     #[arg(long, value_name = "COMMAND")]
     pub on_change: Option<String>,
@@ -107,9 +107,9 @@ pub struct Mount {
     /// Group of the files [default: of who runs this]
     #[arg(long, value_name = "GROUP", value_parser = values::group)]
     pub gid: Option<u32>,
-    /// Permissions of the files; directories can be searched by whom files can be read by
-    #[arg(long, value_name = "OCTAL", default_value = "0444", value_parser = values::mode)]
-    pub mode: u16,
+    /// Permissions of the files; directories can be searched by whom files can be read by [default: 0444]
+    #[arg(long, value_name = "OCTAL", value_parser = values::mode)]
+    pub mode: Option<u16>,
     /// Where to remember what initrds can do, and drivers for second ones [default: /var/cache/netrootfs, or below ~/.cache]
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
@@ -389,7 +389,7 @@ mod tests {
     #[test]
     fn two_directories_are_enough() {
         let mount = mount(&["/srv/isos", "/srv/netboot"]);
-        assert_eq!((mount.cache_size, mount.mode, mount.foreground), (256 << 20, 0o444, false));
+        assert_eq!((mount.cache_size, mount.mode, mount.foreground), (None, None, false));
     }
 
     #[test]

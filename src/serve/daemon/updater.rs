@@ -97,12 +97,16 @@ impl Updater {
     /// Whether the configuration file says something else than before.
     fn look_at_file(&mut self) -> bool {
         let Some((file, pace)) = &mut self.file else { return false };
+        let before = file.config().clone();
         let look = file.look();
         pace.set_often(file.restless());
         match look {
             Look::Same => false,
             Look::New => {
                 log::info!("{}: read again", file.path().display());
+                if before.mount != file.config().mount {
+                    log::warn!("[mount]: what has changed there holds from the next start on");
+                }
                 true
             }
             Look::Broken(sentence) => {
