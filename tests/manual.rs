@@ -112,6 +112,18 @@ fn each_key_of_the_configuration_is_in_the_manual() {
 }
 
 #[test]
+fn what_options_say_can_stand_in_the_configuration() {
+    let keys: HashSet<_> = ["[mount]", "[defaults]"]
+        .iter()
+        .flat_map(|table| keys(&format!("{table}\nnonsense = 1\n")))
+        .collect();
+    let command = Cli::command();
+    let options = command.get_arguments().filter(|arg| !arg.is_hide_set()).filter_map(|arg| arg.get_long());
+    let missing: Vec<_> = options.filter(|long| !keys.contains(&long.replace("label", "labels"))).collect();
+    assert_eq!(missing, ["config", "foreground", "verbose"]);
+}
+
+#[test]
 fn each_kernel_argument_of_netroot_init_is_in_the_manual() {
     let settings = fs::read_to_string(Path::new(ROOT).join("src/bin/netroot-init/settings.rs")).unwrap();
     let names = settings.split(".value(\"").skip(1).map(|rest| rest.split_once('"').unwrap().0);
