@@ -26,6 +26,7 @@ mod hadris;
 mod hostile;
 mod isos;
 mod kickstarts;
+mod manual;
 mod menus;
 mod mistakes;
 mod mounted;
