@@ -82,10 +82,14 @@ fn in_front_it_logs_to_standard_error() {
 
 /// Runs it with these directories, and expects it to fail with this sentence.
 fn refused(place: &Place, isos: &Path, mnt: &Path, sentence: &str) {
+    refused_with(&[], place, isos, mnt, sentence);
+}
+
+fn refused_with(options: &[&str], place: &Place, isos: &Path, mnt: &Path, sentence: &str) {
     for mode in [&["-f"][..], &[]] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_netrootfs"));
-        let output = command.arg(isos).arg(mnt).args(mode).arg("--log-file").arg(place.top().join("log"));
-        let output = output.output().unwrap();
+        command.arg(isos).arg(mnt).args(mode).args(options).arg("--log-file").arg(place.top().join("log"));
+        let output = command.output().unwrap();
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(1), "{}", said(&output));
         assert!(text.starts_with("netrootfs: ") && text.contains(sentence), "{text}");
@@ -98,7 +102,7 @@ fn a_mount_point_that_is_missing_is_refused() {
     let place = Place::new();
     let missing = place.top().join("missing");
     refused(&place, &place.iso(""), &missing, "mount point ");
-    refused(&place, &place.iso(""), &missing, "missing: No such file or directory");
+    refused(&place, &place.iso(""), &missing, "missing: there is no such directory; make it with 'mkdir -p ");
 }
 
 #[test]
@@ -112,7 +116,7 @@ fn a_mount_point_that_is_a_file_is_refused() {
 #[test]
 fn a_missing_directory_of_isos_is_refused() {
     let place = Place::new();
-    refused(&place, &place.top().join("none"), &place.mnt(), "none: No such file or directory");
+    refused(&place, &place.top().join("none"), &place.mnt(), "none: there is no such directory");
     assert_eq!(place.mounts(), 0);
 }
 
@@ -121,7 +125,7 @@ fn a_file_for_a_directory_of_isos_is_refused() {
     let place = Place::new();
     let file = place.elsewhere("a.iso");
     fs::write(&file, "").unwrap();
-    refused(&place, &file, &place.mnt(), "a.iso: not a directory");
+    refused(&place, &file, &place.mnt(), "a.iso: it is not a directory");
 }
 
 #[test]
@@ -129,8 +133,9 @@ fn isos_under_the_mount_point_are_refused() {
     let place = Place::new();
     let below = place.mnt().join("isos");
     fs::create_dir(&below).unwrap();
-    refused(&place, &below, &place.mnt(), "the directory of ISOs would lie under the mount");
-    refused(&place, &place.mnt(), &place.mnt(), "the directory of ISOs would lie under the mount");
+    let sentence = "the directory of ISOs would lie under the mount";
+    refused_with(&["--nonempty"], &place, &below, &place.mnt(), sentence);
+    refused_with(&["--nonempty"], &place, &place.mnt(), &place.mnt(), sentence);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fs;
 
 use testkit::disc::Disc;
 
-use crate::support::place::Place;
+use crate::support::place::{Place, said};
 
 fn menu_has(place: &Place, text: &str) -> bool {
     place.text("tftp/pxelinux.cfg/default").contains(text)
@@ -59,11 +59,12 @@ fn a_state_file_that_can_not_be_read_is_thrown_away() {
 }
 
 #[test]
-fn a_state_directory_that_can_not_be_written_costs_a_warning() {
+fn a_state_directory_that_can_not_be_written_stops_the_start() {
     let place = Place::with("one.iso", &Disc::new("One", 1));
     fs::write(place.top().join("state"), "a file").unwrap();
-    let daemon = place.start(&[]);
-    place.eventually("the verdict", || menu_has(&place, BY_IMAGE));
-    place.eventually("the warning", || place.log().contains("can't be kept for the next start"));
-    daemon.stop();
+    let output = place.command(&[]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    let sentence = format!("state directory {}: ", place.top().join("state").display());
+    assert!(said(&output).contains(&sentence), "{}", said(&output));
+    assert_eq!(place.mounts(), 0);
 }
