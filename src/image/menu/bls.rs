@@ -1,17 +1,18 @@
 //! systemd-boot's menu: `loader/loader.conf` and `loader/entries/*.conf`.
 //!
 //! The entries are the Boot Loader Specification's type 1, sorted as it says. Entries that start an EFI program, and
-//! those for another architecture, are left out; unified kernel images (type 2) are not read.
+//! those for another processor, are left out; unified kernel images (type 2) are not read.
 
-use super::bounded_files::{BoundedFiles, MAX_NAME};
-use super::draft::{self, Draft, MAX_ENTRIES};
-use super::{Environment, Files, Loader, Menu};
+use super::bounded_files::BoundedFiles;
+use super::draft::{self, Draft, MAX_ENTRIES, Passed};
+use super::glob;
+use super::{Environment, Files, Firmware, Loader, Menu, Reason};
 use std::cmp::Ordering;
 
 const CONFIG: &str = "/loader/loader.conf";
 const ENTRIES: &str = "/loader/entries";
 
-/// Reads `/loader`; nothing if it holds no entry that boots a kernel with an initrd.
+/// Reads `/loader`; nothing if it holds no entry.
 #[must_use]
 pub fn read(files: &dyn Files, environment: &Environment) -> Option<Menu> {
     read_from(&mut BoundedFiles::new(files), environment)
@@ -26,17 +27,17 @@ pub(super) fn read_from(iso: &mut BoundedFiles, environment: &Environment) -> Op
             items.push(Item::parse(name, &text));
         }
     }
-    items.retain(|item| item.is_for(&environment.cpu));
     items.sort_by(Item::order);
+    let (items, others): (Vec<Item>, Vec<Item>) =
+        items.into_iter().partition(|item| item.is_for(&environment.cpu));
 
-    let mut entries = Vec::new();
-    let mut indices = Vec::new();
-    for item in &items {
-        let entry = if item.is_linux { item.draft.pass(iso) } else { None };
-        indices.push(entry.as_ref().map(|_| entries.len()));
-        entries.extend(entry);
+    let mut passed = Passed::default();
+    let indices: Vec<_> = items.iter().map(|item| passed.add(item.draft.pass(iso))).collect();
+    for mut other in others {
+        other.draft.instead = Some(Reason::Architecture);
+        passed.add(other.draft.pass(iso));
     }
-    if entries.is_empty() {
+    if passed.is_empty() {
         return None;
     }
     let settings = iso.read(CONFIG).unwrap_or_default();
@@ -44,7 +45,8 @@ pub(super) fn read_from(iso: &mut BoundedFiles, environment: &Environment) -> Op
     let chosen = pattern.and_then(|pattern| items.iter().position(|item| item.answers_to(pattern)));
     let default = indices.get(chosen.unwrap_or(0)).copied().flatten();
     let config = iso.locate(CONFIG).or_else(|| iso.locate(ENTRIES)).unwrap_or_else(|| CONFIG.into());
-    Some(Menu { config, loader: Loader::SystemdBoot, entries, default })
+    let Passed { entries, left_out } = passed;
+    Some(Menu { config, loader: Loader::SystemdBoot, firmware: Firmware::Uefi, entries, default, left_out })
 }
 
 /// One file of `loader/entries`.
@@ -52,7 +54,6 @@ pub(super) fn read_from(iso: &mut BoundedFiles, environment: &Environment) -> Op
 struct Item {
     id: String,
     draft: Draft,
-    is_linux: bool,
     architecture: Option<String>,
     sort_key: Option<String>,
     machine_id: String,
@@ -63,7 +64,6 @@ impl Item {
     fn parse(name: &str, text: &str) -> Self {
         let mut item = Self { id: name.to_lowercase(), ..Self::default() };
         item.draft.cwd = "/".into();
-        let mut other = false;
         for (key, value) in fields(text) {
             match key {
                 "title" => item.draft.title = value.into(),
@@ -73,7 +73,10 @@ impl Item {
                     item.draft.args.push(' ');
                     item.draft.args.push_str(value);
                 }
-                "efi" | "uki" | "uki-url" => other = true,
+                "efi" | "uki" | "uki-url" => {
+                    item.draft.instead = Some(Reason::Chainload);
+                    item.draft.files = vec![value.into()];
+                }
                 "architecture" => item.architecture = Some(value.to_lowercase()),
                 "sort-key" => item.sort_key = Some(value.into()),
                 "machine-id" => item.machine_id = value.to_lowercase(),
@@ -85,7 +88,6 @@ impl Item {
             item.draft.title = name.into();
         }
         item.draft.initrds.truncate(draft::MAX_INITRDS + 1);
-        item.is_linux = !other && !item.draft.kernel.is_empty();
         item
     }
 
@@ -117,11 +119,11 @@ impl Item {
         }
     }
 
-    /// Whether `loader.conf` means this one by its default: a glob of the file name, with or without `.conf`.
+    /// True if `loader.conf` means this one by its default: a glob of the file name, with or without `.conf`.
     fn answers_to(&self, pattern: &str) -> bool {
         let pattern = pattern.to_lowercase();
         let stem = self.id.strip_suffix(".conf").unwrap_or(&self.id);
-        matches_glob(&pattern, &self.id) || matches_glob(&pattern, stem)
+        glob::matches(&pattern, &self.id) || glob::matches(&pattern, stem)
     }
 }
 
@@ -169,30 +171,6 @@ fn split_digits(text: &str) -> (&str, &str) {
     let rest = text.trim_start_matches(|c: char| c.is_ascii_digit());
     let digits = text.strip_suffix(rest).unwrap_or_default();
     (digits.trim_start_matches('0'), rest)
-}
-
-/// `*` and `?` of a glob, in linear memory and at most `pattern × text` steps; sets in brackets are not known.
-fn matches_glob(pattern: &str, text: &str) -> bool {
-    // A name with a star around each of its characters is no longer than that.
-    if pattern.len() > 2 * MAX_NAME + 1 {
-        return false;
-    }
-    let mut row: Vec<bool> = vec![false; text.chars().count() + 1];
-    if let Some(first) = row.first_mut() {
-        *first = true;
-    }
-    for p in pattern.chars() {
-        let mut next = Vec::with_capacity(row.len());
-        next.push(p == '*' && row.first() == Some(&true));
-        for (c, pair) in text.chars().zip(row.windows(2)) {
-            let [before, above] = pair else { break };
-            let taken = *before && (p == '?' || p == c);
-            let star = p == '*' && (*above || next.last() == Some(&true));
-            next.push((p != '*' && taken) || star);
-        }
-        row = next;
-    }
-    row.last() == Some(&true)
 }
 
 #[cfg(test)]

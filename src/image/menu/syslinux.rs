@@ -2,18 +2,21 @@
 //!
 //! `parse` turns a configuration and what it includes into labels and submenus. Here the loader is followed to the
 //! menu that it ends up showing (`CONFIG`, `whichsys.c32`, `ifcpu64.c32`, `menu.c32` with a file), and the labels that
-//! boot a kernel with an initrd become entries.
+//! boot a kernel become entries.
 
 mod parse;
 mod words;
 
 use super::bounded_files::BoundedFiles;
-use super::draft::{self, Draft, MAX_MENUS};
+use super::draft::{self, Draft, MAX_INITRDS, MAX_MENUS, Passed};
 use super::path;
-use super::{Files, Loader, Menu, MenuEntry};
+use super::{Files, Firmware, Loader, Menu, Reason};
 use parse::{Config, Item, Label, Verb};
 use std::collections::HashSet;
-use words::{chosen_by_cpu, chosen_by_system, is_program, program_name, split_word, without_initrd};
+use words::{
+    chosen_by_cpu, chosen_by_system, is_program, multiboot_files, program_name, program_reason, split_word,
+    without_initrd,
+};
 
 /// Places of the main configuration: ISOLINUX's and SYSLINUX's own search path first.
 const KNOWN: [&str; 14] = [
@@ -43,6 +46,9 @@ const DIRECTORIES: [&str; 6] = [
 ];
 /// Configurations on the way to the menu; the longest chain seen is three.
 const MAX_CHAIN: usize = 8;
+/// Directories within one another that are searched for ISOLINUX, and all of them: `/slax/boot`.
+const MAX_LEVEL: usize = 2;
+const MAX_SEARCHED: usize = 64;
 /// Labels on the way to a configuration or kernel, one `.c32` choosing the next.
 const MAX_HOPS: usize = 8;
 
@@ -58,13 +64,18 @@ pub fn read(files: &dyn Files, config: &str, cwd: Option<&str>) -> Vec<Menu> {
 
 pub(super) fn read_known(iso: &mut BoundedFiles, menus: &mut Vec<Menu>) {
     let mut visited = HashSet::new();
-    let before = menus.len();
     for path in KNOWN {
         if let Some(path) = iso.locate(path) {
             follow(iso, &path, path::parent(&path), &mut visited, 0, menus);
         }
     }
-    if menus.len() > before {
+    if has_entries(menus) {
+        return;
+    }
+    for path in beside_isolinux(iso) {
+        follow(iso, &path, path::parent(&path), &mut visited, 0, menus);
+    }
+    if has_entries(menus) {
         return;
     }
     for dir in DIRECTORIES {
@@ -76,6 +87,32 @@ pub(super) fn read_known(iso: &mut BoundedFiles, menus: &mut Vec<Menu>) {
             }
         }
     }
+}
+
+fn has_entries(menus: &[Menu]) -> bool {
+    menus.iter().any(|menu| !menu.entries.is_empty())
+}
+
+/// The configurations of directories of the first two levels, wherever ISOLINUX lies: it reads the one beside it first, under
+/// the first of these names (`fs/iso9660/iso9660.c`).
+fn beside_isolinux(iso: &mut BoundedFiles) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut directories = vec![String::new()];
+    let mut next = 0;
+    while let Some(dir) = directories.get(next).cloned() {
+        next += 1;
+        let names = iso.list(if dir.is_empty() { "/" } else { &dir });
+        let named = |wanted: &str| names.iter().find(|name| name.eq_ignore_ascii_case(wanted));
+        let config = ["isolinux.cfg", "syslinux.cfg"].into_iter().find_map(named);
+        found.extend(config.map(|name| format!("{dir}/{name}")));
+        if dir.matches('/').count() < MAX_LEVEL {
+            // A directory's name has seldom a dot; packages and images have one.
+            let inner = names.iter().filter(|name| !name.contains('.'));
+            directories
+                .extend(inner.map(|name| format!("{dir}/{name}")).take(MAX_SEARCHED - directories.len()));
+        }
+    }
+    found
 }
 
 /// Adds the menu that the loader shows for this configuration, then the configuration's own entries if those differ.
@@ -103,14 +140,19 @@ fn follow(
     if let Some(next) = start.and_then(|line| config.command(line, cwd, 0)) {
         hand_over(iso, next, menus);
     }
-    menus.extend(config.menu(iso, path, cwd));
-    if menus.len() > before {
+    let (bootable, other): (Vec<Menu>, Vec<Menu>) =
+        config.menu(iso, path, cwd).into_iter().partition(|menu| !menu.entries.is_empty());
+    menus.extend(bootable);
+    if menus.get(before..).is_some_and(has_entries) {
         return;
     }
     for label in &config.labels {
         if let Some(next) = config.start(label, "", cwd, 0) {
             hand_over(iso, next, menus);
         }
+    }
+    if menus.len() == before {
+        menus.extend(other);
     }
 }
 
@@ -141,7 +183,7 @@ impl Config {
                 Some(Next { config: path::resolve(target, cwd)?, cwd: cwd_next })
             }
             Verb::Kernel | Verb::Program => self.program(target, &args, cwd, hops),
-            Verb::Linux | Verb::Nothing => None,
+            Verb::Linux | Verb::Other(_) => None,
         }
     }
 
@@ -174,21 +216,20 @@ impl Config {
     }
 
     fn menu(&self, iso: &mut BoundedFiles, path: &str, cwd: &str) -> Option<Menu> {
-        let mut entries = Vec::new();
-        let mut indices = Vec::new();
-        for label in &self.labels {
-            let entry = self.entry(iso, label, cwd);
-            indices.push(entry.as_ref().map(|_| entries.len()));
-            entries.extend(entry);
-        }
-        if entries.is_empty() {
+        let mut passed = Passed::default();
+        let indices: Vec<Option<usize>> =
+            self.labels.iter().map(|label| passed.add(self.draft(label, cwd).pass(iso))).collect();
+        if passed.is_empty() {
             return None;
         }
         let default = self.default_label().and_then(|label| indices.get(label).copied().flatten());
-        Some(Menu { config: path.into(), loader: Loader::Syslinux, entries, default })
+        let is_efi = path.split('/').any(|part| part.eq_ignore_ascii_case("efi"));
+        let firmware = if is_efi { Firmware::Uefi } else { Firmware::Bios };
+        let Passed { entries, left_out } = passed;
+        Some(Menu { config: path.into(), loader: Loader::Syslinux, firmware, entries, default, left_out })
     }
 
-    /// What boots by itself: the last `default` if it names a label, then the first menu's `menu default`, then
+    /// The label that boots by itself: the last `default` if it names a label, then the first menu's `menu default`, then
     /// `ontimeout`, then the first entry shown.
     fn default_label(&self) -> Option<usize> {
         if let Some(label) = self.default.as_ref().and_then(|line| self.position(line)) {
@@ -210,8 +251,17 @@ impl Config {
         }
     }
 
-    fn entry(&self, iso: &mut BoundedFiles, label: &Label, cwd: &str) -> Option<MenuEntry> {
-        let (target, more) = self.linux(label, 0)?;
+    fn draft(&self, label: &Label, cwd: &str) -> Draft {
+        let draft = Draft {
+            title: label.title.clone(),
+            submenu: self.path_of(label.menu),
+            cwd: cwd.into(),
+            ..Draft::default()
+        };
+        let Some((target, more)) = self.linux(label, 0) else {
+            let (instead, files) = other_than_linux(label);
+            return Draft { instead: Some(instead), files, ..draft };
+        };
         let (kernel, rest) = split_word(&target.target);
         let mut args = format!("{rest} {} {more}", target.append);
         let mut kernel = kernel.to_owned();
@@ -219,22 +269,15 @@ impl Config {
             let (first, rest) = split_word(&args);
             (kernel, args) = (first.into(), rest.into());
         }
-        if program_name(&kernel) == "memdisk" {
-            return None;
-        }
+        // The `initrd` line is appended to the arguments.
         let (args, in_args) = without_initrd(&args);
-        // The `initrd` line is appended to the arguments, and the last `initrd=` counts.
-        let initrd = target.initrd.as_deref().or(in_args.as_deref())?;
+        let initrd = in_args.or_else(|| target.initrd.clone()).unwrap_or_default();
         let initrds = initrd.split(',').map(str::trim).filter(|name| !name.is_empty());
-        let draft = Draft {
-            title: label.title.clone(),
-            submenu: self.path_of(label.menu),
-            kernel,
-            initrds: initrds.take(draft::MAX_INITRDS + 1).map(String::from).collect(),
-            args,
-            cwd: cwd.into(),
-        };
-        draft.pass(iso)
+        let initrds: Vec<String> = initrds.take(MAX_INITRDS + 1).map(String::from).collect();
+        if program_name(&kernel) == "memdisk" {
+            return Draft { instead: Some(Reason::DiskImage), files: initrds, ..draft };
+        }
+        Draft { kernel, initrds, args, ..draft }
     }
 
     /// The label that boots Linux for this one: itself, or the one that `ifcpu64.c32` chooses; and further arguments.
@@ -268,7 +311,20 @@ impl Config {
     }
 }
 
-/// As [`draft::path`], but the top of the ISO is one too.
+/// Why a label boots no Linux, and the files that it loads instead.
+fn other_than_linux(label: &Label) -> (Reason, Vec<String>) {
+    let (program, rest) = split_word(&label.target);
+    match label.verb {
+        Verb::Other(reason) => (reason, Vec::new()),
+        Verb::Config => (Reason::OtherMenu, Vec::new()),
+        _ => match program_reason(program) {
+            Reason::Multiboot => (Reason::Multiboot, multiboot_files(&format!("{rest} {}", label.append))),
+            reason => (reason, vec![program.into()]),
+        },
+    }
+}
+
+/// As [`path::resolve`], but the top of the ISO is one too.
 fn directory(dir: &str, cwd: &str) -> Option<String> {
     let parent = path::resolve(&format!("{dir}/x"), cwd)?;
     Some(path::parent(&parent).into())

@@ -41,7 +41,14 @@ fn entry(title: &str, kernel: &str, args: &str) -> MenuEntry {
 }
 
 fn menu(entries: Vec<MenuEntry>, default: Option<usize>) -> Menu {
-    Menu { config: "/x.cfg".into(), loader: Loader::Grub, entries, default }
+    Menu {
+        config: "/x.cfg".into(),
+        loader: Loader::Grub,
+        firmware: Firmware::Both,
+        entries,
+        default,
+        left_out: Vec::new(),
+    }
 }
 
 const GRUB: &str = "menuentry 'Live' {\n linux /k a\n initrd /i\n}\n";
@@ -100,6 +107,55 @@ fn grub_comes_first_and_loopback_last() {
     ]);
     let configs: Vec<String> = read(&files, &Environment::default()).into_iter().map(|m| m.config).collect();
     assert_eq!(configs, ["/boot/grub/grub.cfg", "/isolinux/isolinux.cfg", "/boot/grub/loopback.cfg"]);
+}
+
+#[test]
+fn a_menu_of_either_firmware_is_read_for_both() {
+    let script = format!("{GRUB}if [ $grub_platform = pc ]; then menuentry m {{ linux16 /memtest; }}; fi\n");
+    let files = Memory::of(&[("/boot/grub/grub.cfg", &script)]);
+    let menus = read(&files, &Environment::default());
+    let seen: Vec<_> = menus.iter().map(|menu| (menu.firmware, menu.entries.len())).collect();
+    assert_eq!(seen, [(Firmware::Uefi, 1), (Firmware::Bios, 2)]);
+    let files = Memory::of(&[("/boot/grub/grub.cfg", GRUB)]);
+    let menus = read(&files, &Environment::default());
+    assert_eq!((menus.len(), menus[0].firmware), (1, Firmware::Both));
+}
+
+#[test]
+fn with_isolinux_grub_is_for_uefi() {
+    let files = Memory::of(&[("/boot/grub/grub.cfg", GRUB), ("/isolinux/isolinux.cfg", ISOLINUX)]);
+    let menus = read(&files, &Environment::default());
+    let seen: Vec<_> = menus.iter().map(|menu| (menu.loader, menu.firmware)).collect();
+    assert_eq!(seen, [(Loader::Grub, Firmware::Uefi), (Loader::Syslinux, Firmware::Bios)]);
+}
+
+#[test]
+fn uefis_own_configuration_comes_before_the_common_one() {
+    let other = GRUB.replace("Live", "Other");
+    let files = Memory::of(&[("/boot/grub2/grub.cfg", other.as_str()), ("/EFI/BOOT/grub.cfg", GRUB)]);
+    let menus = read(&files, &Environment::default());
+    let seen: Vec<_> = menus.iter().map(|menu| (menu.config.as_str(), menu.firmware)).collect();
+    assert_eq!(seen, [("/EFI/BOOT/grub.cfg", Firmware::Uefi), ("/boot/grub2/grub.cfg", Firmware::Both)]);
+}
+
+#[test]
+fn menus_without_entries_come_last() {
+    let files = Memory::of(&[
+        ("/boot/grub/grub.cfg", "menuentry xen { multiboot2 /xen.gz; module2 /k; }"),
+        ("/isolinux/isolinux.cfg", ISOLINUX),
+    ]);
+    let menus = read(&files, &Environment::default());
+    assert_eq!((menus[0].loader, menus[1].left_out[0].reason), (Loader::Syslinux, Reason::Multiboot));
+}
+
+#[test]
+fn boot_entry_without_a_default_has_an_initrd() {
+    let mut memtest = entry("memtest", "/memtest", "");
+    memtest.initrds.clear();
+    let both = menu(vec![memtest.clone(), entry("live", "/k", "")], None);
+    assert_eq!(both.boot_entry().unwrap().title, "live");
+    assert_eq!(menu(vec![memtest.clone()], None).boot_entry().unwrap().title, "memtest");
+    assert_eq!(menu(vec![memtest, entry("live", "/k", "")], Some(0)).boot_entry().unwrap().title, "memtest");
 }
 
 #[test]

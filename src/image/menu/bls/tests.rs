@@ -72,13 +72,25 @@ fn versions_compare_by_number() {
 }
 
 #[test]
-fn a_glob_of_many_stars_ends() {
-    assert!(!matches_glob(&"*a".repeat(250), &"a".repeat(249)));
-    assert!(matches_glob("*a*", "bab"));
-    assert!(!matches_glob(&"*".repeat(1000), "a"));
+fn nothing_to_read_is_no_menu() {
+    assert!(menu("default x", &[("x.txt", "title X\nlinux /k")]).is_none());
 }
 
 #[test]
-fn nothing_to_boot_is_no_menu() {
-    assert!(menu("default x", &[("x.conf", "title X\nlinux /memtest")]).is_none());
+fn what_is_left_out_says_why() {
+    let entries = [
+        ("a.conf", "title A\nlinux /k\ninitrd /i\narchitecture aa64"),
+        ("b.conf", "title B\nefi /shell.efi"),
+        ("c.conf", "title C\noptions x"),
+    ];
+    let menu = menu("", &entries).unwrap();
+    let reasons: Vec<_> = menu.left_out.iter().map(|other| (other.title.as_str(), other.reason)).collect();
+    assert_eq!(reasons, [("C", Reason::NoLinux), ("B", Reason::Chainload), ("A", Reason::Architecture)]);
+    assert_eq!(menu.left_out[1].files, ["/shell.efi"]);
+}
+
+#[test]
+fn a_kernel_needs_no_initrd() {
+    let menu = menu("", &[("a.conf", "title A\nlinux /bzImage\noptions x")]).unwrap();
+    assert!(menu.entries[0].initrds.is_empty());
 }

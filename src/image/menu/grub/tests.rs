@@ -52,10 +52,35 @@ fn a_word_with_a_blank_is_quoted_for_the_kernel() {
 }
 
 #[test]
-fn what_boots_no_live_system_is_left_out() {
-    let text = "menuentry a { linux /memtest }\nmenuentry b { chainloader /x }\nmenuentry c { halt }\n\
-         menuentry d { linux http://x/k\ninitrd /i }\nhiddenentry e { linux /k\ninitrd /i }\n";
-    assert_eq!(read_files(&[("/boot/grub/grub.cfg", text)]), None);
+fn what_boots_no_linux_of_the_iso_is_left_out() {
+    let menu = read_one(
+        "menuentry a { linux /k; chainloader /x.efi }\nmenuentry b { multiboot2 --quirk-x /xen.gz a; module2 --nounzip /k x; \
+         module2 /i }\nmenuentry c { linux /k; halt }\nmenuentry d { linux http://x/k\ninitrd /i }\n\
+         menuentry e { kfreebsd /kernel.gz }\nmenuentry f { echo help }\nhiddenentry g { linux /k\ninitrd /i }\n",
+    );
+    let left_out: Vec<_> = menu.left_out.iter().map(|other| (other.title.as_str(), other.reason)).collect();
+    let expected = [
+        ("a", Reason::Chainload),
+        ("b", Reason::Multiboot),
+        ("c", Reason::Power),
+        ("d", Reason::NotInIso),
+        ("e", Reason::OtherSystem),
+        ("f", Reason::NoLinux),
+    ];
+    assert_eq!((menu.entries.len(), menu.default, left_out.as_slice()), (0, None, expected.as_slice()));
+    assert_eq!(menu.left_out[0].files, ["/x.efi"]);
+    assert_eq!(menu.left_out[1].files, ["/xen.gz", "/k", "/i"]);
+}
+
+#[test]
+fn the_last_loader_counts_up_to_boot() {
+    let menu = read_one(
+        "menuentry a { chainloader /x; linux /a y; initrd /i; boot; halt }\n\
+         menuentry b { linux /a; initrd /i; linux16 /b }",
+    );
+    assert_eq!(titles(&menu), ["a", "b"]);
+    assert_eq!((menu.entries[0].args.to_string().as_str(), menu.entries[0].initrds.len()), ("y", 1));
+    assert_eq!((menu.entries[1].kernel.as_str(), menu.entries[1].initrds.len()), ("/b", 0));
 }
 
 #[test]
@@ -160,12 +185,26 @@ fn any_vendors_configuration_is_tried_at_last() {
 }
 
 #[test]
-fn inside_an_entry_no_file_is_followed() {
+fn an_entry_runs_what_it_sources() {
     let menu = read_files(&[
-        ("/boot/grub/grub.cfg", "menuentry a { source /b.cfg; configfile /b.cfg; linux /k\n initrd /i }"),
-        ("/b.cfg", "menuentry b { linux /k\n initrd /i }"),
+        ("/boot/grub/grub.cfg", "menuentry a { x=1; source /b.cfg }"),
+        ("/b.cfg", "linux /k x$x\ninitrd /i\nmenuentry b { linux /k }"),
     ]);
-    assert_eq!(titles(&menu.unwrap()), ["a"]);
+    let menu = menu.unwrap();
+    assert_eq!((titles(&menu), menu.entries[0].args.to_string().as_str()), (vec!["a"], "x1"));
+}
+
+#[test]
+fn an_entry_ends_where_it_shows_another_menu() {
+    let menu = read_files(&[
+        (
+            "/boot/grub/grub.cfg",
+            "menuentry a { configfile /b.cfg; linux /k }\nmenuentry c { configfile /missing.cfg; linux /k }",
+        ),
+        ("/b.cfg", "menuentry b { linux /k }"),
+    ]);
+    let menu = menu.unwrap();
+    assert_eq!((titles(&menu), menu.left_out[0].reason), (vec!["c"], Reason::OtherMenu));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! Included files are read as if they stood in place of the line that includes them; their names are relative to the
 //! working directory, not to the including file. What only concerns how the menu looks is skipped.
 
+use crate::image::menu::Reason;
 use crate::image::menu::bounded_files::BoundedFiles;
 use crate::image::menu::draft::MAX_ENTRIES;
 use crate::image::menu::path;
@@ -31,7 +32,7 @@ pub struct Label {
     pub name: String,
     pub title: String,
     pub verb: Verb,
-    /// What the verb is applied to, with anything that follows on its line.
+    /// The object of the verb, with anything that follows on its line.
     pub target: String,
     pub append: String,
     pub initrd: Option<String>,
@@ -39,7 +40,7 @@ pub struct Label {
     pub menu: usize,
 }
 
-/// What a label does with its target.
+/// The use that a label makes of its target.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
     /// Boots it as what its name says.
@@ -51,8 +52,8 @@ pub enum Verb {
     Program,
     /// Reads another configuration.
     Config,
-    /// Nothing that leads to Linux.
-    Nothing,
+    /// Does what leads to no Linux.
+    Other(Reason),
 }
 
 #[derive(Debug, Default)]
@@ -61,7 +62,7 @@ pub struct Submenu {
     /// The title is only the tag of `menu begin`, until there is a better one.
     is_tagged: bool,
     pub parent: Option<usize>,
-    /// What is shown and can be chosen.
+    /// The rows that are shown and can be chosen.
     pub items: Vec<Item>,
     /// Index into `items`.
     pub default: Option<usize>,
@@ -102,7 +103,7 @@ struct Parser<'p, 'd> {
     /// Index of the menu that labels go to.
     current: usize,
     label: Option<Draft>,
-    /// What labels without `append` get.
+    /// The arguments of labels without `append`.
     append: String,
     /// The files that are being read.
     active: Vec<String>,
@@ -169,7 +170,8 @@ impl Parser<'_, '_> {
             "linux" => Verb::Linux,
             "com32" | "comboot" => Verb::Program,
             "config" => Verb::Config,
-            "localboot" | "boot" | "bss" | "pxe" | "fdimage" => Verb::Nothing,
+            "localboot" | "boot" | "bss" | "pxe" => Verb::Other(Reason::Chainload),
+            "fdimage" => Verb::Other(Reason::DiskImage),
             _ => return,
         };
         draft.label.verb = verb;
@@ -231,7 +233,7 @@ impl Parser<'_, '_> {
             "default" => draft.is_default = true,
             "hide" => draft.is_hidden = true,
             "disable" | "disabled" => draft.is_disabled = true,
-            "goto" | "exit" | "quit" => draft.label.verb = Verb::Nothing,
+            "goto" | "exit" | "quit" => draft.label.verb = Verb::Other(Reason::OtherMenu),
             _ => {}
         }
     }

@@ -27,12 +27,15 @@ fn keywords_in_any_case_with_tabs_and_crlf() {
 }
 
 #[test]
-fn initrds_by_comma_and_the_last_one_counts() {
-    let menu =
-        read_one("label a\nkernel k\nappend initrd=x,y a initrd=z\nlabel b\ninitrd u,v\nappend initrd=x\n");
-    assert_eq!(menu.entries[0].initrds, ["/isolinux/z"]);
+fn initrds_by_comma_and_the_first_one_counts() {
+    let menu = read_one(
+        "label a\nkernel k\nappend initrd=x,y a initrd=z\nlabel b\ninitrd u,v\nlabel c\ninitrd u\nappend initrd=x\n",
+    );
+    assert_eq!(menu.entries[0].initrds, ["/isolinux/x", "/isolinux/y"]);
     assert_eq!(menu.entries[1].initrds, ["/isolinux/u", "/isolinux/v"]);
     assert_eq!(menu.entries[1].kernel, "/isolinux/b");
+    // The line `initrd` is put behind the arguments (`com32/menu/readconfig.c`).
+    assert_eq!(menu.entries[2].initrds, ["/isolinux/x"]);
 }
 
 #[test]
@@ -53,8 +56,55 @@ fn append_of_a_hyphen_is_empty_and_a_global_one_is_inherited() {
 #[test]
 fn programs_disks_and_memdisk_are_no_entries() {
     let text = "label a\nkernel a.c32\ninitrd i\nlabel b\nlocalboot 0x80\nlabel c\nkernel memdisk\ninitrd d.img\n\
-        label d\nkernel x.BIN\ninitrd i\nlabel e\nlinux memtest\nlabel f\ncom32 b\ninitrd i\nlabel g\nlinux k\ninitrd i\n";
-    assert_eq!(titles(&read_one(text)), ["g"]);
+        label d\nkernel x.BIN\ninitrd i\nlabel e\ncom32 b\ninitrd i\nlabel f\ncom32 reboot.c32\n\
+        label g\nkernel mboot.c32\nappend /xen.gz a --- /k b --- /i\nlabel h\nmenu goto x\nlabel k\nlinux k\ninitrd i\n";
+    let menu = read_one(text);
+    assert_eq!(titles(&menu), ["k"]);
+    let left_out: Vec<_> = menu.left_out.iter().map(|other| (other.title.as_str(), other.reason)).collect();
+    let expected = [
+        ("a", Reason::Program),
+        ("b", Reason::Chainload),
+        ("c", Reason::DiskImage),
+        ("d", Reason::Chainload),
+        ("e", Reason::Program),
+        ("f", Reason::Power),
+        ("g", Reason::Multiboot),
+        ("h", Reason::OtherMenu),
+    ];
+    assert_eq!(left_out, expected);
+    assert_eq!(menu.left_out[2].files, ["/isolinux/d.img"]);
+    assert_eq!(menu.left_out[6].files, ["/xen.gz", "/k", "/i"]);
+}
+
+#[test]
+fn a_kernel_needs_no_initrd() {
+    let menu = read_one("label a\nlinux memtest.bin\nlabel b\nkernel ipxe.lkrn\n");
+    assert_eq!((titles(&menu), menu.entries[0].initrds.len()), (vec!["a", "b"], 0));
+}
+
+#[test]
+fn a_menu_is_found_beside_isolinux() {
+    let live = format!("label l\n{BOOT}");
+    for dir in ["/slax/boot", "/porteus", "", "/a/b"] {
+        let config = format!("{dir}/isolinux.cfg");
+        let files =
+            Memory::of(&[(config.as_str(), live.as_str()), ("/x/y/syslinux.cfg", "label m\nlocalboot 0\n")]);
+        let mut menus = Vec::new();
+        read_known(&mut BoundedFiles::new(&files), &mut menus);
+        assert_eq!(menus[0].config, config);
+    }
+    let deep = Memory::of(&[("/a/b/c/isolinux.cfg", live.as_str()), ("/a/b.d/isolinux.cfg", live.as_str())]);
+    let mut menus = Vec::new();
+    read_known(&mut BoundedFiles::new(&deep), &mut menus);
+    assert!(menus.is_empty());
+}
+
+#[test]
+fn a_configuration_below_efi_is_for_uefi() {
+    let files = Memory::of(&[("/EFI/boot/syslinux.cfg", format!("label l\n{BOOT}"))]);
+    let mut menus = Vec::new();
+    read_known(&mut BoundedFiles::new(&files), &mut menus);
+    assert_eq!(menus[0].firmware, Firmware::Uefi);
 }
 
 #[test]
@@ -148,7 +198,7 @@ fn configurations_and_labels_in_a_circle_end() {
         ("/c.cfg", "default x\nlabel x\nkernel ifcpu64.c32\nappend x -- x\n"),
     ]);
     assert!(read(&files, "/a.cfg", None).is_empty());
-    assert!(read(&files, "/c.cfg", None).is_empty());
+    assert!(read(&files, "/c.cfg", None)[0].entries.is_empty());
 }
 
 #[test]
