@@ -436,7 +436,8 @@ fn label_key(disc: &IsoFile) -> LabelKey {
     (disc.id.device, disc.id.inode, disc.facts.volume_id.clone())
 }
 
-fn is_iso_name(name: &OsStr) -> bool {
+/// Whether a file of that name is taken for an ISO.
+pub fn is_iso_name(name: &OsStr) -> bool {
     let bytes = name.as_bytes();
     let extension = bytes.len().checked_sub(4).and_then(|start| bytes.get(start..));
     !bytes.starts_with(b".") && extension.is_some_and(|extension| extension.eq_ignore_ascii_case(b".iso"))

@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use lru::LruCache;
+use serde::Deserialize;
 
 use crate::storage::source::ReadAt;
 use crate::storage::unchanged::UnchangedSource;
@@ -42,7 +43,8 @@ const KEPT: usize = 256;
 const TASTE: u64 = 4096;
 
 /// Who reads the ISOs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum DataPath {
     /// The kernel where it can, else the block cache
     Auto,
