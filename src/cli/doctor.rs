@@ -6,11 +6,10 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::boot::loader;
-use crate::boot::names;
 use crate::boot::netroot::kernel::Arch;
 use crate::boot::netroot::program::Programs;
 use crate::boot::servers::NBD_PORT;
+use crate::boot::{loader, names};
 use crate::catalog::scan::Catalog;
 
 /// How it stands with one thing.

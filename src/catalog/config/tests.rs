@@ -95,7 +95,7 @@ fn an_iso_is_known_by_its_label_or_else_its_file() {
 #[test]
 fn unknown_keys_are_named() {
     for (text, sentence) in [
-        ("a = 1", "line 1: unknown field `a`, expected one of `defaults`, `iso`, `machine`"),
+        ("a = 1", "line 1: unknown field `a`, expected one of `mount`, `defaults`, `iso`, `machine`"),
         (
             "[defaults]\ntimeut = 3",
             "line 2: unknown field `timeut`, expected one of `default`, `timeout`, `append`, `server`, \
