@@ -51,7 +51,7 @@ const PATHS: [&str; 8] = [
 ];
 
 /// Pieces of the three languages, good and bad ends, and what is meant to break a line or a parser.
-const PIECES: [&str; 96] = [
+const PIECES: [&str; 111] = [
     "menuentry ",
     "submenu ",
     "hiddenentry ",
@@ -93,7 +93,22 @@ const PIECES: [&str; 96] = [
     "search --set=a --file ",
     "probe --set a --fs-uuid",
     "break",
+    "break 2",
     "continue",
+    "continue 2",
+    "/boot/*/*.cfg ",
+    "/*/? ",
+    "regexp --set 1:a ",
+    "regexp -s a '(.*)*(.+)+b' ",
+    "$?",
+    "shift 2",
+    "multiboot2 ",
+    "module2 ",
+    "chainloader ",
+    "halt",
+    "boot",
+    "mboot.c32 ",
+    "--- ",
     "return",
     "exit",
     "shift",
@@ -209,9 +224,18 @@ fn assert_one_line(text: &str) {
 }
 
 fn assert_limits(menu: &Menu) {
-    assert!(!menu.entries.is_empty() && menu.entries.len() <= menu::MAX_ENTRIES);
+    assert!(menu.entries.len() <= menu::MAX_ENTRIES && menu.left_out.len() <= menu::MAX_ENTRIES);
+    assert!(!menu.entries.is_empty() || !menu.left_out.is_empty());
     assert!(menu.default.is_none_or(|index| index < menu.entries.len()));
-    assert!(menu.boot_entry().is_some());
+    assert_eq!(menu.boot_entry().is_some(), !menu.entries.is_empty());
+    for other in &menu.left_out {
+        for title in other.submenu.iter().chain([&other.title]) {
+            assert_one_line(title);
+            assert!(title.chars().count() <= menu::MAX_TITLE);
+        }
+        assert!(other.submenu.len() <= menu::MAX_SUBMENUS && other.files.len() <= menu::MAX_INITRDS);
+        other.files.iter().for_each(|path| assert_path(path));
+    }
     for entry in &menu.entries {
         for title in entry.submenu.iter().chain([&entry.title]) {
             assert_one_line(title);
@@ -221,13 +245,15 @@ fn assert_limits(menu: &Menu) {
         let args = entry.args.to_string();
         assert_one_line(&args);
         assert!(args.len() <= menu::MAX_ARGS);
-        assert!(!entry.initrds.is_empty() && entry.initrds.len() <= menu::MAX_INITRDS);
-        for path in entry.initrds.iter().chain([&entry.kernel]) {
-            assert!(path.starts_with('/') && path.len() <= menu::MAX_PATH, "{path:?}");
-            assert!(!path.contains(char::is_control));
-            assert!(path.split('/').skip(1).all(|part| !matches!(part, "" | "." | "..")), "{path:?}");
-        }
+        assert!(entry.initrds.len() <= menu::MAX_INITRDS);
+        entry.initrds.iter().chain([&entry.kernel]).for_each(|path| assert_path(path));
     }
+}
+
+fn assert_path(path: &str) {
+    assert!(path.starts_with('/') && path.len() <= menu::MAX_PATH, "{path:?}");
+    assert!(!path.contains(char::is_control));
+    assert!(path.split('/').skip(1).all(|part| !matches!(part, "" | "." | "..")), "{path:?}");
 }
 
 fn assert_budget(iso: &Counted) {
@@ -281,7 +307,16 @@ fn menus_are_limited_in_number() {
 /// Commands that cost more than their words: lookups in large directories, copies of many variables.
 #[test]
 fn expensive_commands_are_paid_for() {
-    for body in ["[ -f /A/B/C ]", "configfile /x", "shift", "f", "search --file /A/B"] {
+    for body in [
+        "[ -f /A/B/C ]",
+        "configfile /x",
+        "shift",
+        "shift 2",
+        "f",
+        "search --file /A/B",
+        "echo /a/*",
+        "regexp --set x '(.*)(.*)(.*)x' \"$v1\"",
+    ] {
         let script = format!(
             "setparams {}\nfunction f {{\n true\n}}\nfor i in {}; do set v$i={}; done\nwhile true; do {body}; done",
             "a ".repeat(50_000),

@@ -231,7 +231,8 @@ fn filled(image: &mut Image, path: &str) -> Result<Option<iso::File>, Error> {
 /// that boot the same kernel.
 fn menu_entries(image: &mut Image) -> Vec<(MenuEntry, Vec<(String, Args)>)> {
     let label = String::from_utf8_lossy(image.volume_id()).into_owned();
-    let environment = menu::Environment { label: Some(label), ..menu::Environment::default() };
+    let environment =
+        menu::Environment { label: Some(label), fs_uuid: image.uuid(), ..menu::Environment::default() };
     let files = MenuFiles(RefCell::new(image));
     let menus = menu::read(&files, &environment);
     menus.iter().filter_map(|menu| Some((menu.boot_entry()?.clone(), variants(menu)))).collect()
