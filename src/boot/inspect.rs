@@ -25,6 +25,8 @@ const MAX_ROOTS: usize = 16;
 pub struct Facts {
     /// Volume id, as it stands in the ISO.
     pub volume_id: Vec<u8>,
+    /// What it is found by as a disc.
+    pub medium: iso::Medium,
     /// How it finds its root.
     pub family: &'static Family,
     /// Where the family's own files lie, such as `/arch/x86_64/airootfs.sfs`; empty for a generic ISO.
@@ -116,7 +118,8 @@ fn look_into(image: &mut Image, source: &Arc<dyn ReadAt>) -> Result<Facts, Error
         None => (String::new(), Args::parse(family.args), Vec::new()),
     };
     let efi = efi::find(image);
-    Ok(Facts { volume_id, family, found, kernel, initrds, root, efi, title, args, more })
+    let medium = image.medium();
+    Ok(Facts { volume_id, medium, family, found, kernel, initrds, root, efi, title, args, more })
 }
 
 /// The first path that fits a pattern.

@@ -203,7 +203,7 @@ fn boot_with(
         family: facts.family,
         found: &facts.found,
         label: &iso.label,
-        volume_id: &facts.volume_id,
+        medium: &facts.medium,
         len: iso.disc.len,
         root: facts.root.as_ref().map(|root| root.format),
         initrd: iso.initrd.as_deref(),

@@ -36,6 +36,7 @@ fn iso(label: &str, efi: Vec<EfiLoader>) -> Iso {
     let file = || File { path: "/x".into(), len: 1, extents: vec![Extent { offset: 0, len: 1 }] };
     let facts = Facts {
         volume_id: label.as_bytes().to_vec(),
+        medium: Default::default(),
         family: &generic::FAMILY,
         found: String::new(),
         kernel: file(),
