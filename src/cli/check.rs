@@ -11,6 +11,7 @@ use crate::boot::plan::{Export, Transport};
 use crate::catalog::scan::{Catalog, Iso};
 use crate::image::efi::{self, Arch};
 use crate::tree::layout::{self, Settings};
+use crate::tree::render::LeftOut;
 
 /// What is known of the ISOs.
 #[derive(Debug, Serialize)]
@@ -54,6 +55,8 @@ pub struct Served {
     pub no_netroot: Option<String>,
     /// The loaders for UEFI that it carries, one a processor.
     pub uefi: Vec<Uefi>,
+    /// What single loaders have no entry for, and why.
+    pub left_out: Vec<String>,
     /// What stands in the way of a boot, or why there is no entry.
     pub caveat: Option<&'static str>,
 }
@@ -159,6 +162,7 @@ impl Served {
                 _ => None,
             },
             uefi: Arch::ALL.iter().filter_map(|arch| Uefi::new(iso, *arch)).collect(),
+            left_out: layout::left_out(iso, settings).iter().map(LeftOut::to_string).collect(),
             caveat,
         }
     }
@@ -207,6 +211,9 @@ impl fmt::Display for Report {
             }
             for uefi in &iso.uefi {
                 writeln!(f, "  UEFI {uefi}")?;
+            }
+            for left_out in &iso.left_out {
+                writeln!(f, "  not offered: {left_out}")?;
             }
             if let Some(caveat) = iso.caveat {
                 writeln!(f, "  but: {caveat}")?;
@@ -299,6 +306,7 @@ mod tests {
                 signed: true,
                 network: true,
             }],
+            left_out: Vec::new(),
             caveat: None,
         }
     }
@@ -318,6 +326,7 @@ mod tests {
             netroot: Some(Archive { size: 680_000, holds: "nbd out of /x".into() }),
             no_netroot: None,
             uefi: Vec::new(),
+            left_out: vec!["'Start' by GRUB: 'a\\x20b' would get more backslashes".into()],
             caveat: Some("how it would boot over a network is not known"),
             ..served()
         }
@@ -349,6 +358,7 @@ Käse (other.iso)
   initrd: nothing that is known
   arguments: -
   netroot: 680000 bytes; nbd out of /x
+  not offered: 'Start' by GRUB: 'a\\x20b' would get more backslashes
   but: how it would boot over a network is not known
 
 Not served:
@@ -402,6 +412,7 @@ This host: no pxelinux.0 is installed
           "network": true
         }
       ],
+      "left_out": [],
       "caveat": null
     }
   ],
