@@ -5,7 +5,7 @@
 //! The language, from src/core/exec.c, src/image/script.c and src/core/settings.c: a line is split at blanks, and a word
 //! `&&`, `||` or `;` ends a command, one that begins with `#` the line. Only then `${name}` is expanded in each word, and
 //! again in what comes out, and the words are joined by single blanks. There are no quotes. So a word that would end a
-//! command gets the name of nothing in front of it, and one with `${` and a `}` behind it can't be said at all. A backslash
+//! command gets the name of nothing into it, and one with `${` and a `}` behind it can't be said at all. A backslash
 //! at the end of a line joins the next to it.
 
 use std::fmt::{Result, Write as _};
@@ -203,12 +203,12 @@ fn foreign(title: &str) -> String {
     words(&title.join(" "))
 }
 
-/// Words that are no end of a command and no comment.
+/// Words that are no end of a command and no comment: something of nothing is in them.
 fn words(text: &str) -> String {
     let word = |word: &str| match word {
-        "&&" | "||" | ";" => format!("{NOTHING}{word}"),
+        ";" => format!("{NOTHING};"),
         _ if word.starts_with('#') => format!("{NOTHING}{word}"),
-        _ => word.to_owned(),
+        _ => word.replace("&&", &format!("&{NOTHING}&")).replace("||", &format!("|{NOTHING}|")),
     };
     text.split(' ').map(word).collect::<Vec<_>>().join(" ")
 }
@@ -285,10 +285,10 @@ mod tests {
         menu.entries[0].items[0].args = Args::parse("a ${mac && reboot ; #x y");
         let text = render(&menu, None, Machines::default());
         let nothing = "${netrootfs-nothing}";
-        let title = format!("\nitem F42 Rescue {nothing}&& repair {nothing}# 1 \\{nothing}\n");
+        let title = format!("\nitem F42 Rescue &{nothing}& repair {nothing}# 1 \\{nothing}\n");
         assert!(text.contains(&title), "{text}");
         let args =
-            format!("/mac:hexhyp}} a ${{mac {nothing}&& reboot {nothing}; {nothing}#x y || goto .failed\n");
+            format!("/mac:hexhyp}} a ${{mac &{nothing}& reboot {nothing}; {nothing}#x y || goto .failed\n");
         assert!(text.contains(&args), "{text}");
     }
 
