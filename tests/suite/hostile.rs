@@ -733,7 +733,7 @@ fn assert_written_as_expected(iso: &Patch) {
     let ends = ['\n', '\r', '\x0b', '\x0c', '\0', '\u{85}', '\u{2028}', '\u{2029}'];
     let commands: Vec<&str> =
         menu.split(ends).filter_map(|line| line.split_ascii_whitespace().next()).collect();
-    let entry = ["label", "menu", "kernel", "initrd", "append", "ipappend"];
+    let entry = ["label", "menu", "linux", "initrd", "append", "ipappend"];
     let expected =
         [&["prompt", "say", "default", "timeout"], entry.as_slice(), &["label", "menu", "localboot"]];
     assert_eq!(commands, expected.concat(), "{menu}");

@@ -62,9 +62,10 @@ impl Image {
         Medium { label, uuid: DATES.iter().find_map(|&at| date(&primary, at)) }
     }
 
-    /// The UUID that libblkid makes of its dates.
+    /// The UUID that GRUB makes of its dates, and libblkid where there is no UDF; nothing if it has no date.
     pub fn uuid(&self) -> Option<String> {
-        self.medium().uuid
+        let primary = self.sector(FIRST)?;
+        DATES.iter().find_map(|&at| date(&primary, at))
     }
 
     /// The id of UDF's logical volume.

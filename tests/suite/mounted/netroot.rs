@@ -135,7 +135,9 @@ fn an_iso_without_nbd_gets_a_second_initramfs_with_it() {
     assert!(menu(&place).contains(entry) && menu(&place).contains("STOCK [netroot]\n"), "{}", menu(&place));
     assert!(place.text("tftp/grub.cfg").contains("  initrd /initrd_STOCK.img /netroot_STOCK.img\n"));
     assert!(
-        place.text("tftp/boot.ipxe").contains("\ninitrd initrd_STOCK.img\ninitrd netroot_STOCK.img\nboot")
+        place
+            .text("tftp/boot.ipxe")
+            .contains("\ninitrd initrd_STOCK.img || goto .failed\ninitrd netroot_STOCK.img || ")
     );
 
     let archive = place.read(ARCHIVE);

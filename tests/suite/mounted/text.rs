@@ -17,7 +17,7 @@ fn label_names_everything() {
     assert!(place.read("tftp/vmlinuz_F42") == disc.kernel);
     let [conf, menu] = rendered(&place);
     assert!(conf.contains("\n[F42]\n") && conf.contains("\n[F42.iso]\n"), "{conf}");
-    assert!(menu.contains("\nlabel F42\n") && menu.contains("\n  kernel vmlinuz_F42\n"), "{menu}");
+    assert!(menu.contains("\nlabel F42\n") && menu.contains("\n  linux vmlinuz_F42\n"), "{menu}");
     assert!(!place.tree("images/Fedora-WS-Live-42.iso").exists());
 }
 
