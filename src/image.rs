@@ -1,5 +1,6 @@
-//! What is in an ISO, from bytes: its [file system](iso), its [boot menus](menu), its [initrds](initrd) and its
-//! [EFI loaders](efi); and the words that come out of it: [labels](label) and [kernel arguments](args).
+//! What is in an ISO, from bytes: its [file system](iso), its [boot menus](menu), its [initrds](initrd), the lists of
+//! [kernel modules](modules) and its [EFI loaders](efi); and the words that come out of it: [labels](label) and [kernel
+//! arguments](args).
 //!
 //! Uses `storage`. Nothing here opens a file, and nothing decides how a machine is booted. All of it is foreign: every
 //! number is checked where it enters, each reader ends by a named limit, and what is wrong with an ISO is a sentence.
@@ -10,3 +11,5 @@ pub mod initrd;
 pub mod iso;
 pub mod label;
 pub mod menu;
+pub mod modules;
+pub mod nics;

@@ -48,7 +48,7 @@ fn root_of(disc: &Disc) -> Arc<dyn ReadAt> {
 
 fn all_drivers(disc: &Disc) -> Drivers {
     let files = root::open(root_of(disc)).unwrap();
-    drivers::take(files.as_ref(), &version_of(disc), Wanted { nbd: true, nics: true }).unwrap().unwrap()
+    drivers::take(files.as_ref(), &version_of(disc), &Wanted::all()).unwrap().unwrap()
 }
 
 /// A file of an archive, by cpio.

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::image::initrd::{Driver, Feature, Features, Presence};
+use crate::image::nics::NICS;
 use crate::storage::content::Content;
 use crate::storage::identity::identity;
 use crate::storage::source::ReadAt;
@@ -25,8 +26,6 @@ use crate::storage::source::ReadAt;
 pub mod cpio;
 pub mod drivers;
 pub mod kernel;
-pub mod modules;
-mod nics;
 pub mod program;
 pub mod root;
 pub mod store;
@@ -54,6 +53,8 @@ pub struct Archive {
     pub parts: Vec<Arc<Content>>,
     /// What is in it, in words.
     pub holds: String,
+    /// Whether it must be unpacked before the ISO's own initrd; else it comes behind that.
+    pub first: bool,
 }
 
 /// What was found out of an ISO.
@@ -73,6 +74,8 @@ pub struct Needs {
     pub arch: Arch,
     /// Drivers of its kernel; `None` where its own initrd has them.
     pub pack: Option<Pack>,
+    /// Whether its kernel doesn't get behind the end of its initrd.
+    pub first: bool,
 }
 
 /// An image in an ISO that may be its root: its path, and its bytes.
@@ -108,7 +111,7 @@ impl Finding {
                 Err(reason) => Netroot::Refused(reason.into()),
                 Ok(program) => {
                     let parts = std::iter::once(program).chain(pack).cloned().collect();
-                    Netroot::Ready(Arc::new(Archive { parts, holds: needs.to_string() }))
+                    Netroot::Ready(Arc::new(Archive { parts, holds: needs.to_string(), first: needs.first }))
                 }
             },
         }
@@ -147,28 +150,45 @@ type Found = (Needs, Option<Vec<u8>>);
 
 fn needs(kernel: impl Read, initrd: &Features, roots: impl FnOnce() -> Vec<Root>) -> Result<Found, String> {
     let kernel = kernel::read(kernel).map_err(|error| error.to_string())?;
-    let loads = |driver| match initrd.driver(driver) {
+    let loads = |presence| match presence {
         Presence::Builtin => true,
         Presence::Module => initrd.has(Feature::Modprobe) && initrd.kernels.contains(&kernel.version),
         Presence::Absent | Presence::Unknown => false,
     };
-    let wanted = Wanted { nbd: !loads(Driver::Nbd), nics: !loads(Driver::Nic) };
-    let arch = kernel.arch;
-    if !wanted.nbd && !wanted.nics {
-        return Ok((Needs { arch, pack: None }, None));
+    let wanted = Wanted {
+        nbd: !loads(initrd.driver(Driver::Nbd)),
+        // A machine has the card that it has: one driver doesn't stand for the others.
+        nics: NICS.iter().filter(|nic| !loads(initrd.nic(nic.name))).collect(),
+        some_nic: !loads(initrd.driver(Driver::Nic)),
+    };
+    let needs = |pack| Needs { arch: kernel.arch, pack, first: stops_before(initrd, &kernel) };
+    if wanted.is_nothing() {
+        return Ok((needs(None), None));
     }
-    let (from, drivers) = out_of(roots(), &kernel, wanted)?;
+    let (from, drivers) = match out_of(roots(), &kernel, &wanted) {
+        Ok(found) => found,
+        Err(reason) if wanted.is_vital() => return Err(reason),
+        Err(_) => return Ok((needs(None), None)),
+    };
     if drivers.is_empty() {
-        return Ok((Needs { arch, pack: None }, None));
+        return Ok((needs(None), None));
     }
     let bytes = drivers.pack();
     let (len, sum, nbd) = (bytes.len() as u64, identity(&bytes), drivers.has_nbd());
     let pack = Pack { len, sum, from, nbd, nics: drivers.nics };
-    Ok((Needs { arch, pack: Some(pack) }, Some(bytes)))
+    Ok((needs(Some(pack)), Some(bytes)))
+}
+
+/// Whether a kernel doesn't unpack what follows the initrd: it stops at damage, such as bytes behind the last archive that
+/// are none (init/initramfs.c, `unpack_to_rootfs`), and in the old lz4 format, before Linux 5.11, it takes even zeros for a
+/// block (lib/decompress_unlz4.c).
+fn stops_before(initrd: &Features, kernel: &Kernel) -> bool {
+    const LZ4_ENDS: (u32, u32) = (5, 11);
+    initrd.damage.is_some() || initrd.open_end && kernel.release().is_none_or(|release| release < LZ4_ENDS)
 }
 
 /// The drivers, out of the first root that has modules of the kernel.
-fn out_of(roots: Vec<Root>, kernel: &Kernel, wanted: Wanted) -> Result<(String, Drivers), String> {
+fn out_of(roots: Vec<Root>, kernel: &Kernel, wanted: &Wanted) -> Result<(String, Drivers), String> {
     let version = &kernel.version;
     let mut fault = None;
     for (path, image) in roots {

@@ -34,7 +34,7 @@ const WORKERS: usize = 2;
 const FILE_NAME: &str = "initrds.json";
 
 /// Version of its format.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 #[derive(Serialize, Deserialize)]
 struct Stored {

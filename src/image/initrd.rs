@@ -191,6 +191,7 @@ impl Walk {
                 return Err(Error::Limit { limit: Limit::Archives, most: self.limits.archives, place });
             }
             self.compressed(format, stream)?;
+            self.features.open_end = format == Format::Lz4;
         }
     }
 
@@ -236,6 +237,7 @@ impl Walk {
             return Err(Error::Limit { limit: Limit::Entries, most: self.limits.entries, place });
         }
         let entry = cpio::read_entry(stream, &self.limits)?;
+        self.features.open_end = false;
         let mut left = entry.body;
         if features::is_builtin_list(&entry.name) && left <= LONGEST_LIST {
             let mut list = vec![0; usize::try_from(left).unwrap_or(0)];

@@ -249,16 +249,24 @@ fn entry(iso: &Iso, choice: &IsoChoice, servers: &Servers, settings: &Settings) 
     let Boot { args, transport, .. } = boot(own_args(iso, choice))?;
     let more =
         facts.more.iter().filter_map(|(title, own)| Some((title.clone(), boot(own)?.args.to_string())));
-    let mut initrds = vec![initrd_file(&iso.label)];
-    initrds.extend((transport == Transport::Netroot).then(|| netroot_file(&iso.label)));
     Some(Entry {
         label: iso.label.to_string(),
         title: choice.title.clone().unwrap_or_else(|| title(iso, transport)),
         kernel: kernel_file(&iso.label),
-        initrds,
+        initrds: initrds(iso, transport),
         args: args.to_string(),
         more: more.collect(),
     })
+}
+
+/// The initrds of an entry, in the order in which they are unpacked.
+fn initrds(iso: &Iso, transport: Transport) -> Vec<String> {
+    let mut initrds = vec![initrd_file(&iso.label)];
+    if transport == Transport::Netroot {
+        let first = matches!(&iso.netroot, Netroot::Ready(archive) if archive.first);
+        initrds.insert(if first { 0 } else { 1 }, netroot_file(&iso.label));
+    }
+    initrds
 }
 
 fn title(iso: &Iso, transport: Transport) -> String {

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::io::Read;
 
 use super::cpio;
-use super::modules::{self, Deps, Softdeps};
-use super::nics::{NICS, Nic};
 use super::program::DIRECTORY;
 use super::root::{Error, Files};
+use crate::image::modules::{self, Deps, Softdeps};
+use crate::image::nics::{NICS, Nic};
 
 /// Where modules lie: everywhere, where `/lib` is a link, and in Alpine's modloop.
 const DIRECTORIES: [&str; 3] = ["lib/modules", "usr/lib/modules", "modules"];
@@ -27,13 +27,32 @@ const LARGEST_MODULE: u64 = 16 << 20;
 /// All modules for network cards, unpacked: a client's memory must hold them beside its initramfs.
 const MOST_BYTES: usize = 32 << 20;
 
-/// What is wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The drivers that an ISO's initrd lacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
     /// nbd and what it needs.
     pub nbd: bool,
-    /// Drivers of network cards.
-    pub nics: bool,
+    /// Drivers of network cards, those of them that there are.
+    pub nics: Vec<&'static Nic>,
+    /// Whether there must be one of these at least.
+    pub some_nic: bool,
+}
+
+impl Wanted {
+    /// All that an archive may carry.
+    pub fn all() -> Self {
+        Self { nbd: true, nics: NICS.iter().collect(), some_nic: true }
+    }
+
+    /// Whether nothing is wanted.
+    pub fn is_nothing(&self) -> bool {
+        !self.nbd && self.nics.is_empty()
+    }
+
+    /// Whether the ISO doesn't boot without.
+    pub fn is_vital(&self) -> bool {
+        self.nbd || self.some_nic
+    }
 }
 
 /// What was found.
@@ -53,7 +72,7 @@ pub struct Drivers {
 ///
 /// # Errors
 /// If that can't be done, with the reason.
-pub fn take(files: &dyn Files, version: &str, wanted: Wanted) -> Result<Option<Drivers>, String> {
+pub fn take(files: &dyn Files, version: &str, wanted: &Wanted) -> Result<Option<Drivers>, String> {
     let Some((directory, deps)) = find(files, version).map_err(|error| error.to_string())? else {
         return Ok(None);
     };
@@ -68,12 +87,10 @@ pub fn take(files: &dyn Files, version: &str, wanted: Wanted) -> Result<Option<D
     if wanted.nbd && !modules::is_builtin(&builtin, "nbd") {
         take.nbd()?;
     }
-    if wanted.nics {
-        take.nics(&list("modules.alias")?)?;
-        let built_in = |nic: &Nic| modules::is_builtin(&builtin, nic.name);
-        if take.found.nics.is_empty() && !NICS.iter().any(built_in) {
-            return Err("its kernel has no driver of a usual network card".into());
-        }
+    let fault = take.nics(&wanted.nics, &list("modules.alias")?);
+    let built_in = |nic: &Nic| modules::is_builtin(&builtin, nic.name);
+    if wanted.some_nic && take.found.nics.is_empty() && !NICS.iter().any(built_in) {
+        return Err(fault.unwrap_or_else(|| "its kernel has no driver of a usual network card".into()));
     }
     Ok(Some(take.found))
 }
@@ -117,14 +134,22 @@ impl Take<'_> {
         Ok(())
     }
 
-    fn nics(&mut self, aliases: &[u8]) -> Result<(), String> {
-        let names: Vec<&str> = NICS.iter().map(|nic| nic.name).collect();
+    /// Takes those of these drivers that can be used; returns what is wrong with the first that can't.
+    fn nics(&mut self, nics: &[&'static Nic], aliases: &[u8]) -> Option<String> {
+        let names: Vec<&str> = nics.iter().map(|nic| nic.name).collect();
         let mut aliases = modules::aliases(aliases, &names);
         let mut room = MOST_BYTES;
-        for nic in NICS {
+        let mut fault = None;
+        for nic in nics {
             let Some(aliases) = aliases.remove(nic.name) else { continue };
             let Some(order) = self.order(nic) else { continue };
-            let read = self.read(&order).map_err(|error| format!("{}: {error}", nic.name))?;
+            let read = match self.read(&order) {
+                Ok(read) => read,
+                Err(error) => {
+                    fault = fault.or_else(|| Some(format!("{}: {error}", nic.name)));
+                    continue;
+                }
+            };
             let new = read.iter().filter(|(name, _)| !self.found.files.contains_key(name));
             let size = new.map(|(_, module)| module.len()).sum();
             // A smaller one may still find room.
@@ -134,7 +159,7 @@ impl Take<'_> {
             self.found.nics.push(nic.name.to_owned());
             self.found.files.extend(read);
         }
-        Ok(())
+        fault
     }
 
     fn order(&self, nic: &Nic) -> Option<Vec<&str>> {

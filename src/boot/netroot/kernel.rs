@@ -50,6 +50,14 @@ pub struct Kernel {
     pub version: String,
 }
 
+impl Kernel {
+    /// The first two numbers of its version.
+    pub fn release(&self) -> Option<(u32, u32)> {
+        let mut numbers = self.version.split(|symbol: char| !symbol.is_ascii_digit()).map(str::parse);
+        Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+    }
+}
+
 /// Why an image doesn't tell.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -192,6 +200,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_release_is_the_first_two_numbers() {
+        let release = |version: &str| Kernel { arch: Arch::X86_64, version: version.into() }.release();
+        assert_eq!(release("5.4.0-26-generic"), Some((5, 4)));
+        assert_eq!(release("6.12-x"), Some((6, 12)));
+        assert_eq!(release("generic"), None);
+    }
 
     fn bzimage(version: &[u8]) -> Vec<u8> {
         let mut image = vec![0; 0x3000];

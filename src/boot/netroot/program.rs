@@ -17,6 +17,10 @@ use crate::storage::identity::identity;
 /// A program of this kind has about a megabyte.
 const LARGEST: u64 = 32 << 20;
 
+/// Zeros in front of the program: an initrd in the old lz4 format has no mark for its end, and its unpacker takes what follows
+/// for the size of a block, which zeros are not. More than the four that it reads, and a multiple of four for all others.
+const GAP: usize = 512;
+
 /// Names in the archive.
 pub(super) const DIRECTORY: &str = "netrootfs";
 const INIT: &str = "netrootfs/init";
@@ -111,7 +115,7 @@ fn pack(program: Vec<u8>) -> Content {
         let mut writer = cpio::Writer::default();
         writer.directory(DIRECTORY);
         writer.file(INIT, 0o755, &program);
-        cpio::gzip(&writer.finish())
+        [vec![0; GAP], cpio::gzip(&writer.finish())].concat()
     }))
 }
 

@@ -107,6 +107,18 @@ fn every_compression() {
 }
 
 #[test]
+fn only_the_old_lz4_has_no_mark_for_its_end() {
+    for format in ALL {
+        let mut initrd = pack(format, &main_archive());
+        assert_eq!(probe_all(&initrd).unwrap().open_end, format == Format::Lz4, "{format:?}");
+        pad(&mut initrd, 512);
+        initrd.extend([0; 512]);
+        initrd.extend(archive(&["scripts/live"]));
+        assert!(!probe_all(&initrd).unwrap().open_end, "{format:?} in front");
+    }
+}
+
+#[test]
 fn lz4_of_more_than_one_block() {
     let big = vec![7; 20 << 20];
     let initrd = archive_of(&[("init", b""), ("big", &big), ("scripts/live", b"")]);
