@@ -16,7 +16,7 @@ use std::time::SystemTime;
 
 use netrootfs::boot::inspect::{self, Facts};
 use netrootfs::boot::servers::Servers;
-use netrootfs::catalog::scan::{Catalog, Disc, FileId, Iso};
+use netrootfs::catalog::scan::{Catalog, FileId, Iso, IsoFile};
 use netrootfs::image::iso::{self, Image, MAX_READS};
 use netrootfs::image::label::Label;
 use netrootfs::storage::source::ReadAt;
@@ -627,7 +627,7 @@ proptest! {
                 prop_assert!(file.extents.iter().all(|extent| end(extent) <= iso.bytes.len() as u64));
                 prop_assert_eq!(file.extents.iter().map(|extent| extent.len).sum::<u64>(), file.len);
             }
-            prop_assert!(!facts.title.contains(char::is_control) && !facts.args.contains(char::is_control));
+            prop_assert!(!facts.title.contains(char::is_control) && !facts.args.to_string().contains(char::is_control));
         }
     }
 }
@@ -753,7 +753,7 @@ fn assert_written_as_expected(iso: &Patch) {
 
 fn tree_of(iso: &Patch, facts: Facts, label: &Label) -> Tree {
     let id = FileId { device: 1, inode: 1, len: iso.bytes.len() as u64, mtime: 0 };
-    let disc = Disc {
+    let disc = IsoFile {
         id,
         source: source(iso),
         plain: source(iso),
@@ -769,10 +769,11 @@ fn tree_of(iso: &Patch, facts: Facts, label: &Label) -> Tree {
         netroot: Default::default(),
     };
     let settings = Settings {
+        host: "10.0.2.2".into(),
         mountpoint: "/srv/netboot".into(),
-        servers: Servers { host: "10.0.2.2".into(), port: 10809, prefer: None, http: None, nfs: None },
+        servers: Servers { host: Some("10.0.2.2".into()), port: 10809, prefer: None, http: None, nfs: None },
         host_given: true,
-        append: String::new(),
+        append: "".into(),
         default: None,
         timeout: 10,
         config: Default::default(),

@@ -210,7 +210,7 @@ fn menus_of_each_loader_name_kernel_and_initrd() {
         let iso = Made::by_genisoimage(&files, &ROCK_RIDGE_AND_JOLIET);
         let facts = iso.facts();
         assert_eq!(
-            (facts.family, facts.title.as_str(), facts.args.as_str()),
+            (facts.family, facts.title.as_str(), facts.args.to_string().as_str()),
             (Family::Generic, "A Title", "quiet")
         );
         assert_eq!(facts.root, None);
@@ -245,7 +245,7 @@ fn a_menu_that_checks_the_medium_by_itself_boots_the_entry_that_does_not() {
         .with("isolinux/initrd.img", pattern(2, 100))
         .with("LiveOS/squashfs.img", squashfs(3000));
     let facts = Made::by_xorriso(&files, &ROCK_RIDGE_AND_JOLIET).facts();
-    assert_eq!((facts.title.as_str(), facts.args.as_str()), ("Start", "rd.live.image quiet"));
+    assert_eq!((facts.title.as_str(), facts.args.to_string().as_str()), ("Start", "rd.live.image quiet"));
 }
 
 #[test]
@@ -538,10 +538,11 @@ fn scan(directory: &Path) -> Catalog {
 
 fn lay_out(catalog: &Catalog) -> Tree {
     let settings = Settings {
+        host: "10.0.2.2".into(),
         mountpoint: "/srv/netboot".into(),
-        servers: Servers { host: "10.0.2.2".into(), port: 10809, prefer: None, http: None, nfs: None },
+        servers: Servers { host: Some("10.0.2.2".into()), port: 10809, prefer: None, http: None, nfs: None },
         host_given: true,
-        append: String::new(),
+        append: "".into(),
         default: None,
         timeout: 10,
         config: Default::default(),

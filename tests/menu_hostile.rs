@@ -218,8 +218,9 @@ fn assert_limits(menu: &Menu) {
             assert!(!title.is_empty() && title.chars().count() <= menu::MAX_TITLE);
         }
         assert!(entry.submenu.len() <= menu::MAX_SUBMENUS);
-        assert_one_line(&entry.args);
-        assert!(entry.args.len() <= menu::MAX_ARGS);
+        let args = entry.args.to_string();
+        assert_one_line(&args);
+        assert!(args.len() <= menu::MAX_ARGS);
         assert!(!entry.initrds.is_empty() && entry.initrds.len() <= menu::MAX_INITRDS);
         for path in entry.initrds.iter().chain([&entry.kernel]) {
             assert!(path.starts_with('/') && path.len() <= menu::MAX_PATH, "{path:?}");

@@ -4,7 +4,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // Only tests are in here.
 
-use netrootfs::image::menu::{self, Entry, Environment, Files, Menu};
+use netrootfs::image::args::Arg;
+use netrootfs::image::menu::{self, Environment, Files, Menu, MenuEntry};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -97,15 +98,15 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn expected_entries(config: &Value) -> Vec<Entry> {
+fn expected_entries(config: &Value) -> Vec<MenuEntry> {
     let entries = config["entries"].as_array().unwrap().iter();
     entries
-        .map(|entry| Entry {
+        .map(|entry| MenuEntry {
             title: one_line(entry["title"].as_str().unwrap()),
             submenu: strings(&entry["submenu"]),
             kernel: entry["kernel"].as_str().unwrap().into(),
             initrds: strings(&entry["initrd"]),
-            args: one_line(entry["args"].as_str().unwrap()),
+            args: one_line(entry["args"].as_str().unwrap()).as_str().into(),
         })
         .collect()
 }
@@ -170,7 +171,7 @@ fn the_nixos_exception_is_what_its_reason_says() {
     };
     let mut wanted = expected_entries(&config);
     for entry in wanted.iter_mut().filter(|entry| entry.submenu.is_empty()) {
-        entry.args.insert_str(0, "findiso= ");
+        entry.args = entry.args.clone().prepend([Arg::new("findiso=")]);
     }
     assert_eq!(found.entries, wanted);
     assert_eq!(found.default, Some(0));

@@ -13,23 +13,23 @@ use std::sync::Arc;
 use netrootfs::boot::netroot::drivers::{self, Drivers, Wanted};
 use netrootfs::boot::netroot::{Finding, Needs, kernel, root};
 use netrootfs::catalog::probe;
-use netrootfs::catalog::scan::{self, Disc};
+use netrootfs::catalog::scan::{self, IsoFile};
 use netrootfs::image::initrd::{self, Features};
 use netrootfs::storage::content::Content;
 use netrootfs::storage::source::ReadAt;
 
-fn open(name: &str) -> Arc<Disc> {
+fn open(name: &str) -> Arc<IsoFile> {
     let isos = std::env::var_os("NETROOTFS_BOOT_ISOS")
         .expect("NETROOTFS_BOOT_ISOS, the directory of the test ISOs, is not set: run scripts/boot-test");
     let path = PathBuf::from(isos).join(name);
     scan::open_file(&path).unwrap_or_else(|reason| panic!("{}: {reason}", path.display()))
 }
 
-fn initrd_of(disc: &Disc) -> Features {
+fn initrd_of(disc: &IsoFile) -> Features {
     initrd::probe(probe::plain_initrd(disc).reader(), Default::default()).unwrap()
 }
 
-fn found(disc: &Disc) -> (Needs, Option<Vec<u8>>) {
+fn found(disc: &IsoFile) -> (Needs, Option<Vec<u8>>) {
     let kernel = probe::plain_kernel(disc);
     let (finding, pack) = Finding::of(kernel.reader(), &initrd_of(disc), || probe::plain_roots(disc));
     match finding {
@@ -38,15 +38,15 @@ fn found(disc: &Disc) -> (Needs, Option<Vec<u8>>) {
     }
 }
 
-fn version_of(disc: &Disc) -> String {
+fn version_of(disc: &IsoFile) -> String {
     kernel::read(probe::plain_kernel(disc).reader()).unwrap().version
 }
 
-fn root_of(disc: &Disc) -> Arc<dyn ReadAt> {
+fn root_of(disc: &IsoFile) -> Arc<dyn ReadAt> {
     probe::plain_roots(disc).into_iter().next().expect("a root image").1
 }
 
-fn all_drivers(disc: &Disc) -> Drivers {
+fn all_drivers(disc: &IsoFile) -> Drivers {
     let files = root::open(root_of(disc)).unwrap();
     drivers::take(files.as_ref(), &version_of(disc), &Wanted::all()).unwrap().unwrap()
 }
@@ -64,7 +64,7 @@ fn extract(directory: &Path, archive: &[u8], name: &str) -> Vec<u8> {
 }
 
 /// A file of a root image, by unsquashfs.
-fn unsquashed(directory: &Path, disc: &Disc, path: &str) -> Vec<u8> {
+fn unsquashed(directory: &Path, disc: &IsoFile, path: &str) -> Vec<u8> {
     let image = directory.join("root.squashfs");
     let root = root_of(disc);
     let mut bytes = vec![0; root.len() as usize];

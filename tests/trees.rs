@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use netrootfs::boot::servers::Servers;
-use netrootfs::catalog::scan::{self, Catalog, Disc, Iso};
+use netrootfs::catalog::scan::{self, Catalog, Iso, IsoFile};
 use netrootfs::image::label::Label;
 use netrootfs::storage::source::testing::Counting;
 use netrootfs::tree::layout::{self, Settings};
@@ -313,7 +313,7 @@ fn nothing_is_read_until_somebody_looks_and_then_only_that_directory() {
     let disc =
         Arc::try_unwrap(scan::open_file(&iso).unwrap()).unwrap_or_else(|_| panic!("a disc of its own"));
     let source = Arc::new(Counting::new(disc.plain.clone()));
-    let disc = Arc::new(Disc { plain: source.clone(), ..disc });
+    let disc = Arc::new(IsoFile { plain: source.clone(), ..disc });
     let iso = Iso {
         label: Label::parse("LIVE").unwrap(),
         name: "live.iso".into(),
@@ -322,13 +322,15 @@ fn nothing_is_read_until_somebody_looks_and_then_only_that_directory() {
         netroot: Default::default(),
     };
     let catalog = Catalog { isos: vec![iso], ..Catalog::default() };
-    let servers = Servers { host: "192.0.2.1".into(), port: 10809, prefer: None, http: None, nfs: None };
+    let servers =
+        Servers { host: Some("192.0.2.1".into()), port: 10809, prefer: None, http: None, nfs: None };
     let settings = Settings {
+        host: "192.0.2.1".into(),
         mountpoint: "/srv/netboot".into(),
         servers,
         host_given: true,
         config: Arc::default(),
-        append: String::new(),
+        append: "".into(),
         default: None,
         timeout: 10,
     };

@@ -7,9 +7,10 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use crate::boot::family::{self, Family, Format, Layout};
+use crate::image::args::Args;
 use crate::image::efi::{self, EfiLoader};
 use crate::image::iso::{self, Image};
-use crate::image::menu::{self, Entry, Menu};
+use crate::image::menu::{self, Menu, MenuEntry};
 use crate::storage::source::ReadAt;
 
 /// Other entries of a menu that are kept. Language menus have hundreds.
@@ -38,9 +39,9 @@ pub struct Facts {
     /// Title of the ISO's own menu entry: one line.
     pub title: String,
     /// Arguments of that entry: one line.
-    pub args: String,
+    pub args: Args,
     /// Title and arguments of the menu's other entries for the same kernel and initrds.
-    pub more: Vec<(String, String)>,
+    pub more: Vec<(String, Args)>,
 }
 
 /// A root image.
@@ -89,7 +90,7 @@ fn look_into(image: &mut Image, source: &Arc<dyn ReadAt>) -> Result<Facts, Error
     let family = layout.map_or(Family::Generic, |layout| layout.family);
     let (title, args, more) = match entry {
         Some((entry, more)) => (entry.title, entry.args, more),
-        None => (String::new(), layout.map_or("", |layout| layout.args).to_owned(), Vec::new()),
+        None => (String::new(), Args::parse(layout.map_or("", |layout| layout.args)), Vec::new()),
     };
     let efi = efi::find(image);
     Ok(Facts { volume_id, family, found, kernel, initrds, root, efi, title, args, more })
@@ -149,7 +150,7 @@ pub fn roots(source: &Arc<dyn ReadAt>) -> Result<Vec<iso::File>, Error> {
     Ok(found)
 }
 
-type Found = (iso::File, Vec<iso::File>, Option<(Entry, Vec<(String, String)>)>);
+type Found = (iso::File, Vec<iso::File>, Option<(MenuEntry, Vec<(String, Args)>)>);
 
 /// Kernel and initrds: what the ISO's own menu boots, else where its family has always kept them. An entry whose files
 /// are damaged or not there doesn't stand in the way of the next.
@@ -202,7 +203,7 @@ fn filled(image: &mut Image, path: &str) -> Result<Option<iso::File>, Error> {
 
 /// The entry that each of the ISO's menus boots by itself, the most useful menu first, each with the others of its menu
 /// that boot the same kernel.
-fn menu_entries(image: &mut Image) -> Vec<(Entry, Vec<(String, String)>)> {
+fn menu_entries(image: &mut Image) -> Vec<(MenuEntry, Vec<(String, Args)>)> {
     let label = String::from_utf8_lossy(image.volume_id()).into_owned();
     let environment = menu::Environment { label: Some(label), ..menu::Environment::default() };
     let files = MenuFiles(RefCell::new(image));
@@ -210,7 +211,7 @@ fn menu_entries(image: &mut Image) -> Vec<(Entry, Vec<(String, String)>)> {
     menus.iter().filter_map(|menu| Some((menu.boot_entry()?.clone(), variants(menu)))).collect()
 }
 
-fn variants(menu: &Menu) -> Vec<(String, String)> {
+fn variants(menu: &Menu) -> Vec<(String, Args)> {
     let Some(main) = menu.boot_entry() else { return Vec::new() };
     let others = menu.entries.iter().filter(|entry| {
         entry.kernel == main.kernel

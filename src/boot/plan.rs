@@ -76,6 +76,7 @@ pub enum Way {
 }
 
 /// What is known of an ISO when its arguments are made.
+#[derive(Clone)]
 pub struct Subject<'a> {
     /// Its family.
     pub family: Family,
@@ -88,7 +89,7 @@ pub struct Subject<'a> {
     /// Its size in bytes.
     pub len: u64,
     /// The arguments of its own menu.
-    pub args: &'a str,
+    pub args: Args,
     /// Its root image.
     pub root: Option<Format>,
     /// What its initrd can do, once that is known.
@@ -161,7 +162,7 @@ pub fn boot(iso: &Subject<'_>, servers: &Servers) -> Result<Boot, &'static str> 
         (Family::LiveOs, Way::Nfs) => dracut::nfs(iso, own(iso), servers.nfs.as_ref().ok_or(NO_NFS)?),
         (_, Way::Http) if servers.http.is_none() => return Err(NO_HTTP),
         (_, Way::Nfs) if servers.nfs.is_none() => return Err(NO_NFS),
-        _ => boot_by_family(&Subject { netroot: false, ..*iso }, &servers).map_err(|_| OTHER_WAY)?,
+        _ => boot_by_family(&Subject { netroot: false, ..iso.clone() }, &servers).map_err(|_| OTHER_WAY)?,
     };
     let fits = match way {
         Way::Nbd => matches!(boot.transport, Transport::Nbd(_)),
@@ -176,7 +177,7 @@ pub fn boot(iso: &Subject<'_>, servers: &Servers) -> Result<Boot, &'static str> 
 }
 
 fn own(iso: &Subject<'_>) -> Args {
-    Args::parse(iso.args).without(&LOCAL_ONLY)
+    iso.args.clone().without(&LOCAL_ONLY)
 }
 
 /// The best way: attached by what the initrd has itself, else by a second one; then file by file, then copied.

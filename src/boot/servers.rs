@@ -13,8 +13,8 @@ pub const QEMU_HOST: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 /// The servers that show the tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Servers {
-    /// Address or name of the NBD server, as clients call it.
-    pub host: String,
+    /// Address or name of the NBD server, as clients call it; `None` leaves it to their loader, which came from there.
+    pub host: Option<String>,
     /// Its TCP port.
     pub port: u16,
     /// The export to use wherever there is a choice.

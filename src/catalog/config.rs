@@ -12,6 +12,7 @@ use toml::Spanned;
 
 use crate::boot::plan::{Export, Way};
 use crate::catalog::written;
+use crate::image::args::Args;
 use crate::image::label::Label;
 
 pub mod file;
@@ -47,7 +48,7 @@ pub struct Defaults {
     pub timeout: Option<u32>,
     /// Arguments for every entry.
     #[serde(deserialize_with = "args")]
-    pub append: Option<String>,
+    pub append: Option<Args>,
     /// What clients call the NBD host.
     #[serde(deserialize_with = "host")]
     pub server: Option<String>,
@@ -91,10 +92,10 @@ pub struct IsoChoice {
     pub order: i32,
     /// Arguments besides the others.
     #[serde(deserialize_with = "args")]
-    pub append: Option<String>,
+    pub append: Option<Args>,
     /// Arguments in the place of those of the ISO's own menu.
     #[serde(deserialize_with = "args")]
-    pub args: Option<String>,
+    pub args: Option<Args>,
     /// In the tree, but only in menus of machines that name it.
     pub hidden: bool,
     /// How its root comes to the client.
@@ -119,7 +120,7 @@ pub struct Machine {
     pub timeout: Option<u32>,
     /// Arguments besides the others.
     #[serde(deserialize_with = "args")]
-    pub append: Option<String>,
+    pub append: Option<Args>,
     /// The ISOs of its menu, hidden ones too; all that aren't hidden if it is not said.
     #[serde(deserialize_with = "labels")]
     pub only: Option<Vec<Label>>,
@@ -241,7 +242,7 @@ fn labels<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<Label>>, D::E
     List::deserialize(from).map(|list: List<Label>| Some(list.0))
 }
 
-fn args<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+fn args<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Args>, D::Error> {
     checked_option(from, written::args)
 }
 

@@ -1,7 +1,7 @@
 //! What each initrd can do, and what a second one would need, found out beside the mount and remembered across restarts.
 //!
 //! Unpacking an initrd takes a second or more, so nobody waits for it: threads of low priority do it one after the other,
-//! and tell when something new is known. The verdicts are kept in a small file; one that can't be read is thrown away,
+//! and tell when something new is known. The results are kept in a small file; one that can't be read is thrown away,
 //! and one that can't be written costs the work at the next start, nothing more.
 
 use std::collections::{HashMap, HashSet};
@@ -16,7 +16,7 @@ use crate::boot::inspect;
 use crate::boot::netroot::Finding;
 use crate::boot::netroot::program::Programs;
 use crate::boot::netroot::store::Store;
-use crate::catalog::scan::{Catalog, Disc, FileId};
+use crate::catalog::scan::{Catalog, FileId, IsoFile};
 use crate::image::initrd::{self, Features, Limits};
 use crate::image::iso;
 use crate::storage::content::Content;
@@ -41,12 +41,12 @@ struct Stored {
     version: u32,
     /// The program's version: another one may see other things in an initrd.
     program: String,
-    verdicts: Vec<(FileId, Verdict)>,
+    results: Vec<(FileId, ProbeResult)>,
 }
 
 /// What is known of an ISO.
 #[derive(Clone, Serialize, Deserialize)]
-struct Verdict {
+struct ProbeResult {
     initrd: Arc<Features>,
     netroot: Finding,
     /// The packed drivers that the finding names.
@@ -54,7 +54,7 @@ struct Verdict {
     pack: Option<Arc<Content>>,
 }
 
-impl Verdict {
+impl ProbeResult {
     /// With the drivers that it names; `None` if they are gone.
     fn with_pack(mut self, store: &Store) -> Option<Self> {
         if let Some(pack) = self.netroot.pack() {
@@ -64,42 +64,42 @@ impl Verdict {
     }
 }
 
-/// The verdicts, shared with the threads that add to them.
-pub struct Verdicts {
+/// The results, shared with the threads that add to them.
+pub struct ProbeResults {
     file: Option<PathBuf>,
-    known: Mutex<HashMap<FileId, Verdict>>,
+    known: Mutex<HashMap<FileId, ProbeResult>>,
     programs: Programs,
     store: Store,
 }
 
-impl Verdicts {
+impl ProbeResults {
     /// Reads what was known at the end of the last run; `None` remembers nothing.
     pub fn load(directory: Option<&Path>, programs: Programs) -> Self {
         let file = directory.map(|directory| directory.join(FILE_NAME));
         let stored = file.as_deref().and_then(|file| read(file).ok()).unwrap_or_default();
         let store = Store::new(directory);
-        let known = stored.into_iter().filter_map(|(id, verdict)| Some((id, verdict.with_pack(&store)?)));
+        let known = stored.into_iter().filter_map(|(id, result)| Some((id, result.with_pack(&store)?)));
         Self { file, known: Mutex::new(known.collect()), programs, store }
     }
 
     /// Enters what is known into a catalog, and returns the ISOs of which nothing is known.
-    pub fn enter(&self, catalog: &mut Catalog) -> Vec<Arc<Disc>> {
+    pub fn enter(&self, catalog: &mut Catalog) -> Vec<Arc<IsoFile>> {
         let known = self.known();
         let mut unknown = Vec::new();
         for iso in &mut catalog.isos {
             match known.get(&iso.disc.id) {
                 None => unknown.push(iso.disc.clone()),
-                Some(verdict) => {
-                    iso.initrd = Some(verdict.initrd.clone());
-                    iso.netroot = verdict.netroot.archive(&self.programs, verdict.pack.as_ref());
+                Some(result) => {
+                    iso.initrd = Some(result.initrd.clone());
+                    iso.netroot = result.netroot.archive(&self.programs, result.pack.as_ref());
                 }
             }
         }
         unknown
     }
 
-    /// Looks into an ISO's initrd and kernel, unless its verdict is known.
-    pub fn look_into(&self, disc: &Disc) {
+    /// Looks into an ISO's initrd and kernel, unless its result is known.
+    pub fn look_into(&self, disc: &IsoFile) {
         if self.known().contains_key(&disc.id) {
             return;
         }
@@ -107,7 +107,7 @@ impl Verdicts {
         let kernel = plain_kernel(disc);
         let (netroot, bytes) = Finding::of(kernel.reader(), &initrd, || plain_roots(disc));
         let pack = netroot.pack().zip(bytes).map(|(pack, bytes)| Arc::new(self.store.keep(pack, bytes)));
-        self.known().insert(disc.id, Verdict { initrd, netroot, pack });
+        self.known().insert(disc.id, ProbeResult { initrd, netroot, pack });
     }
 
     /// Writes down what is known of the ISOs of a catalog, and forgets the others.
@@ -119,42 +119,42 @@ impl Verdicts {
         let served: HashSet<FileId> = catalog.isos.iter().map(|iso| iso.disc.id).collect();
         let mut known = self.known();
         known.retain(|id, _| served.contains(id));
-        let packs = known.values().filter_map(|verdict| Some(verdict.netroot.pack()?.sum));
+        let packs = known.values().filter_map(|result| Some(result.netroot.pack()?.sum));
         self.store.keep_only(&packs.collect());
-        let verdicts = known.iter().map(|(id, verdict)| (*id, verdict.clone())).collect();
+        let results = known.iter().map(|(id, result)| (*id, result.clone())).collect();
         drop(known);
-        let stored = Stored { version: VERSION, program: env!("CARGO_PKG_VERSION").into(), verdicts };
+        let stored = Stored { version: VERSION, program: env!("CARGO_PKG_VERSION").into(), results };
         write(file, &serde_json::to_vec(&stored)?)
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<FileId, Verdict>> {
+    fn known(&self) -> MutexGuard<'_, HashMap<FileId, ProbeResult>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The threads that look into initrds. They end when this is dropped and their work is done.
 pub struct Workers {
-    queue: Sender<Arc<Disc>>,
-    /// What is in the queue or being looked into. A verdict may be forgotten, and is then asked for again.
+    queue: Sender<Arc<IsoFile>>,
+    /// What is in the queue or being looked into. A result may be forgotten, and is then asked for again.
     asked: Arc<Mutex<HashSet<FileId>>>,
 }
 
 impl Workers {
-    /// Starts them; `done` is called each time that a verdict has come in, with whether there are more to come.
+    /// Starts them; `done` is called each time that a result has come in, with whether there are more to come.
     ///
     /// # Errors
     /// If no thread can be started.
-    pub fn start(verdicts: &Arc<Verdicts>, done: impl Fn() + Clone + Send + 'static) -> io::Result<Self> {
-        let (queue, orders) = channel::<Arc<Disc>>();
+    pub fn start(results: &Arc<ProbeResults>, done: impl Fn() + Clone + Send + 'static) -> io::Result<Self> {
+        let (queue, orders) = channel::<Arc<IsoFile>>();
         let orders = Arc::new(Mutex::new(orders));
         let asked = Arc::new(Mutex::new(HashSet::new()));
         for number in 0..WORKERS {
-            let (verdicts, orders, asked, done) =
-                (verdicts.clone(), orders.clone(), asked.clone(), done.clone());
+            let (results, orders, asked, done) =
+                (results.clone(), orders.clone(), asked.clone(), done.clone());
             let work = move || {
                 lower_priority();
                 while let Some(disc) = next(&orders) {
-                    verdicts.look_into(&disc);
+                    results.look_into(&disc);
                     asked.lock().unwrap_or_else(PoisonError::into_inner).remove(&disc.id);
                     done();
                 }
@@ -165,7 +165,7 @@ impl Workers {
     }
 
     /// Has these looked into, unless they are waiting for it.
-    pub fn ask(&self, discs: Vec<Arc<Disc>>) {
+    pub fn ask(&self, discs: Vec<Arc<IsoFile>>) {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         for disc in discs {
             if asked.insert(disc.id) {
@@ -176,7 +176,7 @@ impl Workers {
     }
 }
 
-fn next(orders: &Mutex<Receiver<Arc<Disc>>>) -> Option<Arc<Disc>> {
+fn next(orders: &Mutex<Receiver<Arc<IsoFile>>>) -> Option<Arc<IsoFile>> {
     orders.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
 }
 
@@ -185,7 +185,7 @@ fn lower_priority() {
     let _ = rustix::process::nice(10);
 }
 
-fn probe(disc: &Disc) -> Features {
+fn probe(disc: &IsoFile) -> Features {
     let content = plain_initrd(disc);
     let reader = BufReader::with_capacity(READ_SIZE, content.reader());
     initrd::probe(reader, Limits::default())
@@ -193,7 +193,7 @@ fn probe(disc: &Disc) -> Features {
 }
 
 /// The initrds of an ISO as the one file that they are served as, for who reads it once.
-pub fn plain_initrd(disc: &Disc) -> Content {
+pub fn plain_initrd(disc: &IsoFile) -> Content {
     Content::Segments(
         Segments::new(disc.plain.clone(), identity(&disc.id))
             .archives(disc.facts.initrds.iter().map(|file| file.extents.as_slice())),
@@ -201,7 +201,7 @@ pub fn plain_initrd(disc: &Disc) -> Content {
 }
 
 /// The images of an ISO that may be its root, for who reads them once.
-pub fn plain_roots(disc: &Disc) -> Vec<(String, Arc<dyn ReadAt>)> {
+pub fn plain_roots(disc: &IsoFile) -> Vec<(String, Arc<dyn ReadAt>)> {
     let with_bytes = |file: iso::File| {
         let content = Segments::new(disc.plain.clone(), identity(&disc.id)).extents(&file.extents);
         (file.path, Arc::new(Content::Segments(content)) as Arc<dyn ReadAt>)
@@ -211,16 +211,16 @@ pub fn plain_roots(disc: &Disc) -> Vec<(String, Arc<dyn ReadAt>)> {
 }
 
 /// The kernel of an ISO, for who reads it once.
-pub fn plain_kernel(disc: &Disc) -> Content {
+pub fn plain_kernel(disc: &IsoFile) -> Content {
     Content::Segments(
         Segments::new(disc.plain.clone(), identity(&disc.id)).extents(&disc.facts.kernel.extents),
     )
 }
 
-fn read(file: &Path) -> io::Result<Vec<(FileId, Verdict)>> {
+fn read(file: &Path) -> io::Result<Vec<(FileId, ProbeResult)>> {
     let stored: Stored = serde_json::from_slice(&std::fs::read(file)?)?;
     let current = stored.version == VERSION && stored.program == env!("CARGO_PKG_VERSION");
-    Ok(if current { stored.verdicts } else { Vec::new() })
+    Ok(if current { stored.results } else { Vec::new() })
 }
 
 fn write(file: &Path, bytes: &[u8]) -> io::Result<()> {

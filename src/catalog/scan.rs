@@ -23,7 +23,7 @@ use crate::boot::netroot::Netroot;
 use crate::image::initrd::Features;
 use crate::image::label::Label;
 use crate::storage::source::{FileSource, PageCache, ReadAt};
-use crate::storage::writers::{self, Settling};
+use crate::storage::writers::{self, Writers};
 
 /// Identity of a file's content, as far as `stat` tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -39,7 +39,7 @@ pub struct FileId {
 }
 
 /// An ISO that has been looked into. It keeps its file open, so that its bytes outlive its name.
-pub struct Disc {
+pub struct IsoFile {
     /// Identity of its content.
     pub id: FileId,
     /// The file, as it is read when it is served.
@@ -62,7 +62,7 @@ pub struct Iso {
     /// Name of the file, for people.
     pub name: String,
     /// What is in it.
-    pub disc: Arc<Disc>,
+    pub disc: Arc<IsoFile>,
     /// What its initrd can do; `None` until that is known.
     pub initrd: Option<Arc<Features>>,
     /// Whether it can boot by a second initramfs.
@@ -132,10 +132,10 @@ pub struct Scanner {
     labels: HashMap<LabelKey, Label>,
     /// The same by file name, for a file that takes the place of another.
     names: HashMap<OsString, (Vec<u8>, Label)>,
-    settling: Settling,
+    writers: Writers,
 }
 
-type Outcome = Result<Arc<Disc>, String>;
+type Outcome = Result<Arc<IsoFile>, String>;
 
 /// What a label sticks to: the file, whatever its name, as long as its volume id is the same.
 type LabelKey = (u64, u64, Vec<u8>);
@@ -158,7 +158,7 @@ impl Scanner {
             outcomes: HashMap::new(),
             labels: HashMap::new(),
             names: HashMap::new(),
-            settling: Settling::default(),
+            writers: Writers::default(),
         }
     }
 
@@ -212,7 +212,7 @@ impl Scanner {
         }
         let file = File::open(&path).map_err(fault)?;
         catalog.remote |= writers::is_remote(&file);
-        if let Some(reason) = self.settling.check(&file).map_err(fault)? {
+        if let Some(reason) = self.writers.check(&file).map_err(fault)? {
             return Err(skip(reason.to_owned(), true));
         }
         // Over a network, opening a file is what brings its attributes up to date (nfs(5)).
@@ -314,7 +314,7 @@ impl Scanner {
 }
 
 /// The volume id, else the file's name; whatever is taken or reserved gets the file's name behind it.
-fn new_label(name: &OsStr, disc: &Disc, taken: &HashSet<Label>) -> Label {
+fn new_label(name: &OsStr, disc: &IsoFile, taken: &HashSet<Label>) -> Label {
     let stem = Path::new(name).file_stem().unwrap_or(name).as_bytes();
     let first = Label::from_volume_id(&disc.facts.volume_id).unwrap_or_else(|| Label::from_file_stem(stem));
     if !taken.contains(&first) {
@@ -337,7 +337,7 @@ impl FileId {
 ///
 /// # Errors
 /// The reason why it can't be served.
-pub fn open_file(path: &Path) -> Result<Arc<Disc>, String> {
+pub fn open_file(path: &Path) -> Result<Arc<IsoFile>, String> {
     let fault = |error: io::Error| explain(&error, path);
     let stat = std::fs::metadata(path).map_err(fault)?;
     if !stat.is_file() {
@@ -360,10 +360,10 @@ fn open_disc(id: FileId, mtime: SystemTime, file: File, opener: &dyn Opener) -> 
     let (facts, source) = panic::catch_unwind(AssertUnwindSafe(look)).unwrap_or_else(|_| {
         Err("looking into it ended in a panic: please report that, with the beginning of the ISO".into())
     })?;
-    Ok(Arc::new(Disc { id, len: source.len(), source, plain, mtime, facts }))
+    Ok(Arc::new(IsoFile { id, len: source.len(), source, plain, mtime, facts }))
 }
 
-fn label_key(disc: &Disc) -> LabelKey {
+fn label_key(disc: &IsoFile) -> LabelKey {
     (disc.id.device, disc.id.inode, disc.facts.volume_id.clone())
 }
 

@@ -3,6 +3,8 @@
 //! Each function takes text as it was written and returns it as it is used, or a sentence. What has passed can stand in
 //! kernel arguments and in every rendered file.
 
+use crate::image::args::Args;
+
 /// A kernel takes 2048 bytes of arguments on x86 (COMMAND_LINE_SIZE); half of them is left to the network boot.
 const MAX_ARGS: usize = 1024;
 
@@ -56,7 +58,7 @@ pub fn nfs(text: &str) -> Result<String, String> {
 ///
 /// # Errors
 /// With a sentence.
-pub fn args(text: &str) -> Result<String, String> {
+pub fn args(text: &str) -> Result<Args, String> {
     if text.len() > MAX_ARGS {
         return Err(format!("longer than {MAX_ARGS} bytes"));
     }
@@ -66,7 +68,7 @@ pub fn args(text: &str) -> Result<String, String> {
     if text.bytes().filter(|&byte| byte == b'"').count() % 2 == 1 {
         return Err("a double quote has no partner".into());
     }
-    Ok(text.trim().to_owned())
+    Ok(Args::parse(text))
 }
 
 /// The title of a menu entry.

@@ -13,7 +13,7 @@ use clap::CommandFactory;
 use crate::boot::loader;
 use crate::boot::netroot::Netroot;
 use crate::boot::netroot::program::Programs;
-use crate::catalog::probe::Verdicts;
+use crate::catalog::probe::ProbeResults;
 use crate::catalog::scan::{self, Catalog, Iso, Plain, Scanner, Skipped};
 use crate::cli::check::Report;
 use crate::cli::options::{self, Cli, Command, TreeOptions};
@@ -173,9 +173,9 @@ fn check_file(path: &Path, pins: &HashMap<OsString, Label>, catalog: &mut Catalo
 
 /// Finds out here and now what a mount finds out beside.
 fn look_into(catalog: &mut Catalog, options: &TreeOptions) {
-    let verdicts = Verdicts::load(None, Programs::find(options.netroot_init.as_deref()));
-    catalog.isos.iter().for_each(|iso| verdicts.look_into(&iso.disc));
-    verdicts.enter(catalog);
+    let results = ProbeResults::load(None, Programs::find(options.netroot_init.as_deref()));
+    catalog.isos.iter().for_each(|iso| results.look_into(&iso.disc));
+    results.enter(catalog);
 }
 
 fn lay_out(iso_dir: &Path, mountpoint: &Path, options: &TreeOptions) -> Result<Tree> {
@@ -196,7 +196,7 @@ fn cat(args: &options::Cat) -> Result<ExitCode> {
         Kind::File(content) => content.clone(),
         Kind::Unopened(file) => file.open()?,
         Kind::Link(target) => bail!("{}: is a symbolic link to {}", args.path, target.display()),
-        Kind::Directory(_) | Kind::Foreign(_) => bail!("{}: is a directory", args.path),
+        Kind::Directory(_) | Kind::Lazy(_) => bail!("{}: is a directory", args.path),
     };
     let copied = io::copy(&mut content.reader(), &mut io::stdout().lock());
     finish(copied.map(drop))

@@ -15,6 +15,7 @@ mod choices;
 use crate::boot::servers;
 use crate::catalog::config::{self, Defaults, RootExport};
 use crate::catalog::written;
+use crate::image::args::Args as KernelArgs;
 use crate::image::label::Label;
 use crate::storage::passthrough::DataPath;
 use crate::tree::layout::{Given, Settings};
@@ -129,7 +130,7 @@ pub struct TreeOptions {
     pub nfs: Option<String>,
     /// Kernel arguments for every entry
     #[arg(long, value_name = "ARGS", value_parser = written::args)]
-    pub append: Option<String>,
+    pub append: Option<KernelArgs>,
     /// Entry that boots by itself [default: the first]
     #[arg(long, value_name = "LABEL", value_parser = Label::parse)]
     pub default: Option<Label>,

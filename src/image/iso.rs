@@ -18,11 +18,11 @@ use hadris_storage::{BlockIndex, BlockSize};
 
 use crate::storage::extent::{Extent, SECTOR};
 use crate::storage::source::ReadAt;
-use crate::storage::source::budget::Budget;
+use crate::storage::source::limited_reads::LimitedReads;
 
 mod listing;
 
-pub use listing::{Entry, EntryId, EntryKind};
+pub use listing::{DirectoryEntry, EntryId, EntryKind};
 
 /// The system area and one volume descriptor (ECMA-119, 6.2.1).
 const SMALLEST: u64 = 17 * SECTOR;
@@ -111,7 +111,7 @@ pub struct Image {
     listed: HashMap<NodeId, Arc<[String]>>,
 }
 
-type Source = Arc<Budget<Arc<dyn ReadAt>>>;
+type Source = Arc<LimitedReads<Arc<dyn ReadAt>>>;
 
 impl Image {
     /// Reads the volume descriptors (ECMA-119, 8) and chooses the richest tree: Rock Ridge, Joliet, plain.
@@ -122,7 +122,7 @@ impl Image {
         if source.len() < SMALLEST {
             return Err(Error::NotIso);
         }
-        let source = Arc::new(Budget::new(source, MAX_READS));
+        let source = Arc::new(LimitedReads::new(source, MAX_READS));
         let device = Device { source: source.clone() as Arc<dyn ReadAt> };
         let fs = IsoFs::mount(device, MountOptions::new()).map_err(|fault| match fault.kind() {
             hadris_fs::ErrorKind::NotRecognized => Error::NotIso,

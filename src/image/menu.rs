@@ -8,15 +8,19 @@
 //! Nothing here opens a file, and nothing decides how a system is booted over a network.
 
 pub mod bls;
-mod disc;
-mod gate;
+mod bounded_files;
+mod draft;
 pub mod grub;
+mod path;
 pub mod syslinux;
 
-pub use disc::{MAX_FILE, MAX_LISTS, MAX_READS, MAX_TOTAL};
-pub use gate::{MAX_ARGS, MAX_ENTRIES, MAX_INITRDS, MAX_MENUS, MAX_PATH, MAX_SUBMENUS, MAX_TITLE};
+pub use bounded_files::{MAX_FILE, MAX_LISTS, MAX_READS, MAX_TOTAL};
+pub use draft::{MAX_ARGS, MAX_ENTRIES, MAX_INITRDS, MAX_MENUS, MAX_SUBMENUS, MAX_TITLE};
+pub use path::MAX_PATH;
 
-use disc::Disc;
+use crate::image::args::Args;
+
+use bounded_files::BoundedFiles;
 
 /// What a reader may ask of the ISO. Paths are absolute inside it: `/isolinux/isolinux.cfg`.
 pub trait Files {
@@ -64,7 +68,7 @@ pub enum Loader {
 
 /// One entry that boots a Linux kernel with at least one initrd.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Entry {
+pub struct MenuEntry {
     /// One line of at most [`MAX_TITLE`] characters, without hot-key marks; never empty.
     pub title: String,
     /// Titles of the submenus that the entry lies in, outermost first, at most [`MAX_SUBMENUS`].
@@ -75,7 +79,7 @@ pub struct Entry {
     pub initrds: Vec<String>,
     /// Kernel arguments: one line, single blanks, at most [`MAX_ARGS`] bytes. `initrd=` is taken out of SYSLINUX's,
     /// where it is the loader's own; a GRUB word that holds a blank stands in double quotes, as GRUB passes it.
-    pub args: String,
+    pub args: Args,
 }
 
 /// The bootable entries of one configuration.
@@ -86,7 +90,7 @@ pub struct Menu {
     /// Which loader's language it is in.
     pub loader: Loader,
     /// In the order of the menu; never empty, at most [`MAX_ENTRIES`].
-    pub entries: Vec<Entry>,
+    pub entries: Vec<MenuEntry>,
     /// Index of the entry that the loader boots by itself; `None` if that one boots no Linux (a local disk, say).
     pub default: Option<usize>,
 }
@@ -97,12 +101,12 @@ pub struct Menu {
 /// written for booting the ISO as a file on a disk (`loopback.cfg`) come last.
 #[must_use]
 pub fn read(files: &dyn Files, environment: &Environment) -> Vec<Menu> {
-    let mut disc = Disc::new(files);
+    let mut iso = BoundedFiles::new(files);
     let mut menus = Vec::new();
-    grub::read_known(&mut disc, environment, &mut menus);
-    syslinux::read_known(&mut disc, &mut menus);
-    menus.extend(bls::read_from(&mut disc, environment));
-    grub::read_loopback(&mut disc, environment, &mut menus);
+    grub::read_known(&mut iso, environment, &mut menus);
+    syslinux::read_known(&mut iso, &mut menus);
+    menus.extend(bls::read_from(&mut iso, environment));
+    grub::read_loopback(&mut iso, environment, &mut menus);
     let mut menus = without_repetition(menus);
     menus.truncate(MAX_MENUS);
     menus
@@ -113,7 +117,7 @@ impl Menu {
     /// that boots the same kernel without a check, else the first without one. An ISO served over a network gains
     /// nothing from reading all of it before it boots.
     #[must_use]
-    pub fn boot_entry(&self) -> Option<&Entry> {
+    pub fn boot_entry(&self) -> Option<&MenuEntry> {
         let default = self.default.and_then(|index| self.entries.get(index)).or(self.entries.first())?;
         if !default.checks_media() {
             return Some(default);
@@ -126,11 +130,11 @@ impl Menu {
     }
 }
 
-impl Entry {
+impl MenuEntry {
     /// Whether the entry reads the whole medium to verify it before, or instead of, booting.
     #[must_use]
     pub fn checks_media(&self) -> bool {
-        self.args.split(' ').any(argument_checks_media) || title_checks_media(&self.title)
+        self.args.iter().any(|arg| argument_checks_media(&arg.to_string())) || title_checks_media(&self.title)
     }
 }
 
@@ -166,7 +170,7 @@ fn title_checks_media(title: &str) -> bool {
     let title = title.to_lowercase();
     let words: Vec<&str> = title.split(|c: char| !c.is_alphanumeric()).collect();
     let has = |wanted: &[&str]| words.iter().any(|word| wanted.contains(word));
-    let names_medium = has(&["media", "medium", "disc", "disk", "cd", "dvd"]);
+    let names_medium = has(&["media", "medium", "iso", "disk", "cd", "dvd"]);
     (has(&["check", "test", "verify", "verifies"]) && names_medium)
         || has(&["mediacheck", "checksum", "defects"])
         || (has(&["integrity"]) && has(&["check", "test", "verify"]))
@@ -216,17 +220,17 @@ pub(crate) mod tests {
         }
     }
 
-    fn entry(title: &str, kernel: &str, args: &str) -> Entry {
-        Entry {
+    fn entry(title: &str, kernel: &str, args: &str) -> MenuEntry {
+        MenuEntry {
             title: title.into(),
             submenu: Vec::new(),
             kernel: kernel.into(),
             initrds: vec!["/initrd".into()],
-            args: args.into(),
+            args: Args::parse(args),
         }
     }
 
-    fn menu(entries: Vec<Entry>, default: Option<usize>) -> Menu {
+    fn menu(entries: Vec<MenuEntry>, default: Option<usize>) -> Menu {
         Menu { config: "/x.cfg".into(), loader: Loader::Grub, entries, default }
     }
 
@@ -268,7 +272,7 @@ pub(crate) mod tests {
         assert!(checks("x", "checksum=y"));
         assert!(checks("x", "boot=casper integrity-check"));
         assert!(checks("x", "MENU=/bin/cdrom-checker-menu"));
-        assert!(checks("Check disc for defects", ""));
+        assert!(checks("Check iso for defects", ""));
         assert!(checks("Boot and verify integrity of the medium (checksum)", ""));
         assert!(!checks("Arch Linux", "cms_verify=y"));
         assert!(!checks("x", "rd.live.check=0"));

@@ -24,19 +24,19 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGIO, SIGTERM, SIGUSR1};
 use crate::boot::netroot::kernel::Arch;
 use crate::boot::netroot::program::Programs;
 use crate::catalog::config::file::Followed;
-use crate::catalog::probe::{Verdicts, Workers};
+use crate::catalog::probe::{ProbeResults, Workers};
 use crate::catalog::scan::Scanner;
 use crate::image::label::Label;
 use crate::serve::fuse::{Adapter, Owner};
 use crate::serve::hook::Hook;
-use crate::serve::operations::Fs;
+use crate::serve::operations::Operations;
 use crate::serve::watch::{self, Pace};
 use crate::storage::cache::BlockCache;
 use crate::storage::passthrough::DataPath;
 use crate::tree::layout::Given;
 
 use served::Served;
-use updater::{Change, Keeper};
+use updater::{Change, Updater};
 
 /// What mount tables call it.
 const NAME: &str = "netrootfs";
@@ -49,7 +49,7 @@ const MAX_LOOPS: usize = 32;
 /// How long to wait for the event loops after unmounting. Clients that still have files open would keep them for ever.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// How often verdicts on initrds get into the menu while more are coming in: each time, all of it is rendered.
+/// How often results on initrds get into the menu while more are coming in: each time, all of it is rendered.
 const VERDICTS: Duration = Duration::from_millis(500);
 
 /// What the daemon is to do.
@@ -73,7 +73,7 @@ pub struct Config {
     pub owner: Owner,
     /// Command to run after a change.
     pub on_change: Option<String>,
-    /// Where verdicts are kept.
+    /// Where results are kept.
     pub state_dir: Option<PathBuf>,
     /// Directory with the programs for clients, if not the usual ones.
     pub programs: Option<PathBuf>,
@@ -84,7 +84,7 @@ enum Event {
     /// Something may have changed.
     Look,
     /// More is known of an initrd.
-    Verdict,
+    ProbeResult,
     /// Say how the cache fares.
     Report,
 }
@@ -115,12 +115,12 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     if let Err(reason) = programs.archive(Arch::X86_64) {
         log::warn!("ISOs whose initrd can't do NBD can't boot over it: {reason}");
     }
-    let verdicts = Arc::new(Verdicts::load(config.state_dir.as_deref(), programs));
-    let workers = Workers::start(&verdicts, {
+    let results = Arc::new(ProbeResults::load(config.state_dir.as_deref(), programs));
+    let workers = Workers::start(&results, {
         let sender = sender.clone();
         move || {
             // The daemon may have ended: nobody needs to know any more.
-            let _ = sender.send(Event::Verdict);
+            let _ = sender.send(Event::ProbeResult);
         }
     })?;
     let pace = Pace::new()?;
@@ -134,17 +134,17 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     let wish = mapper.is_some().then_some(config.data_path);
     let opener = Arc::new(Served { cache: cache.clone(), mapper });
     let scanner = Scanner::new(config.iso_dir.clone(), config.pins.clone(), opener);
-    let mut keeper = Keeper::new(&config, file, scanner, verdicts, workers, pace);
-    let tree = keeper.first().with_context(|| config.iso_dir.display().to_string())?;
-    let fs = Arc::new(Fs::new(tree));
+    let mut updater = Updater::new(&config, file, scanner, results, workers, pace);
+    let tree = updater.first().with_context(|| config.iso_dir.display().to_string())?;
+    let operations = Arc::new(Operations::new(tree));
     // Up to here a signal does what it always does: a scan may hang, and there is nothing to clean up.
     forward_signals(&sender, &end_sender)?;
-    let (notifier, mut mounted) = mount(&fs, &config, wish, end_sender)?;
+    let (notifier, mut mounted) = mount(&operations, &config, wish, end_sender)?;
     let hook = config.on_change.as_deref().map(Hook::start).transpose()?;
-    log::info!("{}: mounted; ISOs: {}", config.mountpoint.display(), keeper.catalog.isos.len());
-    std::thread::Builder::new().name("keeper".into()).spawn({
-        let fs = fs.clone();
-        move || follow(&inbox, &mut keeper, &fs, &notifier, hook.as_ref(), &cache)
+    log::info!("{}: mounted; ISOs: {}", config.mountpoint.display(), updater.catalog.isos.len());
+    std::thread::Builder::new().name("updater".into()).spawn({
+        let operations = operations.clone();
+        move || follow(&inbox, &mut updater, &operations, &notifier, hook.as_ref(), &cache)
     })?;
     ready()?;
     if end.recv()? == End::Stop {
@@ -170,15 +170,15 @@ fn follow_file(path: &Path, events: &Sender<Event>) -> Result<(Followed, Pace)> 
 /// Deals with events until the end.
 fn follow(
     inbox: &Receiver<Event>,
-    keeper: &mut Keeper,
-    fs: &Fs,
+    updater: &mut Updater,
+    operations: &Operations,
     notifier: &Notifier,
     hook: Option<&Hook>,
     cache: &BlockCache,
 ) {
     let mut shown = Instant::now();
     loop {
-        let wait = if keeper.owed { VERDICTS.saturating_sub(shown.elapsed()) } else { Duration::MAX };
+        let wait = if updater.owed { VERDICTS.saturating_sub(shown.elapsed()) } else { Duration::MAX };
         // What has come in while a look took its time is answered by one look.
         let events: Vec<Event> = match inbox.recv_timeout(wait) {
             Ok(first) => std::iter::once(first).chain(inbox.try_iter()).collect(),
@@ -189,20 +189,20 @@ fn follow(
         if any(|event| matches!(event, Event::Report)) {
             log::info!("cache: {:?}", cache.counters());
         }
-        if any(|event| matches!(event, Event::Verdict)) {
-            keeper.enter_verdicts();
+        if any(|event| matches!(event, Event::ProbeResult)) {
+            updater.enter_probe_results();
         }
         let looked =
-            if any(|event| matches!(event, Event::Look)) { keeper.look_again() } else { Change::Nothing };
-        let verdicts = keeper.owed && shown.elapsed() >= VERDICTS;
-        if looked == Change::Nothing && !verdicts {
+            if any(|event| matches!(event, Event::Look)) { updater.look_again() } else { Change::Nothing };
+        let results = updater.owed && shown.elapsed() >= VERDICTS;
+        if looked == Change::Nothing && !results {
             continue;
         }
-        keeper.owed = false;
+        updater.owed = false;
         shown = Instant::now();
-        let old = fs.replace(keeper.lay_out());
-        keeper.shelf.keep_only(&keeper.catalog);
-        for (directory, name) in old.changed_names(&fs.tree()) {
+        let old = operations.replace(updater.lay_out());
+        updater.directories.keep_only(&updater.catalog);
+        for (directory, name) in old.changed_names(&operations.tree()) {
             // A name that the kernel doesn't know is ENOENT, and just as well.
             let _ = notifier.inval_entry(INodeNo(directory), OsStr::new(name));
         }
@@ -215,7 +215,7 @@ fn follow(
 }
 
 fn mount(
-    fs: &Arc<Fs>,
+    operations: &Arc<Operations>,
     config: &Config,
     hand_over: Option<DataPath>,
     end: Sender<End>,
@@ -233,7 +233,7 @@ fn mount(
     options.acl = SessionACL::All;
     options.n_threads = Some((2 * std::thread::available_parallelism()?.get()).clamp(MIN_LOOPS, MAX_LOOPS));
     options.clone_fd = true;
-    let adapter = Adapter::new(fs.clone(), config.owner, hand_over)?;
+    let adapter = Adapter::new(operations.clone(), config.owner, hand_over)?;
     let session = Session::new(adapter, &config.mountpoint, &options);
     let mut session = session.map_err(|error| mountpoint::explain(&error, &config.mountpoint))?;
     let (notifier, session_unmounter) = (session.notifier(), session.unmount_callable());

@@ -1,4 +1,4 @@
-//! FUSE on one side, [`Fs`] on the other: each method is one call, one conversion and, on failure, one line of log.
+//! FUSE on one side, [`Operations`] on the other: each method is one call, one conversion and, on failure, one line of log.
 //!
 //! Where the kernel can read the bytes of a file by itself, it is given the file that it needs for that, and asks no more.
 //!
@@ -21,8 +21,8 @@ use fuser::{
     ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyXattr, Request,
 };
 
-use crate::serve::operations::{Error, Fs};
-use crate::serve::slow_operations::Lanes;
+use crate::serve::operations::{Error, Operations};
+use crate::serve::slow_operations::SlowOperations;
 use crate::storage::passthrough::DataPath;
 use crate::tree::arena::{Kind, Node};
 use crate::tree::lazy::Type;
@@ -31,7 +31,7 @@ mod buffer;
 mod io_mode;
 
 use buffer::Buffer;
-use io_mode::Ways;
+use io_mode::IoModes;
 
 /// How long the kernel may use a name or attributes without asking again. Names that change are invalidated at once;
 /// this bounds what a look-up that overtakes the invalidation can do.
@@ -65,10 +65,10 @@ pub struct Owner {
 
 /// The adapter.
 pub struct Adapter {
-    fs: Arc<Fs>,
+    operations: Arc<Operations>,
     owner: Owner,
-    lanes: Lanes,
-    ways: Arc<Ways<Backing>>,
+    slow: SlowOperations,
+    io_modes: Arc<IoModes<Backing>>,
     /// Whether files are handed to the kernel, and how much depends on it.
     hand_over: Option<DataPath>,
     /// Whether it has been said that the kernel doesn't take them.
@@ -87,9 +87,9 @@ impl Adapter {
     ///
     /// # Errors
     /// If threads can't be started.
-    pub fn new(fs: Arc<Fs>, owner: Owner, hand_over: Option<DataPath>) -> io::Result<Self> {
-        let (lanes, ways) = (Lanes::start()?, Arc::new(Ways::new()));
-        Ok(Self { fs, owner, lanes, ways, hand_over, refused: Arc::default() })
+    pub fn new(operations: Arc<Operations>, owner: Owner, hand_over: Option<DataPath>) -> io::Result<Self> {
+        let (slow, io_modes) = (SlowOperations::start()?, Arc::new(IoModes::new()));
+        Ok(Self { operations, owner, slow, io_modes, hand_over, refused: Arc::default() })
     }
 }
 
@@ -101,7 +101,7 @@ impl Owner {
             Kind::File(content) => (content.size(), self.mode, 1),
             Kind::Unopened(file) => (file.size(), self.mode | file.execute() & readers, 1),
             Kind::Link(target) => (target.len() as u64, 0o777, 1),
-            Kind::Directory(_) | Kind::Foreign(_) => (0, self.mode | readers, 2),
+            Kind::Directory(_) | Kind::Lazy(_) => (0, self.mode | readers, 2),
         };
         FileAttr {
             ino: INodeNo(node.ino),
@@ -172,9 +172,9 @@ impl Filesystem for Adapter {
     }
 
     fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let (fs, owner, name) = (self.fs.clone(), self.owner, name.to_owned());
-        self.lanes.run(self.fs.lane(parent.0), move || {
-            match run("lookup", parent, &name.to_string_lossy(), || fs.lookup(parent.0, &name)) {
+        let (operations, owner, name) = (self.operations.clone(), self.owner, name.to_owned());
+        self.slow.run(self.operations.waits_for(parent.0), move || {
+            match run("lookup", parent, &name.to_string_lossy(), || operations.lookup(parent.0, &name)) {
                 Ok(node) => reply.entry(&TTL, &owner.attr(&node), Generation(0)),
                 Err(errno) => reply.error(errno),
             }
@@ -182,31 +182,32 @@ impl Filesystem for Adapter {
     }
 
     fn forget(&self, _request: &Request, ino: INodeNo, nlookup: u64) {
-        self.fs.forget(ino.0, nlookup);
+        self.operations.forget(ino.0, nlookup);
     }
 
     fn getattr(&self, _request: &Request, ino: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
-        match run("getattr", ino, "", || self.fs.node(ino.0)) {
+        match run("getattr", ino, "", || self.operations.node(ino.0)) {
             Ok(node) => reply.attr(&TTL, &self.owner.attr(&node)),
             Err(errno) => reply.error(errno),
         }
     }
 
     fn open(&self, _request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        let (fs, ways, refused) = (self.fs.clone(), self.ways.clone(), self.refused.clone());
+        let (operations, io_modes, refused) =
+            (self.operations.clone(), self.io_modes.clone(), self.refused.clone());
         // EROFS can't read past the page cache for others (`O_DIRECT`), so it is not asked to.
         let direct = flags.0 & libc::O_DIRECT != 0;
         let hand_over = self.hand_over.is_some() && !direct;
-        self.lanes.run(self.fs.lane(ino.0), move || {
+        self.slow.run(self.operations.waits_for(ino.0), move || {
             let opened = run("open", ino, "", || {
-                let handle = fs.open(ino.0)?;
-                Ok((handle, if hand_over { fs.file(handle)? } else { None }))
+                let handle = operations.open(ino.0)?;
+                Ok((handle, if hand_over { operations.file(handle)? } else { None }))
             });
             let (handle, file) = match opened {
                 Ok(opened) => opened,
                 Err(errno) => return reply.error(errno),
             };
-            let way = ways.enter(ino.0, || {
+            let io_mode = io_modes.enter(ino.0, || {
                 let file = file?;
                 match reply.open_backing(&*file) {
                     Ok(id) => Some(Backing { id, _file: file }),
@@ -222,10 +223,10 @@ impl Filesystem for Adapter {
                     }
                 }
             });
-            match way {
+            match io_mode {
                 Some(_) if direct => {
-                    ways.leave(ino.0);
-                    fs.release(handle);
+                    io_modes.leave(ino.0);
+                    operations.release(handle);
                     reply.error(Errno::EINVAL);
                 }
                 // What is cached is cached with the backing file.
@@ -239,7 +240,7 @@ impl Filesystem for Adapter {
     }
 
     fn readlink(&self, _request: &Request, ino: INodeNo, reply: ReplyData) {
-        match run("readlink", ino, "", || self.fs.target(ino.0)) {
+        match run("readlink", ino, "", || self.operations.target(ino.0)) {
             Ok(target) => reply.data(target.as_bytes()),
             Err(errno) => reply.error(errno),
         }
@@ -258,7 +259,7 @@ impl Filesystem for Adapter {
     ) {
         BUFFER.with_borrow_mut(|buffer| {
             let buf = buffer.get(size as usize);
-            match run("read", ino, "", || self.fs.read(handle.0, offset, buf)) {
+            match run("read", ino, "", || self.operations.read(handle.0, offset, buf)) {
                 Ok(len) => reply.data(buf.get(..len).unwrap_or_default()),
                 Err(errno) => reply.error(errno),
             }
@@ -275,15 +276,15 @@ impl Filesystem for Adapter {
         _flush: bool,
         reply: ReplyEmpty,
     ) {
-        self.fs.release(handle.0);
-        self.ways.leave(ino.0);
+        self.operations.release(handle.0);
+        self.io_modes.leave(ino.0);
         reply.ok();
     }
 
     fn opendir(&self, _request: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        let fs = self.fs.clone();
-        self.lanes.run(self.fs.lane(ino.0), move || {
-            match run("opendir", ino, "", || fs.open_directory(ino.0)) {
+        let operations = self.operations.clone();
+        self.slow.run(self.operations.waits_for(ino.0), move || {
+            match run("opendir", ino, "", || operations.open_directory(ino.0)) {
                 Ok(handle) => reply.opened(FileHandle(handle), FopenFlags::empty()),
                 Err(errno) => reply.error(errno),
             }
@@ -299,7 +300,7 @@ impl Filesystem for Adapter {
         mut reply: ReplyDirectory,
     ) {
         let listed = run("readdir", ino, "", || {
-            self.fs.read_directory(handle.0, offset, |next, entry| {
+            self.operations.read_directory(handle.0, offset, |next, entry| {
                 !reply.add(INodeNo(entry.ino), next, file_type(entry.kind), &entry.name)
             })
         });
@@ -317,7 +318,7 @@ impl Filesystem for Adapter {
         _flags: OpenFlags,
         reply: ReplyEmpty,
     ) {
-        self.fs.release(handle.0);
+        self.operations.release(handle.0);
         reply.ok();
     }
 

@@ -1,6 +1,6 @@
 //! The file system's operations on a snapshot of the tree: look up, list, open, read.
 //!
-//! A [`Fs`] holds the current [`Tree`] and replaces it as a whole. Open handles own what they have opened, so a file
+//! A [`Operations`] holds the current [`Tree`] and replaces it as a whole. Open handles own what they have opened, so a file
 //! outlives its name; nodes of an older tree stay known while the kernel remembers them. Nothing here knows the FUSE
 //! library, and nothing here logs: an [`Error`] carries its errno and how loudly to say it.
 
@@ -35,7 +35,7 @@ pub enum Error {
     BadHandle,
     /// A directory or file of an ISO that can't be served.
     #[error("{0}")]
-    Foreign(io::Error),
+    Lazy(io::Error),
     /// The backing file can't be read.
     #[error("the backing file can't be read: {0}")]
     Backing(#[from] io::Error),
@@ -51,7 +51,7 @@ impl Error {
             Self::Link => libc::EINVAL,
             Self::BadHandle => libc::EBADF,
             // Whatever happened to the ISO, to a client it is a bad sector.
-            Self::Backing(_) | Self::Foreign(_) => libc::EIO,
+            Self::Backing(_) | Self::Lazy(_) => libc::EIO,
         }
     }
 
@@ -75,19 +75,19 @@ enum Handle {
 struct Known {
     node: Arc<Node>,
     lookups: u64,
-    /// What must be in the tree for its names to be there: the foreign directory of the arena above it, or itself.
+    /// What must be in the tree for its names to be there: the lazy directory of the arena above it, or itself.
     top: u64,
 }
 
 /// The mounted tree with its open handles.
-pub struct Fs {
+pub struct Operations {
     tree: RwLock<Arc<Tree>>,
     known: Mutex<HashMap<u64, Known>>,
     handles: RwLock<HashMap<u64, Arc<Handle>>>,
     next_handle: AtomicU64,
 }
 
-impl Fs {
+impl Operations {
     /// A file system that shows this tree.
     pub fn new(tree: Tree) -> Self {
         Self {
@@ -105,8 +105,8 @@ impl Fs {
         let before = std::mem::replace(&mut *current, tree.clone());
         drop(current);
         for known in self.known().values_mut().filter(|known| tree.by_ino(known.top).is_none()) {
-            if let Some(husk) = lazy::husk(&known.node) {
-                known.node = Arc::new(husk);
+            if let Some(stale) = lazy::stale(&known.node) {
+                known.node = Arc::new(stale);
             }
         }
         before
@@ -117,20 +117,19 @@ impl Fs {
         self.tree.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Finds a name in a directory. Each success is to be matched by a [`Fs::forget`].
+    /// Finds a name in a directory. Each success is to be matched by a [`Operations::forget`].
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::NotADirectory`], [`Error::Foreign`].
+    /// [`Error::NotFound`], [`Error::NotADirectory`], [`Error::Lazy`].
     pub fn lookup(&self, parent: u64, name: impl AsRef<OsStr>) -> Result<Arc<Node>, Error> {
         loop {
             let tree = self.tree();
             let (directory, top) = self.directory(&tree, parent)?;
-            let node = tree.enter(&directory, name.as_ref()).map_err(Error::Foreign)?;
+            let node = tree.enter(&directory, name.as_ref()).map_err(Error::Lazy)?;
             let node = node.ok_or(Error::NotFound)?;
-            let top = if let Kind::Foreign(_) = directory.kind { top } else { node.ino };
+            let top = if let Kind::Lazy(_) = directory.kind { top } else { node.ino };
             let mut known = self.known();
-            if matches!(node.kind, Kind::Foreign(_) | Kind::Unopened(_)) && self.tree().by_ino(top).is_none()
-            {
+            if matches!(node.kind, Kind::Lazy(_) | Kind::Unopened(_)) && self.tree().by_ino(top).is_none() {
                 // It went meanwhile; what is entered now would not be cleared away any more.
                 continue;
             }
@@ -144,10 +143,10 @@ impl Fs {
     }
 
     /// What an operation on an inode would have to wait for, as a number; `None` if it is done at once.
-    pub fn lane(&self, ino: u64) -> Option<u64> {
+    pub fn waits_for(&self, ino: u64) -> Option<u64> {
         match &self.node(ino).ok()?.kind {
-            Kind::Foreign(directory) => directory.lane(),
-            Kind::Unopened(file) => file.lane(),
+            Kind::Lazy(directory) => directory.waits_for(),
+            Kind::Unopened(file) => file.waits_for(),
             _ => None,
         }
     }
@@ -187,13 +186,13 @@ impl Fs {
     /// Opens a file. The handle keeps its bytes readable, whatever becomes of its name.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::IsADirectory`], [`Error::Link`], [`Error::Foreign`].
+    /// [`Error::NotFound`], [`Error::IsADirectory`], [`Error::Link`], [`Error::Lazy`].
     pub fn open(&self, ino: u64) -> Result<u64, Error> {
         match &self.node(ino)?.kind {
             Kind::File(content) => Ok(self.enter(Handle::File(content.clone()))),
-            Kind::Unopened(file) => Ok(self.enter(Handle::File(file.open().map_err(Error::Foreign)?))),
+            Kind::Unopened(file) => Ok(self.enter(Handle::File(file.open().map_err(Error::Lazy)?))),
             Kind::Link(_) => Err(Error::Link),
-            Kind::Directory(_) | Kind::Foreign(_) => Err(Error::IsADirectory),
+            Kind::Directory(_) | Kind::Lazy(_) => Err(Error::IsADirectory),
         }
     }
 
@@ -233,14 +232,14 @@ impl Fs {
     /// Opens a directory: its listing is taken now, so that a reader sees each name once.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::NotADirectory`], [`Error::Foreign`].
+    /// [`Error::NotFound`], [`Error::NotADirectory`], [`Error::Lazy`].
     pub fn open_directory(&self, ino: u64) -> Result<u64, Error> {
         let tree = self.tree();
         let (node, _) = self.directory(&tree, ino)?;
         // The kernel answers `..` itself; readdir only wants some number for it.
         let dots = [(ino, "."), (ROOT_INO, "..")];
         let dots = dots.map(|(ino, name)| Listed { ino, kind: Type::Directory, name: name.into() });
-        let entries = tree.read(&node).map_err(Error::Foreign)?;
+        let entries = tree.read(&node).map_err(Error::Lazy)?;
         Ok(self.enter(Handle::Directory(dots.into_iter().chain(entries).collect())))
     }
 
@@ -301,49 +300,51 @@ mod tests {
         builder.build()
     }
 
-    fn read(fs: &Fs, handle: u64, offset: u64, size: usize) -> Result<Vec<u8>, Error> {
+    fn read(operations: &Operations, handle: u64, offset: u64, size: usize) -> Result<Vec<u8>, Error> {
         let mut buf = vec![0; size];
-        let len = fs.read(handle, offset, &mut buf)?;
+        let len = operations.read(handle, offset, &mut buf)?;
         buf.truncate(len);
         Ok(buf)
     }
 
     #[test]
     fn an_open_file_outlives_its_name() {
-        let fs = Fs::new(tree(&[("a", "old bytes")]));
-        let node = fs.lookup(ROOT_INO, "a").unwrap();
-        let handle = fs.open(node.ino).unwrap();
-        fs.replace(tree(&[("a", "new")]));
-        assert_eq!(read(&fs, handle, 4, 100).unwrap(), b"bytes");
-        assert_ne!(fs.lookup(ROOT_INO, "a").unwrap().ino, node.ino);
-        assert!(fs.node(node.ino).is_ok(), "fstat of the open file still works");
-        fs.forget(node.ino, 1);
-        assert!(matches!(fs.node(node.ino), Err(Error::NotFound)));
-        assert_eq!(read(&fs, handle, 0, 3).unwrap(), b"old");
-        fs.release(handle);
-        assert!(matches!(read(&fs, handle, 0, 3), Err(Error::BadHandle)));
+        let operations = Operations::new(tree(&[("a", "old bytes")]));
+        let node = operations.lookup(ROOT_INO, "a").unwrap();
+        let handle = operations.open(node.ino).unwrap();
+        operations.replace(tree(&[("a", "new")]));
+        assert_eq!(read(&operations, handle, 4, 100).unwrap(), b"bytes");
+        assert_ne!(operations.lookup(ROOT_INO, "a").unwrap().ino, node.ino);
+        assert!(operations.node(node.ino).is_ok(), "fstat of the open file still works");
+        operations.forget(node.ino, 1);
+        assert!(matches!(operations.node(node.ino), Err(Error::NotFound)));
+        assert_eq!(read(&operations, handle, 0, 3).unwrap(), b"old");
+        operations.release(handle);
+        assert!(matches!(read(&operations, handle, 0, 3), Err(Error::BadHandle)));
     }
 
     #[test]
     fn a_listing_is_the_one_of_its_opening() {
-        let fs = Fs::new(tree(&[("a", ""), ("b", "")]));
-        let handle = fs.open_directory(ROOT_INO).unwrap();
+        let operations = Operations::new(tree(&[("a", ""), ("b", "")]));
+        let handle = operations.open_directory(ROOT_INO).unwrap();
         let mut names = Vec::new();
-        fs.read_directory(handle, 0, |_, entry| {
-            names.push(entry.name.clone());
-            names.len() < 3
-        })
-        .unwrap();
-        fs.replace(tree(&[("0", ""), ("a", ""), ("c", "")]));
-        fs.read_directory(handle, 3, |_, entry| {
-            names.push(entry.name.clone());
-            true
-        })
-        .unwrap();
+        operations
+            .read_directory(handle, 0, |_, entry| {
+                names.push(entry.name.clone());
+                names.len() < 3
+            })
+            .unwrap();
+        operations.replace(tree(&[("0", ""), ("a", ""), ("c", "")]));
+        operations
+            .read_directory(handle, 3, |_, entry| {
+                names.push(entry.name.clone());
+                true
+            })
+            .unwrap();
         assert_eq!(names, [".", "..", "a", "b"]);
     }
 
-    /// A foreign directory with one file `f` in it.
+    /// A lazy directory with one file `f` in it.
     struct Disc;
 
     impl lazy::Directory for Disc {
@@ -357,7 +358,7 @@ mod tests {
             Ok(vec![Listed { ino: lazy::ino(9), kind: Type::File, name: "f".into() }])
         }
 
-        fn lane(&self) -> Option<u64> {
+        fn waits_for(&self) -> Option<u64> {
             Some(5)
         }
     }
@@ -375,47 +376,50 @@ mod tests {
             Ok(Arc::new(Content::text("x".into())))
         }
 
-        fn lane(&self) -> Option<u64> {
+        fn waits_for(&self) -> Option<u64> {
             Some(5)
         }
     }
 
-    fn foreign_tree(disc: &Arc<Disc>) -> Tree {
+    fn lazy_tree(disc: &Arc<Disc>) -> Tree {
         let mut builder = Builder::new(SystemTime::UNIX_EPOCH);
-        builder.foreign(Tree::ROOT, "L", disc.clone(), 1, SystemTime::UNIX_EPOCH);
+        builder.lazy(Tree::ROOT, "L", disc.clone(), 1, SystemTime::UNIX_EPOCH);
         builder.build()
     }
 
     #[test]
-    fn a_foreign_tree_that_is_gone_has_no_names_and_keeps_nothing() {
+    fn a_lazy_tree_that_is_gone_has_no_names_and_keeps_nothing() {
         let disc = Arc::new(Disc);
-        let fs = Fs::new(foreign_tree(&disc));
-        let top = fs.lookup(ROOT_INO, "L").unwrap().ino;
-        let file = fs.lookup(top, "f").unwrap().ino;
-        let handle = fs.open(file).unwrap();
-        assert_eq!((fs.lane(top), fs.lane(file), fs.lane(ROOT_INO)), (Some(5), Some(5), None));
-        drop(fs.replace(tree(&[])));
+        let operations = Operations::new(lazy_tree(&disc));
+        let top = operations.lookup(ROOT_INO, "L").unwrap().ino;
+        let file = operations.lookup(top, "f").unwrap().ino;
+        let handle = operations.open(file).unwrap();
+        assert_eq!(
+            (operations.waits_for(top), operations.waits_for(file), operations.waits_for(ROOT_INO)),
+            (Some(5), Some(5), None)
+        );
+        drop(operations.replace(tree(&[])));
         assert_eq!(Arc::strong_count(&disc), 1, "the ISO is still held");
-        assert_eq!(read(&fs, handle, 0, 9).unwrap(), b"x");
-        assert_eq!(fs.node(file).unwrap().file_type(), Type::File);
-        assert!(matches!(fs.lookup(top, "f"), Err(Error::NotFound)));
-        assert!(matches!(fs.open_directory(top), Err(Error::NotFound)));
-        assert!(fs.open(file).is_err());
+        assert_eq!(read(&operations, handle, 0, 9).unwrap(), b"x");
+        assert_eq!(operations.node(file).unwrap().file_type(), Type::File);
+        assert!(matches!(operations.lookup(top, "f"), Err(Error::NotFound)));
+        assert!(matches!(operations.open_directory(top), Err(Error::NotFound)));
+        assert!(operations.open(file).is_err());
         // The same ISO again, while the kernel still remembers it.
-        fs.replace(foreign_tree(&disc));
-        assert_eq!(fs.lookup(ROOT_INO, "L").unwrap().ino, top);
-        assert_eq!(fs.lookup(top, "f").unwrap().ino, file);
-        assert!(fs.open(file).is_ok());
+        operations.replace(lazy_tree(&disc));
+        assert_eq!(operations.lookup(ROOT_INO, "L").unwrap().ino, top);
+        assert_eq!(operations.lookup(top, "f").unwrap().ino, file);
+        assert!(operations.open(file).is_ok());
     }
 
     #[test]
     fn errors_have_the_errno_that_a_server_expects() {
-        let fs = Fs::new(tree(&[("a", "")]));
-        let file = fs.lookup(ROOT_INO, "a").unwrap().ino;
-        assert_eq!(fs.lookup(ROOT_INO, "b").err().unwrap().errno(), libc::ENOENT);
-        assert_eq!(fs.lookup(file, "b").err().unwrap().errno(), libc::ENOTDIR);
-        assert_eq!(fs.open(ROOT_INO).unwrap_err().errno(), libc::EISDIR);
-        assert_eq!(fs.open_directory(file).unwrap_err().errno(), libc::ENOTDIR);
+        let operations = Operations::new(tree(&[("a", "")]));
+        let file = operations.lookup(ROOT_INO, "a").unwrap().ino;
+        assert_eq!(operations.lookup(ROOT_INO, "b").err().unwrap().errno(), libc::ENOENT);
+        assert_eq!(operations.lookup(file, "b").err().unwrap().errno(), libc::ENOTDIR);
+        assert_eq!(operations.open(ROOT_INO).unwrap_err().errno(), libc::EISDIR);
+        assert_eq!(operations.open_directory(file).unwrap_err().errno(), libc::ENOTDIR);
         assert_eq!(Error::from(io::Error::from(io::ErrorKind::UnexpectedEof)).errno(), libc::EIO);
     }
 }

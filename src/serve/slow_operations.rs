@@ -1,6 +1,6 @@
-//! Work that may take long, beside the event loops: a few threads, and a lane for each thing that is waited for.
+//! Work that may take long, beside the event loops: a few threads, and a waits_for for each thing that is waited for.
 //!
-//! Jobs of one lane run one after the other, in the order in which they came, so that a slow ISO holds one thread and
+//! Jobs of one waits_for run one after the other, in the order in which they came, so that a slow ISO holds one thread and
 //! never all. Nothing here knows what the jobs do.
 
 use std::collections::{HashSet, VecDeque};
@@ -8,13 +8,13 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-/// So many lanes move at once.
+/// So many slow move at once.
 const THREADS: usize = 4;
 
 type Job = Box<dyn FnOnce() + Send>;
 
 /// The threads and what waits for them.
-pub struct Lanes(Arc<Shared>);
+pub struct SlowOperations(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
@@ -29,29 +29,29 @@ struct State {
     ended: bool,
 }
 
-impl Lanes {
+impl SlowOperations {
     /// Starts the threads.
     ///
     /// # Errors
     /// If the system has none left.
     pub fn start() -> io::Result<Self> {
-        let lanes = Self(Arc::default());
+        let slow = Self(Arc::default());
         for _ in 0..THREADS {
-            let shared = lanes.0.clone();
+            let shared = slow.0.clone();
             std::thread::Builder::new().name("trees".into()).spawn(move || shared.work())?;
         }
-        Ok(lanes)
+        Ok(slow)
     }
 
-    /// Runs a job: here and now without a lane, else on a thread when its turn has come.
-    pub fn run(&self, lane: Option<u64>, job: impl FnOnce() + Send + 'static) {
-        let Some(lane) = lane else { return job() };
-        self.0.state().waiting.push_back((lane, Box::new(job)));
+    /// Runs a job: here and now without a waits_for, else on a thread when its turn has come.
+    pub fn run(&self, waits_for: Option<u64>, job: impl FnOnce() + Send + 'static) {
+        let Some(waits_for) = waits_for else { return job() };
+        self.0.state().waiting.push_back((waits_for, Box::new(job)));
         self.0.changed.notify_one();
     }
 }
 
-impl Drop for Lanes {
+impl Drop for SlowOperations {
     fn drop(&mut self) {
         self.0.state().ended = true;
         self.0.changed.notify_all();
@@ -63,18 +63,18 @@ impl Shared {
         let mut state = self.state();
         while !state.ended {
             let State { waiting, busy, .. } = &mut *state;
-            let free = waiting.iter().position(|(lane, _)| !busy.contains(lane));
-            let Some((lane, job)) = free.and_then(|at| waiting.remove(at)) else {
+            let free = waiting.iter().position(|(waits_for, _)| !busy.contains(waits_for));
+            let Some((waits_for, job)) = free.and_then(|at| waiting.remove(at)) else {
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
-            busy.insert(lane);
+            busy.insert(waits_for);
             drop(state);
-            // A job answers for itself; its lane must not stay closed behind it.
+            // A job answers for itself; its waits_for must not stay closed behind it.
             let _ = catch_unwind(AssertUnwindSafe(job));
             state = self.state();
-            state.busy.remove(&lane);
-            // Whoever passed over this lane may go on with it.
+            state.busy.remove(&waits_for);
+            // Whoever passed over this waits_for may go on with it.
             self.changed.notify_one();
         }
     }
@@ -96,23 +96,23 @@ mod tests {
     #[test]
     fn without_a_lane_it_is_done_at_once() {
         let (sender, inbox) = channel();
-        Lanes::start().unwrap().run(None, move || sender.send(std::thread::current().id()).unwrap());
+        SlowOperations::start().unwrap().run(None, move || sender.send(std::thread::current().id()).unwrap());
         assert_eq!(inbox.try_recv().unwrap(), std::thread::current().id());
     }
 
     #[test]
     fn a_lane_that_is_stuck_does_not_stop_the_others() {
-        let lanes = Lanes::start().unwrap();
+        let slow = SlowOperations::start().unwrap();
         let (open, gate) = channel::<()>();
         let (sender, inbox) = channel();
-        lanes.run(Some(1), move || gate.recv().unwrap_or_default());
+        slow.run(Some(1), move || gate.recv().unwrap_or_default());
         for number in 0..20 {
             let sender = sender.clone();
-            lanes.run(Some(1), move || sender.send(number).unwrap());
+            slow.run(Some(1), move || sender.send(number).unwrap());
         }
-        for lane in 2..12 {
+        for waits_for in 2..12 {
             let sender = sender.clone();
-            lanes.run(Some(lane), move || sender.send(100).unwrap());
+            slow.run(Some(waits_for), move || sender.send(100).unwrap());
         }
         (2..12).for_each(|_| assert_eq!(inbox.recv_timeout(PATIENCE), Ok(100)));
         drop(open);
@@ -122,10 +122,10 @@ mod tests {
 
     #[test]
     fn a_panic_leaves_its_lane_open() {
-        let lanes = Lanes::start().unwrap();
+        let slow = SlowOperations::start().unwrap();
         let (sender, inbox) = channel();
-        (0..8).for_each(|_| lanes.run(Some(1), || panic!("a job that fails")));
-        lanes.run(Some(1), move || sender.send(()).unwrap());
+        (0..8).for_each(|_| slow.run(Some(1), || panic!("a job that fails")));
+        slow.run(Some(1), move || sender.send(()).unwrap());
         inbox.recv_timeout(PATIENCE).unwrap();
     }
 }

@@ -245,8 +245,8 @@ impl Attachment {
             };
             return match found {
                 Found::Block(block) => Ok(copy(&block, skip, buf)),
-                Found::Flight(flight) => match flight.wait() {
-                    Outcome::Landed(block) => Ok(copy(&block, skip, buf)),
+                Found::InFlight(read) => match read.wait() {
+                    Outcome::Read(block) => Ok(copy(&block, skip, buf)),
                     Outcome::Failed(error) => Err(error.into()),
                     Outcome::Abandoned => continue,
                 },

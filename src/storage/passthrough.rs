@@ -23,14 +23,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use lru::LruCache;
 
 use crate::storage::source::ReadAt;
-use crate::storage::unchanged::SteadySource;
+use crate::storage::unchanged::UnchangedSource;
 use crate::storage::writers;
 
 pub mod erofs;
 pub mod mount;
 mod watch;
 
-use erofs::Image;
+use erofs::Metadata;
 use mount::{Mounted, Ram};
 use watch::Watch;
 
@@ -131,7 +131,7 @@ pub struct MappedIso {
     mapper: Arc<Mapper>,
     number: u64,
     iso: Arc<File>,
-    steady: Arc<SteadySource>,
+    unchanged: Arc<UnchangedSource>,
     revoked: AtomicBool,
     maps: Mutex<Vec<Map>>,
 }
@@ -140,16 +140,16 @@ struct Map {
     ranges: Vec<Range<u64>>,
     /// Whoever has it open keeps it.
     file: Weak<File>,
-    image: Image,
+    image: Metadata,
     metadata: File,
 }
 
 impl MappedIso {
     /// Nothing is mapped yet.
-    pub fn new(mapper: &Arc<Mapper>, iso: Arc<File>, steady: Arc<SteadySource>) -> Arc<Self> {
+    pub fn new(mapper: &Arc<Mapper>, iso: Arc<File>, unchanged: Arc<UnchangedSource>) -> Arc<Self> {
         let number = mapper.next_iso.fetch_add(1, Ordering::Relaxed);
         let (revoked, maps) = (AtomicBool::new(false), Mutex::default());
-        Arc::new(Self { mapper: mapper.clone(), number, iso, steady, revoked, maps })
+        Arc::new(Self { mapper: mapper.clone(), number, iso, unchanged, revoked, maps })
     }
 
     /// The file of those ranges, one after the other. It stays readable as long as somebody holds it, whatever becomes
@@ -159,7 +159,7 @@ impl MappedIso {
     /// If they can't be mapped.
     pub fn file(self: &Arc<Self>, ranges: &[Range<u64>]) -> Result<Arc<File>, Error> {
         let mut maps = lock(&self.maps);
-        self.steady.check().map_err(Error::Changed)?;
+        self.unchanged.check().map_err(Error::Changed)?;
         if self.revoked.load(Ordering::Relaxed) {
             return Err(Error::Changed(io::Error::other("it was cut short or overwritten")));
         }
@@ -174,7 +174,7 @@ impl MappedIso {
     }
 
     fn map(self: &Arc<Self>, maps: &mut Vec<Map>, ranges: &[Range<u64>]) -> Result<Arc<File>, Error> {
-        let image = erofs::encode(ranges, self.steady.len())?;
+        let image = erofs::encode(ranges, self.unchanged.len())?;
         maps.retain(|map| map.file.strong_count() > 0);
         if maps.is_empty() {
             if writers::is_remote(&self.iso) {
@@ -182,11 +182,11 @@ impl MappedIso {
             }
             // From here on a write is noticed, and one from before by a look.
             self.mapper.watch.add(self).map_err(Error::Backing)?;
-            self.steady.compare().map_err(Error::Changed)?;
+            self.unchanged.compare().map_err(Error::Changed)?;
         }
         self.check_length().map_err(Error::Changed)?;
         let Mounted { file, metadata } = mount::mount(&self.mapper.ram, &image, &self.iso)?;
-        taste(&file, &*self.steady, ranges).map_err(Error::Backing)?;
+        taste(&file, &*self.unchanged, ranges).map_err(Error::Backing)?;
         let file = Arc::new(file);
         maps.push(Map { ranges: ranges.to_vec(), file: Arc::downgrade(&file), image, metadata });
         Ok(file)
@@ -200,7 +200,7 @@ impl MappedIso {
         if self.revoked.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let Err(reason) = self.check_length().and_then(|()| self.steady.compare()) else { return Ok(()) };
+        let Err(reason) = self.check_length().and_then(|()| self.unchanged.compare()) else { return Ok(()) };
         self.revoked.store(true, Ordering::Relaxed);
         for map in &*lock(&self.maps) {
             let (at, bytes) = map.image.revocation();
@@ -222,7 +222,7 @@ impl MappedIso {
     }
 
     fn check_length(&self) -> io::Result<()> {
-        let (now, then) = (self.iso.metadata()?.len(), self.steady.len());
+        let (now, then) = (self.iso.metadata()?.len(), self.unchanged.len());
         if now < then {
             Err(io::Error::other(format!("it was cut short, to {now} bytes of {then}")))
         } else {

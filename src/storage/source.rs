@@ -17,9 +17,9 @@ use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use direct::Direct;
 
 pub mod bounded;
-pub mod budget;
 pub mod cursor;
 mod direct;
+pub mod limited_reads;
 #[doc(hidden)]
 pub mod testing;
 

@@ -24,7 +24,7 @@ const DESCRIPTOR: u64 = 16 * SECTOR;
 type Stamp = (u64, i64, i64);
 
 /// A file that is one image.
-pub struct SteadySource {
+pub struct UnchangedSource {
     file: Arc<File>,
     source: FileSource,
     descriptor: [u8; SECTOR as usize],
@@ -32,7 +32,7 @@ pub struct SteadySource {
     overwritten: AtomicBool,
 }
 
-impl SteadySource {
+impl UnchangedSource {
     /// Wraps an open file that begins with an image.
     ///
     /// # Errors
@@ -52,7 +52,7 @@ impl SteadySource {
         self.look(false)
     }
 
-    /// [`SteadySource::check`] for who knows that something was written: within a tick of the clock, that need not show
+    /// [`UnchangedSource::check`] for who knows that something was written: within a tick of the clock, that need not show
     /// in the time.
     ///
     /// # Errors
@@ -80,7 +80,7 @@ impl SteadySource {
     }
 }
 
-impl ReadAt for SteadySource {
+impl ReadAt for UnchangedSource {
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         self.source.read_exact_at(buf, offset)?;
         // Afterwards: a write sets the time before it changes the bytes (Linux, file_modified()).
@@ -120,15 +120,15 @@ mod tests {
     }
 
     /// A source on a file, and the file open for writing. The file is old, so that each write shows in its time.
-    fn source() -> (SteadySource, File) {
+    fn source() -> (UnchangedSource, File) {
         let temp = tempfile::NamedTempFile::new().unwrap();
         temp.as_file().write_all_at(&image(1), 0).unwrap();
         temp.as_file().set_modified(SystemTime::now() - Duration::from_secs(100)).unwrap();
-        let source = SteadySource::new(Arc::new(temp.reopen().unwrap()), PageCache::Keep).unwrap();
+        let source = UnchangedSource::new(Arc::new(temp.reopen().unwrap()), PageCache::Keep).unwrap();
         (source, temp.into_file())
     }
 
-    fn read(source: &SteadySource, offset: u64) -> io::Result<u8> {
+    fn read(source: &UnchangedSource, offset: u64) -> io::Result<u8> {
         let mut byte = [0];
         source.read_exact_at(&mut byte, offset).map(|()| byte[0])
     }

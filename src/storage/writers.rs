@@ -39,7 +39,7 @@ pub fn is_remote(file: &File) -> bool {
 
 /// What was seen of files that were not whole, to tell whether they have changed since.
 #[derive(Default)]
-pub struct Settling {
+pub struct Writers {
     seen: HashMap<(u64, u64), Seen>,
 }
 
@@ -49,7 +49,7 @@ struct Seen {
     since: Instant,
 }
 
-impl Settling {
+impl Writers {
     /// Whether the file is whole; `None` stands for yes, text for what is going on.
     ///
     /// # Errors
@@ -114,12 +114,12 @@ mod tests {
         let mut writer = tempfile::NamedTempFile::new().unwrap();
         writer.write_all(b"half").unwrap();
         let reader = File::open(writer.path()).unwrap();
-        let mut settling = Settling::default();
-        assert_eq!(settling.check(&reader).unwrap(), Some("it is being written"));
+        let mut writers = Writers::default();
+        assert_eq!(writers.check(&reader).unwrap(), Some("it is being written"));
         let _path = writer.into_temp_path();
         // A child that another test is just starting may hold a copy of the descriptor for a moment.
         let deadline = Instant::now() + Duration::from_secs(20);
-        while settling.check(&reader).unwrap().is_some() {
+        while writers.check(&reader).unwrap().is_some() {
             assert!(Instant::now() < deadline, "it never becomes whole");
             std::thread::yield_now();
         }
@@ -127,28 +127,28 @@ mod tests {
 
     #[test]
     fn without_leases_a_file_is_whole_when_it_stays_the_same() {
-        let mut settling = Settling::default();
+        let mut writers = Writers::default();
         let now = SystemTime::now();
-        assert!(settling.check_quiet((1, 1), 10, now).is_some());
-        assert!(settling.check_quiet((1, 1), 20, now).is_some(), "it has grown");
-        let seen = settling.seen.get_mut(&(1, 1)).unwrap();
+        assert!(writers.check_quiet((1, 1), 10, now).is_some());
+        assert!(writers.check_quiet((1, 1), 20, now).is_some(), "it has grown");
+        let seen = writers.seen.get_mut(&(1, 1)).unwrap();
         seen.since -= QUIET;
-        assert_eq!(settling.check_quiet((1, 1), 20, now), None);
+        assert_eq!(writers.check_quiet((1, 1), 20, now), None);
     }
 
     #[test]
     fn a_file_of_yesterday_is_whole_at_once() {
-        let mut settling = Settling::default();
+        let mut writers = Writers::default();
         let yesterday = SystemTime::now() - Duration::from_secs(86_400);
-        assert_eq!(settling.check_quiet((1, 1), 10, yesterday), None);
+        assert_eq!(writers.check_quiet((1, 1), 10, yesterday), None);
     }
 
     #[test]
     fn a_clock_that_runs_ahead_does_not_keep_a_file_out() {
-        let mut settling = Settling::default();
+        let mut writers = Writers::default();
         let tomorrow = SystemTime::now() + Duration::from_secs(86_400);
-        assert!(settling.check_quiet((1, 1), 10, tomorrow).is_some());
-        settling.seen.get_mut(&(1, 1)).unwrap().since -= QUIET;
-        assert_eq!(settling.check_quiet((1, 1), 10, tomorrow), None);
+        assert!(writers.check_quiet((1, 1), 10, tomorrow).is_some());
+        writers.seen.get_mut(&(1, 1)).unwrap().since -= QUIET;
+        assert_eq!(writers.check_quiet((1, 1), 10, tomorrow), None);
     }
 }

@@ -23,7 +23,7 @@ use super::lazy::{Directory, Listed, Type, Unopened};
 pub const ROOT_INO: u64 = 1;
 
 /// Set in the inode number of each node that is not in the arena, and in no other.
-pub(super) const FOREIGN: u64 = 1 << 62;
+pub(super) const LAZY: u64 = 1 << 62;
 
 /// Index of a node in its tree.
 pub type NodeId = usize;
@@ -45,7 +45,7 @@ pub enum Kind {
     /// A regular file.
     File(Arc<Content>),
     /// A directory whose entries are not in the arena.
-    Foreign(Arc<dyn Directory>),
+    Lazy(Arc<dyn Directory>),
     /// A file below such a directory; what it consists of is seen when it is opened.
     Unopened(Arc<dyn Unopened>),
     /// A symbolic link below such a directory, with its target.
@@ -56,7 +56,7 @@ impl Node {
     /// Its type.
     pub fn file_type(&self) -> Type {
         match &self.kind {
-            Kind::Directory(_) | Kind::Foreign(_) => Type::Directory,
+            Kind::Directory(_) | Kind::Lazy(_) => Type::Directory,
             Kind::File(_) | Kind::Unopened(_) => Type::File,
             Kind::Link(_) => Type::Link,
         }
@@ -126,18 +126,18 @@ impl Tree {
     /// The node of that name in a directory of either kind.
     ///
     /// # Errors
-    /// If a foreign directory can't be read.
+    /// If a lazy directory can't be read.
     pub fn enter(&self, directory: &Node, name: &OsStr) -> io::Result<Option<Arc<Node>>> {
         match &directory.kind {
-            Kind::Foreign(foreign) => Ok(foreign.clone().lookup(name)?.map(Arc::new)),
+            Kind::Lazy(lazy) => Ok(lazy.clone().lookup(name)?.map(Arc::new)),
             _ => Ok(name.to_str().and_then(|name| self.lookup(directory, name)).cloned()),
         }
     }
 
-    /// The node at a path that may lead into foreign directories; links are not followed.
+    /// The node at a path that may lead into lazy directories; links are not followed.
     ///
     /// # Errors
-    /// If a foreign directory can't be read.
+    /// If a lazy directory can't be read.
     pub fn find(&self, path: &str) -> io::Result<Option<Arc<Node>>> {
         let mut found = self.nodes.get(Self::ROOT).cloned();
         for name in path.split('/').filter(|name| !name.is_empty()) {
@@ -156,10 +156,10 @@ impl Tree {
     /// What a listing of a directory of either kind shows.
     ///
     /// # Errors
-    /// If a foreign directory can't be read.
+    /// If a lazy directory can't be read.
     pub fn read(&self, directory: &Node) -> io::Result<Vec<Listed>> {
         match &directory.kind {
-            Kind::Foreign(foreign) => foreign.list(),
+            Kind::Lazy(lazy) => lazy.list(),
             _ => Ok(self.list(directory).map(|(name, node)| Listed::of(name, node)).collect()),
         }
     }
@@ -212,7 +212,7 @@ impl Tree {
             let _ = match &node.kind {
                 Kind::Directory(_) => writeln!(out, "{shown}/"),
                 Kind::File(content) => writeln!(out, "{shown} {} {}", content.size(), content.describe()),
-                Kind::Foreign(_) => writeln!(out, "{shown}/ …"),
+                Kind::Lazy(_) => writeln!(out, "{shown}/ …"),
                 Kind::Unopened(_) | Kind::Link(_) => writeln!(out, "{shown}"),
             };
             self.dump_into(out, node, &format!("{path}{name}/"));
@@ -311,7 +311,7 @@ impl Builder {
     }
 
     /// Adds a directory whose entries are read elsewhere. `identity` stands for all that is below it.
-    pub fn foreign(
+    pub fn lazy(
         &mut self,
         parent: NodeId,
         name: &str,
@@ -320,7 +320,7 @@ impl Builder {
         mtime: SystemTime,
     ) -> NodeId {
         let wanted = hash(&(self.ino(parent), name, identity));
-        self.add(parent, name, wanted, Node { ino: 0, mtime, kind: Kind::Foreign(directory) }, true)
+        self.add(parent, name, wanted, Node { ino: 0, mtime, kind: Kind::Lazy(directory) }, true)
     }
 
     /// Gives a node a second name that no listing shows.
@@ -371,8 +371,8 @@ impl Builder {
 }
 
 fn hash(value: &impl Hash) -> u64 {
-    // Some programs keep an inode number in a signed variable: 62 bits, and `FOREIGN` above them.
-    identity(value) & (FOREIGN - 1)
+    // Some programs keep an inode number in a signed variable: 62 bits, and `LAZY` above them.
+    identity(value) & (LAZY - 1)
 }
 
 #[cfg(test)]
@@ -473,37 +473,37 @@ mod tests {
     impl Directory for Endless {
         fn lookup(self: Arc<Self>, _name: &OsStr) -> io::Result<Option<Node>> {
             let ino = lazy::ino(7);
-            Ok(Some(Node { ino, mtime: SystemTime::UNIX_EPOCH, kind: Kind::Foreign(self) }))
+            Ok(Some(Node { ino, mtime: SystemTime::UNIX_EPOCH, kind: Kind::Lazy(self) }))
         }
 
         fn list(&self) -> io::Result<Vec<Listed>> {
             Err(io::ErrorKind::InvalidData.into())
         }
 
-        fn lane(&self) -> Option<u64> {
+        fn waits_for(&self) -> Option<u64> {
             None
         }
     }
 
     #[test]
-    fn a_foreign_directory_is_entered_and_never_walked() {
+    fn a_lazy_directory_is_entered_and_never_walked() {
         let mut builder = Builder::new(SystemTime::UNIX_EPOCH);
         let trees = builder.directory(Tree::ROOT, "trees", SystemTime::UNIX_EPOCH);
-        builder.foreign(trees, "F", Arc::new(Endless), 1, SystemTime::UNIX_EPOCH);
+        builder.lazy(trees, "F", Arc::new(Endless), 1, SystemTime::UNIX_EPOCH);
         let tree = builder.build();
         assert_eq!(tree.dump(), "trees/\ntrees/F/ …\n");
         let below = tree.find("trees/F/any/where").unwrap().unwrap();
         assert_eq!(below.file_type(), Type::Directory);
-        assert!(below.ino >= FOREIGN && tree.nodes.iter().all(|node| node.ino < FOREIGN));
+        assert!(below.ino >= LAZY && tree.nodes.iter().all(|node| node.ino < LAZY));
         assert!(tree.read(&below).is_err());
         assert!(tree.find("trees/G/any").unwrap().is_none());
     }
 
     #[test]
-    fn a_foreign_directory_with_other_entries_is_another_inode() {
+    fn a_lazy_directory_with_other_entries_is_another_inode() {
         let ino = |identity| {
             let mut builder = Builder::new(SystemTime::UNIX_EPOCH);
-            builder.foreign(Tree::ROOT, "F", Arc::new(Endless), identity, SystemTime::UNIX_EPOCH);
+            builder.lazy(Tree::ROOT, "F", Arc::new(Endless), identity, SystemTime::UNIX_EPOCH);
             builder.build().resolve("F").unwrap().ino
         };
         assert_eq!(ino(1), ino(1));

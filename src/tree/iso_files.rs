@@ -1,7 +1,7 @@
 //! An ISO's own files as a part of the tree: names, modes, times and symbolic links as they are recorded.
 //!
 //! A [`Directory`] costs nothing until somebody looks into it. Then it is read whole, and what was read goes to the
-//! [`Shelf`]. Whatever the ISO says, the tree has an end (no directory is found below itself, and none below
+//! [`DirectoryCache`]. Whatever the ISO says, the tree has an end (no directory is found below itself, and none below
 //! `MAX_DEPTH` others), a name is one name, and a link leads to something in the same tree or to nothing.
 
 use std::ffi::OsStr;
@@ -9,8 +9,8 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
-use crate::catalog::scan::{Disc, Iso};
-use crate::image::iso::{Entry, EntryId, EntryKind, Error};
+use crate::catalog::scan::{Iso, IsoFile};
+use crate::image::iso::{DirectoryEntry, EntryId, EntryKind, Error};
 use crate::image::label::Label;
 use crate::storage::content::{Content, Segments};
 use crate::storage::identity::identity;
@@ -20,7 +20,7 @@ use crate::tree::lazy::{self, Listed, Type, Unopened};
 mod directories;
 mod link;
 
-pub use directories::{Listing, Shelf};
+pub use directories::{DirectoryCache, Listing};
 pub use link::confine;
 
 /// Directories above one another. Installer and live ISOs nest up to 8, as ECMA-119 has it; an unpacked root that is
@@ -44,15 +44,16 @@ pub struct Directory {
 
 /// What all directories of an ISO share.
 struct Shared {
-    shelf: Arc<Shelf>,
-    disc: Arc<Disc>,
+    directories: Arc<DirectoryCache>,
+    disc: Arc<IsoFile>,
     label: Label,
 }
 
 impl Directory {
     /// The root directory of an ISO.
-    pub fn root(shelf: &Arc<Shelf>, iso: &Iso) -> Self {
-        let shared = Shared { shelf: shelf.clone(), disc: iso.disc.clone(), label: iso.label.clone() };
+    pub fn root(directories: &Arc<DirectoryCache>, iso: &Iso) -> Self {
+        let shared =
+            Shared { directories: directories.clone(), disc: iso.disc.clone(), label: iso.label.clone() };
         let identity = directories::number(&iso.disc);
         Self { shared: Arc::new(shared), parent: None, name: Box::default(), id: None, depth: 0, identity }
     }
@@ -63,12 +64,12 @@ impl Directory {
     }
 
     fn listing(&self) -> io::Result<Arc<Listing>> {
-        let Shared { shelf, disc, .. } = &*self.shared;
-        if let Some(listing) = shelf.listing(self.identity) {
+        let Shared { directories, disc, .. } = &*self.shared;
+        if let Some(listing) = directories.listing(self.identity) {
             return Ok(listing);
         }
         let path = self.path();
-        let (root, mut entries) = shelf
+        let (root, mut entries) = directories
             .with_image(disc, |image| {
                 let root = image.root();
                 Ok((root, image.entries(self.id.unwrap_or(root), &path)?))
@@ -82,11 +83,11 @@ impl Directory {
                 false
             }
         });
-        Ok(shelf.keep(disc, self.identity, entries))
+        Ok(directories.keep(disc, self.identity, entries))
     }
 
     /// The gate: what doesn't pass has no name in the tree.
-    fn admit(&self, entry: &mut Entry, root: EntryId) -> Result<(), &'static str> {
+    fn admit(&self, entry: &mut DirectoryEntry, root: EntryId) -> Result<(), &'static str> {
         if entry.name.is_empty() || matches!(*entry.name, [b'.'] | [b'.', b'.']) {
             return Err("no name");
         }
@@ -111,7 +112,7 @@ impl Directory {
         self.id.unwrap_or(root) == id || self.parent.as_ref().is_some_and(|parent| parent.is_below(id, root))
     }
 
-    fn child(self: &Arc<Self>, entry: &Entry) -> Node {
+    fn child(self: &Arc<Self>, entry: &DirectoryEntry) -> Node {
         let identity = self.child_identity(&entry.name);
         let kind = match &entry.kind {
             EntryKind::File { len } => Kind::Unopened(Arc::new(File {
@@ -122,7 +123,7 @@ impl Directory {
                 mode: entry.mode,
             })),
             EntryKind::Link { target } => Kind::Link(OsStr::from_bytes(target).into()),
-            _ => Kind::Foreign(Arc::new(Self {
+            _ => Kind::Lazy(Arc::new(Self {
                 shared: self.shared.clone(),
                 parent: Some(self.clone()),
                 name: entry.name.clone(),
@@ -178,8 +179,8 @@ impl lazy::Directory for Directory {
         Ok(listed.collect())
     }
 
-    fn lane(&self) -> Option<u64> {
-        let read = self.shared.shelf.listing(self.identity).is_some();
+    fn waits_for(&self) -> Option<u64> {
+        let read = self.shared.directories.listing(self.identity).is_some();
         (!read).then(|| directories::number(&self.shared.disc))
     }
 }
@@ -203,9 +204,9 @@ impl Unopened for File {
     }
 
     fn open(&self) -> io::Result<Arc<Content>> {
-        let Shared { shelf, disc, .. } = &*self.directory.shared;
+        let Shared { directories, disc, .. } = &*self.directory.shared;
         let path = self.directory.path_of(&self.name);
-        let file = shelf.with_image(disc, |image| image.file_of(self.id, path));
+        let file = directories.with_image(disc, |image| image.file_of(self.id, path));
         let file = file.map_err(|error| self.directory.fault(&error))?;
         let segments = Segments::new(disc.source.clone(), directories::number(disc)).extents(&file.extents);
         let content = Content::Segments(segments);
@@ -217,7 +218,7 @@ impl Unopened for File {
         Ok(Arc::new(content))
     }
 
-    fn lane(&self) -> Option<u64> {
+    fn waits_for(&self) -> Option<u64> {
         Some(directories::number(&self.directory.shared.disc))
     }
 }

@@ -22,15 +22,16 @@ use crate::boot::netroot::Netroot;
 use crate::boot::plan::{self, Boot, Subject, Transport};
 use crate::boot::servers::{self, Servers};
 use crate::catalog::config::{Config, Defaults, IsoChoice, RootExport};
-use crate::catalog::scan::{Catalog, Disc, FileId, Iso};
+use crate::catalog::scan::{Catalog, FileId, Iso, IsoFile};
+use crate::image::args::Args;
 use crate::image::label::Label;
 use crate::storage::content::{Content, Segments};
 use crate::storage::extent::Extent;
 use crate::storage::identity::identity;
 use crate::storage::source::{FileSource, PageCache, ReadAt};
 use crate::tree::arena::{Builder, NodeId, Tree};
-use crate::tree::iso_files::{self, Shelf};
-use crate::tree::render::{Entry, HOST, grub, ipxe, nbd, pxelinux};
+use crate::tree::iso_files::{self, DirectoryCache};
+use crate::tree::render::{IsoEntry, grub, ipxe, nbd, pxelinux};
 
 mod machines;
 
@@ -43,10 +44,12 @@ pub struct Settings {
     pub mountpoint: String,
     /// The servers, as clients reach them.
     pub servers: Servers,
+    /// Their address or name, for loaders that have none of their own for it.
+    pub host: String,
     /// Whether the host was given, and is not just where netrootfs runs.
     pub host_given: bool,
     /// Arguments for every entry.
-    pub append: String,
+    pub append: Args,
     /// The entry that boots by itself; the first one if there is no such ISO.
     pub default: Option<Label>,
     /// Seconds until it does.
@@ -73,16 +76,19 @@ impl Given {
     /// Together with what the file says. The command line has the last word.
     pub fn settings(&self, config: &Arc<Config>) -> Settings {
         let chosen = self.options.clone().or(&config.defaults);
+        let host_given = chosen.server.is_some();
+        let host = chosen.server.unwrap_or_else(|| self.own_host.clone());
         Settings {
             mountpoint: self.mountpoint.clone(),
-            host_given: chosen.server.is_some(),
+            host_given,
             servers: Servers {
-                host: chosen.server.unwrap_or_else(|| self.own_host.clone()),
+                host: Some(host.clone()),
                 port: chosen.nbd_port.unwrap_or(servers::NBD_PORT),
                 prefer: chosen.root_export.and_then(RootExport::preferred),
                 http: chosen.http_url,
                 nfs: chosen.nfs,
             },
+            host,
             append: chosen.append.unwrap_or_default(),
             default: chosen.default,
             timeout: chosen.timeout.unwrap_or(DEFAULT_TIMEOUT),
@@ -103,8 +109,13 @@ pub struct LoaderFile {
     pub mtime: SystemTime,
 }
 
-/// Lays out a catalog. What is looked into below `trees/` goes to `shelf`.
-pub fn lay_out(catalog: &Catalog, settings: &Settings, host: &[LoaderFile], shelf: &Arc<Shelf>) -> Tree {
+/// Lays out a catalog. What is looked into below `trees/` goes to `directories`.
+pub fn lay_out(
+    catalog: &Catalog,
+    settings: &Settings,
+    host: &[LoaderFile],
+    directories: &Arc<DirectoryCache>,
+) -> Tree {
     let newest = catalog.isos.iter().map(|iso| iso.disc.mtime).max().unwrap_or(SystemTime::UNIX_EPOCH);
     let mut builder = Builder::new(newest);
     let images = builder.directory(Tree::ROOT, "images", newest);
@@ -112,9 +123,9 @@ pub fn lay_out(catalog: &Catalog, settings: &Settings, host: &[LoaderFile], shel
     let trees = builder.directory(Tree::ROOT, "trees", newest);
     for iso in &catalog.isos {
         add_iso(&mut builder, images, tftp, iso);
-        let root = Arc::new(iso_files::Directory::root(shelf, iso));
+        let root = Arc::new(iso_files::Directory::root(directories, iso));
         let identity = root.identity();
-        builder.foreign(trees, iso.label.as_str(), root, identity, iso.disc.mtime);
+        builder.lazy(trees, iso.label.as_str(), root, identity, iso.disc.mtime);
     }
     let conf = render_nbd_conf(catalog, settings);
     builder.file(images, "nbd.conf", Content::text(conf), newest);
@@ -157,13 +168,13 @@ pub fn boot(iso: &Iso, settings: &Settings) -> Result<Boot, &'static str> {
 }
 
 /// The arguments of the ISO's own menu, or what is to take their place.
-fn own_args<'a>(iso: &'a Iso, choice: &'a IsoChoice) -> &'a str {
-    choice.args.as_deref().unwrap_or(&iso.disc.facts.args)
+fn own_args<'a>(iso: &'a Iso, choice: &'a IsoChoice) -> &'a Args {
+    choice.args.as_ref().unwrap_or(&iso.disc.facts.args)
 }
 
 fn boot_with(
     iso: &Iso,
-    args: &str,
+    args: &Args,
     choice: &IsoChoice,
     servers: &Servers,
     settings: &Settings,
@@ -175,15 +186,15 @@ fn boot_with(
         label: &iso.label,
         volume_id: &facts.volume_id,
         len: iso.disc.len,
-        args,
+        args: args.clone(),
         root: facts.root.as_ref().map(|root| root.format),
         initrd: iso.initrd.as_deref(),
         netroot: iso.netroot.is_ready(),
         way: choice.transport,
     };
     let boot = plan::boot(&subject, servers)?;
-    let more = choice.append.as_deref().unwrap_or_default();
-    Ok(Boot { args: boot.args.append(&settings.append).append(more), ..boot })
+    let more = choice.append.clone().unwrap_or_default();
+    Ok(Boot { args: boot.args.append(settings.append.clone()).append(more), ..boot })
 }
 
 fn add_iso(builder: &mut Builder, images: NodeId, tftp: NodeId, iso: &Iso) {
@@ -208,7 +219,7 @@ fn add_iso(builder: &mut Builder, images: NodeId, tftp: NodeId, iso: &Iso) {
     }
 }
 
-fn segments(disc: &Disc) -> Segments {
+fn segments(disc: &IsoFile) -> Segments {
     Segments::new(disc.source.clone(), identity(&disc.id))
 }
 
@@ -230,7 +241,7 @@ fn render_nbd_conf(catalog: &Catalog, settings: &Settings) -> String {
 /// What menus can offer: the ISOs that can be booted with these servers.
 fn offers(catalog: &Catalog, settings: &Settings) -> Offers {
     // The renderers put the address, or their loader's own name for it, in its place.
-    let servers = Servers { host: HOST.into(), ..settings.servers.clone() };
+    let servers = Servers { host: None, ..settings.servers.clone() };
     let mut found: Vec<(i32, Offer)> = Vec::new();
     for iso in &catalog.isos {
         let choice = settings.config.iso(&iso.label, &iso.name);
@@ -243,18 +254,17 @@ fn offers(catalog: &Catalog, settings: &Settings) -> Offers {
     Offers::new(found.into_iter().map(|(_, offer)| offer).collect(), settings)
 }
 
-fn entry(iso: &Iso, choice: &IsoChoice, servers: &Servers, settings: &Settings) -> Option<Entry> {
+fn entry(iso: &Iso, choice: &IsoChoice, servers: &Servers, settings: &Settings) -> Option<IsoEntry> {
     let facts = &iso.disc.facts;
-    let boot = |own: &str| boot_with(iso, own, choice, servers, settings).ok();
+    let boot = |own: &Args| boot_with(iso, own, choice, servers, settings).ok();
     let Boot { args, transport, .. } = boot(own_args(iso, choice))?;
-    let more =
-        facts.more.iter().filter_map(|(title, own)| Some((title.clone(), boot(own)?.args.to_string())));
-    Some(Entry {
+    let more = facts.more.iter().filter_map(|(title, own)| Some((title.clone(), boot(own)?.args)));
+    Some(IsoEntry {
         label: iso.label.to_string(),
         title: choice.title.clone().unwrap_or_else(|| title(iso, transport)),
         kernel: kernel_file(&iso.label),
         initrds: initrds(iso, transport),
-        args: args.to_string(),
+        args,
         more: more.collect(),
     })
 }

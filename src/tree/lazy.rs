@@ -8,7 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::sync::Arc;
 
-use super::arena::{FOREIGN, Kind, Node};
+use super::arena::{Kind, LAZY, Node};
 use crate::storage::content::Content;
 
 /// A directory that is read where it lies.
@@ -26,7 +26,7 @@ pub trait Directory: Send + Sync {
     fn list(&self) -> io::Result<Vec<Listed>>;
 
     /// What a call would have to wait for, as a number; `None` if it answers from memory.
-    fn lane(&self) -> Option<u64>;
+    fn waits_for(&self) -> Option<u64>;
 }
 
 /// A file of which no more is known than what a listing tells.
@@ -44,7 +44,7 @@ pub trait Unopened: Send + Sync {
     fn open(&self) -> io::Result<Arc<Content>>;
 
     /// What opening it would have to wait for, as a number; `None` if it is done at once.
-    fn lane(&self) -> Option<u64>;
+    fn waits_for(&self) -> Option<u64>;
 }
 
 /// Type of a node.
@@ -79,26 +79,28 @@ impl Listed {
 /// The inode number for what has this identity. It is no number of a node in an arena. With a million files known to
 /// the kernel at once, two of them share a number once in ten million times.
 pub fn ino(identity: u64) -> u64 {
-    identity & (FOREIGN - 1) | FOREIGN
+    identity & (LAZY - 1) | LAZY
 }
 
-/// What is left of a foreign node when its tree is gone: the same to look at, with nothing behind it that would keep the
+/// What is left of a lazy node when its tree is gone: the same to look at, with nothing behind it that would keep the
 /// ISO open. The kernel may remember it for long.
-pub fn husk(node: &Node) -> Option<Node> {
+pub fn stale(node: &Node) -> Option<Node> {
     let kind = match &node.kind {
-        Kind::Foreign(_) => Kind::Directory(BTreeMap::new()),
-        Kind::Unopened(file) => Kind::Unopened(Arc::new(Husk { size: file.size(), execute: file.execute() })),
+        Kind::Lazy(_) => Kind::Directory(BTreeMap::new()),
+        Kind::Unopened(file) => {
+            Kind::Unopened(Arc::new(Stale { size: file.size(), execute: file.execute() }))
+        }
         _ => return None,
     };
     Some(Node { ino: node.ino, mtime: node.mtime, kind })
 }
 
-struct Husk {
+struct Stale {
     size: u64,
     execute: u16,
 }
 
-impl Unopened for Husk {
+impl Unopened for Stale {
     fn size(&self) -> u64 {
         self.size
     }
@@ -111,7 +113,7 @@ impl Unopened for Husk {
         Err(io::Error::new(io::ErrorKind::NotFound, "its ISO has been removed"))
     }
 
-    fn lane(&self) -> Option<u64> {
+    fn waits_for(&self) -> Option<u64> {
         None
     }
 }

@@ -83,7 +83,7 @@ impl Settings {
             interface: args.value("netroot.if").map(str::to_owned),
             boot_card: args.value("BOOTIF").and_then(boot_card),
             fixed: args.value("netroot.ip").map(fixed).transpose()?,
-            from_loader: args.iter().filter_map(|arg| arg.strip_prefix("ip=")).find_map(from_loader),
+            from_loader: args.values("ip").find_map(from_loader),
             vlan: args.value("netroot.vlan").map(vlan).transpose()?,
             connections: args.value("netroot.connections").map_or(Ok(1), connections)?,
         })

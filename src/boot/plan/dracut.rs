@@ -3,7 +3,7 @@
 use super::{Boot, Export, NO_HTTP, Subject, Transport};
 use crate::boot::family::Format;
 use crate::boot::servers::{NBD_PORT, Servers};
-use crate::image::args::Args;
+use crate::image::args::{Arg, Args};
 use crate::image::initrd::{Feature, Features};
 use crate::image::label::udev_encode;
 
@@ -37,7 +37,7 @@ pub(super) fn attaches(iso: &Subject<'_>) -> bool {
 pub(super) fn nfs(iso: &Subject<'_>, own: Args, nfs: &str) -> Boot {
     let file = root_file(iso);
     let root = format!("root=live:nfs:{nfs}/images/{file} ip=dhcp rd.neednet=1");
-    let args = live_image(own.without(&ROOT_ARGS)).prepend(&root);
+    let args = live_image(own.without(&ROOT_ARGS)).prepend(Args::parse(&root));
     Boot { args, transport: Transport::Nfs, caveat: None }
 }
 
@@ -51,7 +51,7 @@ pub(super) fn http(iso: &Subject<'_>, own: Args, servers: &Servers) -> Result<Bo
     } else {
         format!("root=live:{http}/images/{} ip=dhcp rd.neednet=1", root_file(iso))
     };
-    let args = live_image(own.without(&ROOT_ARGS)).prepend(&root);
+    let args = live_image(own.without(&ROOT_ARGS)).prepend(Args::parse(&root));
     Ok(Boot { args, transport: Transport::Http, caveat: Some("it is copied into the client's memory") })
 }
 
@@ -66,7 +66,7 @@ pub(super) const ROOT_ARGS: [&str; 4] = ["root", "netroot", "ip", "rd.neednet"];
 /// `liveimg` is what `rd.live.image` was called before dracut 024.
 pub(super) fn live_image(own: Args) -> Args {
     let named = own.has("rd.live.image") || own.has("liveimg");
-    if named { own } else { own.prepend("rd.live.image") }
+    if named { own } else { own.prepend([Arg::new("rd.live.image")]) }
 }
 
 /// `netroot=nbd:` attaches the export as /dev/nbd0, `root=live:` says where on it the root image is.
@@ -87,9 +87,13 @@ pub(super) fn nbd(iso: &Subject<'_>, own: Args, servers: &Servers) -> Boot {
         NBD_PORT => format!("{name}::ro"),
         port => format!("{port}::ro:-N,{name}"),
     };
-    let host = &servers.host;
-    let network = format!("root=live:{root} netroot=nbd:{host}:{place} ip=dhcp rd.neednet=1");
-    let args = live_image(own.without(&ROOT_ARGS)).prepend(&network);
+    let network = [
+        Arg::new(format!("root=live:{root}")),
+        Arg::new("netroot=nbd:").server(servers.host.as_deref()).text(format!(":{place}")),
+        Arg::new("ip=dhcp"),
+        Arg::new("rd.neednet=1"),
+    ];
+    let args = live_image(own.without(&ROOT_ARGS)).prepend(network);
     Boot { args, transport: Transport::Nbd(export), caveat: caveat(iso) }
 }
 

@@ -9,11 +9,13 @@ pub(super) fn casper(iso: &Subject<'_>, own: Args, servers: &Servers) -> Result<
     let own = own.without(&["boot", "ip", "url", "iso-url", "nfsroot", "live-media"]);
     let label = iso.label;
     if let Some(nfs) = &servers.nfs {
-        let args = own.prepend(&format!("boot=casper netboot=nfs nfsroot={nfs}/trees/{label} ip=dhcp"));
+        let args =
+            own.prepend(Args::parse(&format!("boot=casper netboot=nfs nfsroot={nfs}/trees/{label} ip=dhcp")));
         return Ok(Boot { args, transport: Transport::Nfs, caveat: None });
     }
     let http = servers.http.as_ref().ok_or(NO_HTTP_NFS)?;
-    let args = own.prepend(&format!("boot=casper netboot=url url={http}/images/{label}.iso ip=dhcp"));
+    let args =
+        own.prepend(Args::parse(&format!("boot=casper netboot=url url={http}/images/{label}.iso ip=dhcp")));
     let caveat =
         Some("the whole ISO is copied into the client's memory: it needs the ISO's size and 2 GiB more");
     Ok(Boot { args, transport: Transport::Http, caveat })
@@ -24,11 +26,11 @@ pub(super) fn live_boot(iso: &Subject<'_>, own: Args, servers: &Servers) -> Resu
     let own = own.without(&["boot", "fetch", "httpfs", "ip", "live-media", "netboot", "nfsroot"]);
     let label = iso.label;
     if let Some(nfs) = &servers.nfs {
-        let args = own.prepend(&format!("boot=live netboot=nfs nfsroot={nfs}/trees/{label}"));
+        let args = own.prepend(Args::parse(&format!("boot=live netboot=nfs nfsroot={nfs}/trees/{label}")));
         return Ok(Boot { args, transport: Transport::Nfs, caveat: None });
     }
     let http = servers.http.as_ref().ok_or(NO_HTTP_NFS)?;
-    let args = own.prepend(&format!("boot=live fetch={http}/trees/{label}{}", iso.found));
+    let args = own.prepend(Args::parse(&format!("boot=live fetch={http}/trees/{label}{}", iso.found)));
     let caveat = Some("the root image is copied into the client's memory");
     Ok(Boot { args, transport: Transport::Http, caveat })
 }
@@ -45,12 +47,13 @@ pub(super) fn anaconda(iso: &Subject<'_>, own: Args, servers: &Servers) -> Resul
     // A DVD has its packages with it; what boots only has the second stage, and takes packages from the Internet.
     let key =
         if iso.found == "/.treeinfo" || transport == Transport::Nfs { "inst.repo" } else { "inst.stage2" };
-    Ok(Boot { args: own.prepend(&format!("{key}={place} ip=dhcp")), transport, caveat: None })
+    Ok(Boot { args: own.prepend(Args::parse(&format!("{key}={place} ip=dhcp"))), transport, caveat: None })
 }
 
 /// linuxrc, linuxrc_repo.md.
 pub(super) fn linuxrc(iso: &Subject<'_>, own: Args, servers: &Servers) -> Result<Boot, &'static str> {
     let http = servers.http.as_ref().ok_or(NO_HTTP)?;
-    let args = own.without(&["install"]).prepend(&format!("install={http}/trees/{}/", iso.label));
+    let args =
+        own.without(&["install"]).prepend(Args::parse(&format!("install={http}/trees/{}/", iso.label)));
     Ok(Boot { args, transport: Transport::Http, caveat: None })
 }

@@ -2,7 +2,7 @@
 
 use super::{Boot, Export, NO_HTTP, Subject, Transport, Way};
 use crate::boot::servers::{NBD_PORT, Servers};
-use crate::image::args::Args;
+use crate::image::args::{Arg, Args};
 use crate::image::initrd::Feature;
 
 /// The mkinitcpio hooks of archiso, and miso's copies of them.
@@ -40,19 +40,23 @@ pub(super) fn boot(
         None => iso.initrd.is_none_or(|initrd| initrd.has(feature)),
     };
     let base = base(iso);
-    let (label, host) = (iso.label, &servers.host);
+    let label = iso.label;
     let (way, transport) = if has(hooks.nbd, &[Way::Nbd, Way::NbdImage, Way::NbdIso]) {
-        let way = format!("{prefix}_nbd_srv={host} {prefix}_nbd_name={label}.iso copytoram=n");
-        (way, Transport::Nbd(Export::Iso))
+        let server = Arg::new(format!("{prefix}_nbd_srv=")).server(servers.host.as_deref());
+        let export = Args::parse(&format!("{prefix}_nbd_name={label}.iso copytoram=n"));
+        (export.prepend([server]), Transport::Nbd(Export::Iso))
     } else if let Some(nfs) = servers.nfs.as_ref().filter(|_| has(hooks.nfs, &[Way::Nfs])) {
-        (format!("{prefix}_nfs_srv={nfs}/trees/{label} copytoram=n"), Transport::Nfs)
+        (Args::parse(&format!("{prefix}_nfs_srv={nfs}/trees/{label} copytoram=n")), Transport::Nfs)
     } else if has(hooks.http, &[Way::Http]) {
         let http = servers.http.as_ref().ok_or(NO_HTTP)?;
-        (format!("{prefix}_http_srv={http}/trees/{label}/"), Transport::Http)
+        (Args::parse(&format!("{prefix}_http_srv={http}/trees/{label}/")), Transport::Http)
     } else {
         return Err("its initrd has none of the network hooks");
     };
-    let args = own.prepend(&format!("{prefix}basedir={base} {way} ip=dhcp"));
+    let args = own
+        .prepend([Arg::new("ip=dhcp")])
+        .prepend(way)
+        .prepend([Arg::new(format!("{prefix}basedir={base}"))]);
     let port = matches!(transport, Transport::Nbd(_)) && servers.port != NBD_PORT;
     let caveat = port.then_some("its initrd attaches NBD on port 10809 only, and the server has another");
     Ok(Boot { args, transport, caveat })
@@ -67,7 +71,7 @@ pub(super) fn attaches(iso: &Subject<'_>, servers: &Servers, hooks: &Hooks) -> b
 pub(super) fn attached(iso: &Subject<'_>, own: Args, hooks: &Hooks) -> Args {
     let Hooks { prefix, .. } = hooks;
     let place = format!("{prefix}basedir={} {prefix}device=/dev/nbd0 copytoram=n", base(iso));
-    without_places(own, hooks).prepend(&place)
+    without_places(own, hooks).prepend(Args::parse(&place))
 }
 
 /// archisosearchuuid would be preferred to the device that NBD attaches.

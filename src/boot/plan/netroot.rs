@@ -5,7 +5,7 @@
 use super::{Boot, Subject, Transport, dracut, hooks};
 use crate::boot::family::Family;
 use crate::boot::servers::{NBD_PORT, Servers};
-use crate::image::args::Args;
+use crate::image::args::{Arg, Args};
 use crate::image::label::udev_encode;
 
 /// What the kernel starts in the place of the ISO's `/init`.
@@ -24,10 +24,10 @@ pub(super) fn boot(iso: &Subject<'_>, own: Args, servers: &Servers) -> Boot {
         // Without noprompt it waits at its end for somebody who takes the disc out.
         Family::Casper => own
             .without(&["boot", "url", "iso-url", "live-media", "noprompt"])
-            .prepend("boot=casper live-media=/dev/nbd0 noprompt"),
-        Family::LiveBoot => {
-            own.without(&["boot", "fetch", "httpfs", "live-media"]).prepend("boot=live live-media=/dev/nbd0")
-        }
+            .prepend(Args::parse("boot=casper live-media=/dev/nbd0 noprompt")),
+        Family::LiveBoot => own
+            .without(&["boot", "fetch", "httpfs", "live-media"])
+            .prepend(Args::parse("boot=live live-media=/dev/nbd0")),
         Family::Anaconda => anaconda(iso, own),
         Family::NixOs
         | Family::Alpine
@@ -40,9 +40,10 @@ pub(super) fn boot(iso: &Subject<'_>, own: Args, servers: &Servers) -> Boot {
         NBD_PORT => String::new(),
         port => format!(":{port}"),
     };
-    let place = format!("{INIT} netroot.nbd={}{port}/{}.iso", servers.host, iso.label);
+    let place =
+        Arg::new("netroot.nbd=").server(servers.host.as_deref()).text(format!("{port}/{}.iso", iso.label));
     let caveat = (iso.family == Family::Generic).then_some("how it looks for its disc is not known");
-    Boot { args: args.prepend(&place), transport: Transport::Netroot, caveat }
+    Boot { args: args.prepend([Arg::new(INIT), place]), transport: Transport::Netroot, caveat }
 }
 
 fn live_os(iso: &Subject<'_>, own: Args) -> Args {
@@ -50,14 +51,14 @@ fn live_os(iso: &Subject<'_>, own: Args) -> Args {
         [] => "root=live:/dev/nbd0".to_owned(),
         volume_id => format!("root=live:CDLABEL={}", udev_encode(volume_id)),
     };
-    dracut::live_image(own.without(&dracut::ROOT_ARGS)).prepend(&root)
+    dracut::live_image(own.without(&dracut::ROOT_ARGS)).prepend([Arg::new(root)])
 }
 
 /// Any `root=` would make it ignore `inst.*`.
 fn anaconda(iso: &Subject<'_>, own: Args) -> Args {
     let own = own.without(&["inst.stage2", "inst.repo", "stage2", "repo", "method", "root"]);
-    own.prepend(&match iso.volume_id {
+    own.prepend([Arg::new(match iso.volume_id {
         [] => "inst.stage2=hd:/dev/nbd0".to_owned(),
         volume_id => format!("inst.stage2=hd:LABEL={}", udev_encode(volume_id)),
-    })
+    })])
 }

@@ -4,7 +4,7 @@ use crate::image::initrd::Feature;
 const OWN: &str = "root=live:CDLABEL=Fedora-42 rd.live.image rd.live.check quiet rhgb";
 
 fn servers() -> Servers {
-    Servers { host: "10.0.2.2".into(), port: 10809, prefer: None, http: None, nfs: None }
+    Servers { host: Some("10.0.2.2".into()), port: 10809, prefer: None, http: None, nfs: None }
 }
 
 fn http() -> Servers {
@@ -33,7 +33,18 @@ fn subject<'a>(family: Family, label: &'a Label, args: &'a str, initrd: Option<&
     };
     let root = (family == Family::LiveOs).then_some(Format::Squashfs);
     let volume_id = b"Fedora 42";
-    Subject { family, found, label, volume_id, len: 5000, args, root, initrd, netroot: false, way: None }
+    Subject {
+        family,
+        found,
+        label,
+        volume_id,
+        len: 5000,
+        args: args.into(),
+        root,
+        initrd,
+        netroot: false,
+        way: None,
+    }
 }
 
 fn try_boot(

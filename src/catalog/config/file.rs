@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::{Config, Fault};
 use crate::catalog::scan::FileId;
-use crate::storage::writers::{self, Settling};
+use crate::storage::writers::{self, Writers};
 
 /// Longest file in bytes: several times the most machines with all their choices. A wrong path may be an ISO.
 const MAX_LEN: u64 = 4 << 20;
@@ -43,7 +43,7 @@ pub struct Followed {
     seen: Option<FileId>,
     /// The last thing that was wrong, so that it is said once.
     said: Option<String>,
-    settling: Settling,
+    writers: Writers,
     config: Arc<Config>,
     pending: bool,
 }
@@ -89,7 +89,7 @@ impl Followed {
         let file = File::open(&path).map_err(unreadable)?;
         let seen = FileId::of(&file.metadata().map_err(unreadable)?);
         let config = Arc::new(read(&path, &file)?);
-        Ok(Self { path, seen: Some(seen), said: None, settling: Settling::default(), config, pending: false })
+        Ok(Self { path, seen: Some(seen), said: None, writers: Writers::default(), config, pending: false })
     }
 
     /// What it says.
@@ -140,7 +140,7 @@ impl Followed {
             return Ok(None);
         }
         let file = File::open(&path).map_err(unreadable)?;
-        if self.settling.check(&file).map_err(unreadable)?.is_some() {
+        if self.writers.check(&file).map_err(unreadable)?.is_some() {
             self.pending = true;
             return Ok(None);
         }

@@ -198,7 +198,7 @@ fn what_is_said_first_counts() {
     let file = Defaults { timeout: Some(5), append: Some("quiet".into()), ..Defaults::default() };
     let both = options.or(&file);
     assert_eq!(
-        (both.timeout, both.append.as_deref(), both.server.as_deref()),
+        (both.timeout, both.append.map(|args| args.to_string()).as_deref(), both.server.as_deref()),
         (Some(3), Some("quiet"), Some("a"))
     );
 }

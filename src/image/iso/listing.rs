@@ -28,7 +28,7 @@ pub struct EntryId(NodeId);
 
 /// One entry of a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct DirectoryEntry {
     /// Its name: any bytes but `/` and NUL.
     pub name: Box<[u8]>,
     /// Where it is recorded.
@@ -70,7 +70,7 @@ impl Image {
     ///
     /// # Errors
     /// If the directory is damaged, or larger than any that is known.
-    pub fn entries(&mut self, directory: EntryId, path: &str) -> Result<Vec<Entry>, Error> {
+    pub fn entries(&mut self, directory: EntryId, path: &str) -> Result<Vec<DirectoryEntry>, Error> {
         self.source.renew(MAX_LISTING_READS);
         self.check_start(directory, path)?;
         let (mut entries, mut text) = (Vec::new(), 0);
@@ -107,7 +107,7 @@ impl Image {
         Err(Error::Damaged { path: path.to_owned(), reason: "it begins in another directory".into() })
     }
 
-    fn entry(&mut self, entry: &DirEntry) -> Entry {
+    fn entry(&mut self, entry: &DirEntry) -> DirectoryEntry {
         let stat = entry.metadata();
         let kind = match entry.file_type() {
             FileType::Dir => EntryKind::Directory,
@@ -115,7 +115,7 @@ impl Image {
             FileType::Symlink => self.link(entry.node()),
             _ => EntryKind::Other("a device, pipe or socket"),
         };
-        Entry {
+        DirectoryEntry {
             name: entry.name().as_bytes().into(),
             id: EntryId(entry.node()),
             kind,
@@ -133,7 +133,7 @@ impl Image {
     }
 }
 
-impl Entry {
+impl DirectoryEntry {
     /// Bytes of its name and target.
     pub fn text(&self) -> usize {
         let target = match &self.kind {
@@ -145,7 +145,7 @@ impl Entry {
 }
 
 #[cfg(test)]
-impl Entry {
+impl DirectoryEntry {
     /// A directory that is in no image.
     pub fn sample(name: &[u8], mode: u16) -> Self {
         let id = EntryId(NodeId::new(2).unwrap());

@@ -3,8 +3,8 @@
 //! The entries are the Boot Loader Specification's type 1, sorted as it says. Entries that start an EFI program, and
 //! those for another architecture, are left out; unified kernel images (type 2) are not read.
 
-use super::disc::{Disc, MAX_NAME};
-use super::gate::{self, Draft, MAX_ENTRIES};
+use super::bounded_files::{BoundedFiles, MAX_NAME};
+use super::draft::{self, Draft, MAX_ENTRIES};
 use super::{Environment, Files, Loader, Menu};
 use std::cmp::Ordering;
 
@@ -14,15 +14,15 @@ const ENTRIES: &str = "/loader/entries";
 /// Reads `/loader`; nothing if it holds no entry that boots a kernel with an initrd.
 #[must_use]
 pub fn read(files: &dyn Files, environment: &Environment) -> Option<Menu> {
-    read_from(&mut Disc::new(files), environment)
+    read_from(&mut BoundedFiles::new(files), environment)
 }
 
-pub(super) fn read_from(disc: &mut Disc, environment: &Environment) -> Option<Menu> {
-    let names = disc.list(ENTRIES);
+pub(super) fn read_from(iso: &mut BoundedFiles, environment: &Environment) -> Option<Menu> {
+    let names = iso.list(ENTRIES);
     let confs = names.iter().filter(|name| name.to_ascii_lowercase().ends_with(".conf")).take(MAX_ENTRIES);
     let mut items: Vec<Item> = Vec::new();
     for name in confs {
-        if let Some(text) = disc.read(&format!("{ENTRIES}/{name}")) {
+        if let Some(text) = iso.read(&format!("{ENTRIES}/{name}")) {
             items.push(Item::parse(name, &text));
         }
     }
@@ -32,18 +32,18 @@ pub(super) fn read_from(disc: &mut Disc, environment: &Environment) -> Option<Me
     let mut entries = Vec::new();
     let mut indices = Vec::new();
     for item in &items {
-        let entry = if item.is_linux { item.draft.pass(disc) } else { None };
+        let entry = if item.is_linux { item.draft.pass(iso) } else { None };
         indices.push(entry.as_ref().map(|_| entries.len()));
         entries.extend(entry);
     }
     if entries.is_empty() {
         return None;
     }
-    let settings = disc.read(CONFIG).unwrap_or_default();
+    let settings = iso.read(CONFIG).unwrap_or_default();
     let pattern = fields(&settings).filter(|(key, _)| *key == "default").last().map(|(_, value)| value);
     let chosen = pattern.and_then(|pattern| items.iter().position(|item| item.answers_to(pattern)));
     let default = indices.get(chosen.unwrap_or(0)).copied().flatten();
-    let config = disc.locate(CONFIG).or_else(|| disc.locate(ENTRIES)).unwrap_or_else(|| CONFIG.into());
+    let config = iso.locate(CONFIG).or_else(|| iso.locate(ENTRIES)).unwrap_or_else(|| CONFIG.into());
     Some(Menu { config, loader: Loader::SystemdBoot, entries, default })
 }
 
@@ -84,7 +84,7 @@ impl Item {
         if item.draft.title.is_empty() {
             item.draft.title = name.into();
         }
-        item.draft.initrds.truncate(gate::MAX_INITRDS + 1);
+        item.draft.initrds.truncate(draft::MAX_INITRDS + 1);
         item.is_linux = !other && !item.draft.kernel.is_empty();
         item
     }
@@ -218,7 +218,7 @@ mod tests {
             "# c\r\ntitle\tLive  One\r\nlinux /k\ninitrd /ucode\ninitrd /initrd\noptions a\noptions b  c";
         let menu = menu("", &[("a.conf", text)]).unwrap();
         let entry = &menu.entries[0];
-        assert_eq!((entry.title.as_str(), entry.args.as_str()), ("Live One", "a b c"));
+        assert_eq!((entry.title.as_str(), entry.args.to_string().as_str()), ("Live One", "a b c"));
         assert_eq!(entry.initrds, ["/ucode", "/initrd"]);
     }
 

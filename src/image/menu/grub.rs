@@ -10,9 +10,10 @@ mod options;
 mod parse;
 mod variables;
 
-use super::disc::Disc;
-use super::gate::{self, MAX_ENTRIES, MAX_SUBMENUS};
-use super::{Entry, Environment, Files, Loader, Menu};
+use super::bounded_files::BoundedFiles;
+use super::draft::{self, MAX_ENTRIES, MAX_SUBMENUS};
+use super::path;
+use super::{Environment, Files, Loader, Menu, MenuEntry};
 use eval::{Item, Machine};
 use std::mem::{replace, take};
 use variables::Variables;
@@ -41,36 +42,36 @@ const MAX_CHAIN: usize = 4;
 /// Reads one configuration, and those that it hands over to.
 #[must_use]
 pub fn read(files: &dyn Files, config: &str, environment: &Environment) -> Option<Menu> {
-    read_from(&mut Disc::new(files), config, environment)
+    read_from(&mut BoundedFiles::new(files), config, environment)
 }
 
-pub(super) fn read_known(disc: &mut Disc, environment: &Environment, menus: &mut Vec<Menu>) {
+pub(super) fn read_known(iso: &mut BoundedFiles, environment: &Environment, menus: &mut Vec<Menu>) {
     let before = menus.len();
-    menus.extend(KNOWN.iter().filter_map(|path| read_from(disc, path, environment)));
+    menus.extend(KNOWN.iter().filter_map(|path| read_from(iso, path, environment)));
     if menus.len() > before {
         return;
     }
-    let vendors = disc.list("/EFI").into_iter().take(MAX_VENDORS).map(|name| format!("/EFI/{name}"));
+    let vendors = iso.list("/EFI").into_iter().take(MAX_VENDORS).map(|name| format!("/EFI/{name}"));
     for dir in DIRECTORIES.into_iter().map(String::from).chain(vendors) {
-        for name in disc.list(&dir) {
+        for name in iso.list(&dir) {
             let lower = name.to_ascii_lowercase();
             if lower.ends_with(".cfg") && lower != "loopback.cfg" {
-                menus.extend(read_from(disc, &format!("{dir}/{name}"), environment));
+                menus.extend(read_from(iso, &format!("{dir}/{name}"), environment));
             }
         }
     }
 }
 
-pub(super) fn read_loopback(disc: &mut Disc, environment: &Environment, menus: &mut Vec<Menu>) {
-    menus.extend(LOOPBACK.iter().filter_map(|path| read_from(disc, path, environment)));
+pub(super) fn read_loopback(iso: &mut BoundedFiles, environment: &Environment, menus: &mut Vec<Menu>) {
+    menus.extend(LOOPBACK.iter().filter_map(|path| read_from(iso, path, environment)));
 }
 
-fn read_from(disc: &mut Disc, config: &str, environment: &Environment) -> Option<Menu> {
-    let mut path = disc.locate(config)?;
+fn read_from(iso: &mut BoundedFiles, config: &str, environment: &Environment) -> Option<Menu> {
+    let mut path = iso.locate(config)?;
     let mut variables = Variables::new(environment);
     variables.set("prefix", &format!("({}){}", variables::DEVICE, prefix(&path)));
     for _ in 0..MAX_CHAIN {
-        let mut machine = Machine::new(disc, environment, variables);
+        let mut machine = Machine::new(iso, environment, variables);
         machine.file(&path);
         if let Some(other) = machine.taken_over.take() {
             (path, machine.items, machine.variables) = other;
@@ -85,16 +86,16 @@ fn read_from(disc: &mut Disc, config: &str, environment: &Environment) -> Option
         // A menu of languages, say: the first that leads anywhere stands for all.
         let next = reader.leads_to?;
         variables = next.1;
-        path = disc.locate(&next.0)?;
+        path = iso.locate(&next.0)?;
     }
     None
 }
 
 /// GRUB's directory, of which the configuration may lie in the platform's (`x86_64-efi`).
 fn prefix(config: &str) -> &str {
-    let dir = gate::parent(config);
-    let name = gate::base_name(dir);
-    if name.ends_with("-efi") || name.ends_with("-pc") { gate::parent(dir) } else { dir }
+    let dir = path::parent(config);
+    let name = path::base_name(dir);
+    if name.ends_with("-efi") || name.ends_with("-pc") { path::parent(dir) } else { dir }
 }
 
 /// What a menu shows at one place.
@@ -106,14 +107,14 @@ struct Node {
 
 enum What {
     /// By its index among those that boot Linux, if it does.
-    Entry(Option<usize>),
+    MenuEntry(Option<usize>),
     /// With the submenu's own default.
     Submenu(Vec<Node>, String),
 }
 
 struct Reader<'m, 'd> {
     machine: Machine<'m, 'd>,
-    entries: Vec<Entry>,
+    entries: Vec<MenuEntry>,
     /// Titles of the submenus around.
     submenu: Vec<String>,
     /// The configuration that the first entry to do so leads to, and the variables that it would see.
@@ -125,10 +126,10 @@ impl Reader<'_, '_> {
     fn menu(&mut self) -> Vec<Node> {
         let mut nodes = Vec::new();
         for item in take(&mut self.machine.items) {
-            if !self.machine.disc.spend(self.machine.variables.bytes()) {
+            if !self.machine.iso.spend(self.machine.variables.bytes()) {
                 break;
             }
-            let what = if item.is_submenu { self.submenu(&item) } else { What::Entry(self.entry(&item)) };
+            let what = if item.is_submenu { self.submenu(&item) } else { What::MenuEntry(self.entry(&item)) };
             nodes.push(Node { title: item.title, id: item.id, what });
         }
         nodes
@@ -140,7 +141,7 @@ impl Reader<'_, '_> {
         }
         let saved = self.machine.variables.clone();
         self.machine.variables.set_positional(&item.args);
-        self.machine.boot = gate::Draft { cwd: "/".into(), ..gate::Draft::default() };
+        self.machine.boot = draft::Draft { cwd: "/".into(), ..draft::Draft::default() };
         self.machine.in_entry = true;
         self.machine.body(&item.body);
         self.machine.in_entry = false;
@@ -152,7 +153,7 @@ impl Reader<'_, '_> {
         let mut draft = take(&mut self.machine.boot);
         draft.title = item.title.clone();
         draft.submenu = self.submenu.clone();
-        self.entries.push(draft.pass(self.machine.disc)?);
+        self.entries.push(draft.pass(self.machine.iso)?);
         Some(self.entries.len() - 1)
     }
 
@@ -163,7 +164,7 @@ impl Reader<'_, '_> {
         let inner = self.machine.variables.exported();
         let outer = replace(&mut self.machine.variables, inner);
         self.machine.variables.set_positional(&item.args);
-        self.submenu.push(gate::title(&item.title, "submenu"));
+        self.submenu.push(draft::title(&item.title, "submenu"));
         self.machine.body(&item.body);
         if let Some((_, items, variables)) = self.machine.taken_over.take() {
             (self.machine.items, self.machine.variables) = (items, variables);
@@ -185,7 +186,7 @@ fn chosen(nodes: &[Node], default: &str) -> Option<usize> {
         None => nodes.iter().find(is_named),
     };
     match &node.or(nodes.first())?.what {
-        What::Entry(index) => *index,
+        What::MenuEntry(index) => *index,
         What::Submenu(nodes, own) => chosen(nodes, if rest.is_empty() { own } else { rest }),
     }
 }
@@ -247,7 +248,7 @@ mod tests {
         for (linux, initrd) in [("linux", "initrd"), ("linuxefi", "initrdefi"), ("linux16", "initrd16")] {
             let menu = read_one(&format!("menuentry a {{ {linux} (cd)/k x  y; {initrd} /i1 ($root)/i2 }}"));
             let entry = &menu.entries[0];
-            assert_eq!((entry.kernel.as_str(), entry.args.as_str()), ("/k", "x y"));
+            assert_eq!((entry.kernel.as_str(), entry.args.to_string().as_str()), ("/k", "x y"));
             assert_eq!(entry.initrds, ["/i1", "/i2"]);
         }
     }
@@ -269,7 +270,7 @@ mod tests {
     fn bodies_expand_when_booted_and_titles_when_read() {
         let menu =
             read_one(&format!("x=1\nmenuentry \"t$x\" {{ y=$x; linux /k $x$y\n initrd /i }}\nx=2\n{BOOT}"));
-        assert_eq!((menu.entries[0].title.as_str(), menu.entries[0].args.as_str()), ("t1", "22"));
+        assert_eq!((menu.entries[0].title.as_str(), menu.entries[0].args.to_string().as_str()), ("t1", "22"));
     }
 
     #[test]
@@ -346,7 +347,10 @@ mod tests {
             ("/boot/grub/next.cfg", "menuentry Live { linux /k lang=$l\n initrd /i }"),
         ]);
         let menu = menu.unwrap();
-        assert_eq!((menu.config.as_str(), menu.entries[0].args.as_str()), ("/boot/grub/next.cfg", "lang=en"));
+        assert_eq!(
+            (menu.config.as_str(), menu.entries[0].args.to_string().as_str()),
+            ("/boot/grub/next.cfg", "lang=en")
+        );
         let circle = "menuentry a { configfile /boot/grub/grub.cfg }";
         assert_eq!(read_files(&[("/boot/grub/grub.cfg", circle)]), None);
     }
@@ -364,7 +368,7 @@ mod tests {
     fn any_vendors_configuration_is_tried_at_last() {
         let files = Memory::of(&[("/EFI/vendor/grub.cfg", format!("menuentry a {{ {BOOT} }}"))]);
         let mut menus = Vec::new();
-        read_known(&mut Disc::new(&files), &Environment::default(), &mut menus);
+        read_known(&mut BoundedFiles::new(&files), &Environment::default(), &mut menus);
         assert_eq!(menus[0].config, "/EFI/vendor/grub.cfg");
     }
 
@@ -386,7 +390,7 @@ mod tests {
             body.replace('$', "\\$")
         ));
         assert_eq!(titles(&menu), ["a", "b", "c", "d"]);
-        let args: Vec<&str> = menu.entries.iter().map(|entry| entry.args.as_str()).collect();
+        let args: Vec<String> = menu.entries.iter().map(|entry| entry.args.to_string()).collect();
         assert_eq!(args, ["1", "2", "2", "3"]);
     }
 
@@ -405,6 +409,9 @@ mod tests {
     #[test]
     fn crlf_and_nul_and_a_missing_end_of_line() {
         let menu = read_one("menuentry 'a\0b' {\r\n linux /k x \\\r\n  y\r\n initrd /i\r\n}\r");
-        assert_eq!((menu.entries[0].title.as_str(), menu.entries[0].args.as_str()), ("a b", "x y"));
+        assert_eq!(
+            (menu.entries[0].title.as_str(), menu.entries[0].args.to_string().as_str()),
+            ("a b", "x y")
+        );
     }
 }

@@ -7,9 +7,10 @@
 mod parse;
 mod words;
 
-use super::disc::Disc;
-use super::gate::{self, Draft, MAX_MENUS};
-use super::{Entry, Files, Loader, Menu};
+use super::bounded_files::BoundedFiles;
+use super::draft::{self, Draft, MAX_MENUS};
+use super::path;
+use super::{Files, Loader, Menu, MenuEntry};
 use parse::{Config, Item, Label, Verb};
 use std::collections::HashSet;
 use words::{chosen_by_cpu, chosen_by_system, is_program, program_name, split_word, without_initrd};
@@ -50,28 +51,28 @@ const MAX_HOPS: usize = 8;
 #[must_use]
 pub fn read(files: &dyn Files, config: &str, cwd: Option<&str>) -> Vec<Menu> {
     let mut menus = Vec::new();
-    let cwd = cwd.unwrap_or_else(|| gate::parent(config));
-    follow(&mut Disc::new(files), config, cwd, &mut HashSet::new(), 0, &mut menus);
+    let cwd = cwd.unwrap_or_else(|| path::parent(config));
+    follow(&mut BoundedFiles::new(files), config, cwd, &mut HashSet::new(), 0, &mut menus);
     menus
 }
 
-pub(super) fn read_known(disc: &mut Disc, menus: &mut Vec<Menu>) {
+pub(super) fn read_known(iso: &mut BoundedFiles, menus: &mut Vec<Menu>) {
     let mut visited = HashSet::new();
     let before = menus.len();
     for path in KNOWN {
-        if let Some(path) = disc.locate(path) {
-            follow(disc, &path, gate::parent(&path), &mut visited, 0, menus);
+        if let Some(path) = iso.locate(path) {
+            follow(iso, &path, path::parent(&path), &mut visited, 0, menus);
         }
     }
     if menus.len() > before {
         return;
     }
     for dir in DIRECTORIES {
-        for name in disc.list(dir) {
+        for name in iso.list(dir) {
             if name.to_ascii_lowercase().ends_with(".cfg")
-                && let Some(path) = disc.locate(&format!("{dir}/{name}"))
+                && let Some(path) = iso.locate(&format!("{dir}/{name}"))
             {
-                follow(disc, &path, gate::parent(&path), &mut visited, 0, menus);
+                follow(iso, &path, path::parent(&path), &mut visited, 0, menus);
             }
         }
     }
@@ -79,7 +80,7 @@ pub(super) fn read_known(disc: &mut Disc, menus: &mut Vec<Menu>) {
 
 /// Adds the menu that the loader shows for this configuration, then the configuration's own entries if those differ.
 fn follow(
-    disc: &mut Disc,
+    iso: &mut BoundedFiles,
     path: &str,
     cwd: &str,
     visited: &mut HashSet<(String, String)>,
@@ -89,26 +90,26 @@ fn follow(
     if depth > MAX_CHAIN || menus.len() >= MAX_MENUS || !visited.insert((path.into(), cwd.into())) {
         return;
     }
-    let Some(config) = Config::read(disc, path, cwd) else {
+    let Some(config) = Config::read(iso, path, cwd) else {
         return;
     };
     let before = menus.len();
-    let mut hand_over = |disc: &mut Disc, next: Next, menus: &mut Vec<Menu>| {
-        if let Some(path) = disc.locate(&next.config) {
-            follow(disc, &path, &next.cwd, visited, depth + 1, menus);
+    let mut hand_over = |iso: &mut BoundedFiles, next: Next, menus: &mut Vec<Menu>| {
+        if let Some(path) = iso.locate(&next.config) {
+            follow(iso, &path, &next.cwd, visited, depth + 1, menus);
         }
     };
     let start = config.ui.as_ref().or(config.default.as_ref());
     if let Some(next) = start.and_then(|line| config.command(line, cwd, 0)) {
-        hand_over(disc, next, menus);
+        hand_over(iso, next, menus);
     }
-    menus.extend(config.menu(disc, path, cwd));
+    menus.extend(config.menu(iso, path, cwd));
     if menus.len() > before {
         return;
     }
     for label in &config.labels {
         if let Some(next) = config.start(label, "", cwd, 0) {
-            hand_over(disc, next, menus);
+            hand_over(iso, next, menus);
         }
     }
 }
@@ -137,7 +138,7 @@ impl Config {
             Verb::Config => {
                 let dir = args.split_whitespace().next();
                 let cwd_next = dir.map_or(Some(cwd.into()), |dir| directory(dir, cwd))?;
-                Some(Next { config: gate::path(target, cwd)?, cwd: cwd_next })
+                Some(Next { config: path::resolve(target, cwd)?, cwd: cwd_next })
             }
             Verb::Kernel | Verb::Program => self.program(target, &args, cwd, hops),
             Verb::Linux | Verb::Nothing => None,
@@ -151,7 +152,7 @@ impl Config {
         match program_name(name).as_str() {
             "menu" | "vesamenu" => {
                 let file = args.split_whitespace().find(|word| *word != "~")?;
-                Some(Next { config: gate::path(file, cwd)?, cwd: cwd.into() })
+                Some(Next { config: path::resolve(file, cwd)?, cwd: cwd.into() })
             }
             "whichsys" => self.command(&chosen_by_system(args), cwd, hops + 1),
             "ifcpu64" | "ifcpu" => self.command(&chosen_by_cpu(args), cwd, hops + 1),
@@ -172,11 +173,11 @@ impl Config {
         find(line).or_else(|| find(word)).or_else(|| find_caseless(word))
     }
 
-    fn menu(&self, disc: &mut Disc, path: &str, cwd: &str) -> Option<Menu> {
+    fn menu(&self, iso: &mut BoundedFiles, path: &str, cwd: &str) -> Option<Menu> {
         let mut entries = Vec::new();
         let mut indices = Vec::new();
         for label in &self.labels {
-            let entry = self.entry(disc, label, cwd);
+            let entry = self.entry(iso, label, cwd);
             indices.push(entry.as_ref().map(|_| entries.len()));
             entries.extend(entry);
         }
@@ -209,7 +210,7 @@ impl Config {
         }
     }
 
-    fn entry(&self, disc: &mut Disc, label: &Label, cwd: &str) -> Option<Entry> {
+    fn entry(&self, iso: &mut BoundedFiles, label: &Label, cwd: &str) -> Option<MenuEntry> {
         let (target, more) = self.linux(label, 0)?;
         let (kernel, rest) = split_word(&target.target);
         let mut args = format!("{rest} {} {more}", target.append);
@@ -229,11 +230,11 @@ impl Config {
             title: label.title.clone(),
             submenu: self.path_of(label.menu),
             kernel,
-            initrds: initrds.take(gate::MAX_INITRDS + 1).map(String::from).collect(),
+            initrds: initrds.take(draft::MAX_INITRDS + 1).map(String::from).collect(),
             args,
             cwd: cwd.into(),
         };
-        draft.pass(disc)
+        draft.pass(iso)
     }
 
     /// The label that boots Linux for this one: itself, or the one that `ifcpu64.c32` chooses; and further arguments.
@@ -258,7 +259,7 @@ impl Config {
         let mut next = self.menus.get(menu);
         while let Some(menu) = next {
             let Some(parent) = menu.parent else { break };
-            path.push(gate::title(&menu.title, "submenu"));
+            path.push(draft::title(&menu.title, "submenu"));
             // A parent is always an earlier menu.
             next = self.menus.get(parent);
         }
@@ -267,10 +268,10 @@ impl Config {
     }
 }
 
-/// As [`gate::path`], but the top of the ISO is one too.
+/// As [`draft::path`], but the top of the ISO is one too.
 fn directory(dir: &str, cwd: &str) -> Option<String> {
-    let parent = gate::path(&format!("{dir}/x"), cwd)?;
-    Some(gate::parent(&parent).into())
+    let parent = path::resolve(&format!("{dir}/x"), cwd)?;
+    Some(path::parent(&parent).into())
 }
 
 #[cfg(test)]
@@ -302,7 +303,7 @@ mod tests {
         );
         let entry = &menu.entries[0];
         assert_eq!((entry.title.as_str(), entry.kernel.as_str()), ("Live System", "/isolinux/vmlinuz"));
-        assert_eq!((entry.initrds[0].as_str(), entry.args.as_str()), ("/isolinux/i", "a b"));
+        assert_eq!((entry.initrds[0].as_str(), entry.args.to_string().as_str()), ("/isolinux/i", "a b"));
     }
 
     #[test]
@@ -324,7 +325,10 @@ mod tests {
     fn append_of_a_hyphen_is_empty_and_a_global_one_is_inherited() {
         let menu =
             read_one("append global\nlabel a\nkernel k\ninitrd i\nlabel b\nkernel k\ninitrd i\nappend -\n");
-        assert_eq!((menu.entries[0].args.as_str(), menu.entries[1].args.as_str()), ("global", ""));
+        assert_eq!(
+            (menu.entries[0].args.to_string().as_str(), menu.entries[1].args.to_string().as_str()),
+            ("global", "")
+        );
     }
 
     #[test]
@@ -337,7 +341,7 @@ mod tests {
     #[test]
     fn linux_c32_boots_its_first_argument() {
         let entry = &read_one("label a\ncom32 linux.c32\nappend /k initrd=/i quiet\n").entries[0];
-        assert_eq!((entry.kernel.as_str(), entry.args.as_str()), ("/k", "quiet"));
+        assert_eq!((entry.kernel.as_str(), entry.args.to_string().as_str()), ("/k", "quiet"));
     }
 
     #[test]
@@ -434,7 +438,7 @@ mod tests {
     fn any_configuration_of_the_directory_is_tried_at_last() {
         let files = Memory::of(&[("/isolinux/live.cfg", format!("label l\n{BOOT}"))]);
         let mut menus = Vec::new();
-        read_known(&mut Disc::new(&files), &mut menus);
+        read_known(&mut BoundedFiles::new(&files), &mut menus);
         assert_eq!(menus[0].config, "/isolinux/live.cfg");
     }
 }

@@ -12,7 +12,7 @@ use crate::catalog::scan::Opener;
 use crate::storage::cache::{BlockCache, CachedSource};
 use crate::storage::passthrough::{DataPath, MappedIso, Mapper};
 use crate::storage::source::{PageCache, ReadAt};
-use crate::storage::unchanged::SteadySource;
+use crate::storage::unchanged::UnchangedSource;
 
 /// Smaller files are read through the cache: to mount and unmount one takes 0.6 ms, as long as it takes to read one of
 /// this size from memory that way, and there may be tens of thousands below `trees/`.
@@ -48,10 +48,10 @@ pub(super) fn mapper(path: DataPath) -> Result<Option<Arc<Mapper>>> {
 
 impl Opener for Served {
     fn open(&self, file: Arc<File>) -> io::Result<Arc<dyn ReadAt>> {
-        let steady = Arc::new(SteadySource::new(file.clone(), PageCache::DropBehind)?);
-        let cached = self.cache.attach(steady.clone());
+        let unchanged = Arc::new(UnchangedSource::new(file.clone(), PageCache::DropBehind)?);
+        let cached = self.cache.attach(unchanged.clone());
         let Some(mapper) = &self.mapper else { return Ok(Arc::new(cached)) };
-        let mapped = MappedIso::new(mapper, file, steady);
+        let mapped = MappedIso::new(mapper, file, unchanged);
         Ok(Arc::new(Both { cached, mapped, refused: AtomicBool::new(false) }))
     }
 }

@@ -1,4 +1,4 @@
-//! The keeper of the catalog: looks at the directory, at the configuration file and at this host's address, and lays out the
+//! The updater of the catalog: looks at the directory, at the configuration file and at this host's address, and lays out the
 //! tree anew when one of them has changed.
 //!
 //! It says in the log what has come, gone or is left out, each once. It knows nothing of mounts.
@@ -9,11 +9,11 @@ use std::sync::Arc;
 use crate::boot::loader;
 use crate::boot::servers;
 use crate::catalog::config::file::{Followed, Look};
-use crate::catalog::probe::{Verdicts, Workers};
+use crate::catalog::probe::{ProbeResults, Workers};
 use crate::catalog::scan::{Catalog, Iso, Scanner};
 use crate::serve::watch::Pace;
 use crate::tree::arena::Tree;
-use crate::tree::iso_files::Shelf;
+use crate::tree::iso_files::DirectoryCache;
 use crate::tree::layout::{self, Given, LoaderFile, Settings};
 
 use super::Config;
@@ -27,32 +27,32 @@ pub(super) enum Change {
 }
 
 /// Keeps the catalog.
-pub(super) struct Keeper {
+pub(super) struct Updater {
     config: Arc<Config>,
     given: Given,
     file: Option<(Followed, Pace)>,
     scanner: Scanner,
-    verdicts: Arc<Verdicts>,
+    results: Arc<ProbeResults>,
     workers: Workers,
     pace: Pace,
     loaders: Vec<LoaderFile>,
     /// What has been looked into below `trees/`.
-    pub(super) shelf: Arc<Shelf>,
+    pub(super) directories: Arc<DirectoryCache>,
     pub(super) catalog: Catalog,
     /// What has been said of the files that are not served, so that it is said once.
     reported: Vec<(String, String)>,
     unreadable: bool,
-    /// Whether there are verdicts that the tree doesn't show yet.
+    /// Whether there are results that the tree doesn't show yet.
     pub(super) owed: bool,
 }
 
-impl Keeper {
+impl Updater {
     /// Has looked at nothing yet.
     pub(super) fn new(
         config: &Arc<Config>,
         file: Option<(Followed, Pace)>,
         scanner: Scanner,
-        verdicts: Arc<Verdicts>,
+        results: Arc<ProbeResults>,
         workers: Workers,
         pace: Pace,
     ) -> Self {
@@ -61,11 +61,11 @@ impl Keeper {
             config: config.clone(),
             file,
             scanner,
-            verdicts,
+            results,
             workers,
             pace,
             loaders: open_loaders(),
-            shelf: Arc::default(),
+            directories: Arc::default(),
             catalog: Catalog::default(),
             reported: Vec::new(),
             unreadable: false,
@@ -139,7 +139,7 @@ impl Keeper {
     }
 
     fn take(&mut self, mut catalog: Catalog) -> bool {
-        let unknown = self.verdicts.enter(&mut catalog);
+        let unknown = self.results.enter(&mut catalog);
         self.workers.ask(unknown);
         self.pace.set_often(catalog.remote || catalog.pending());
         self.report(&catalog);
@@ -149,10 +149,10 @@ impl Keeper {
     }
 
     /// Enters what is new of initrds, which may change the menu.
-    pub(super) fn enter_verdicts(&mut self) {
-        let unknown = self.verdicts.enter(&mut self.catalog);
+    pub(super) fn enter_probe_results(&mut self) {
+        let unknown = self.results.enter(&mut self.catalog);
         if unknown.is_empty()
-            && let Err(error) = self.verdicts.save(&self.catalog)
+            && let Err(error) = self.results.save(&self.catalog)
         {
             log::warn!("what is known of the initrds can't be kept for the next start: {error}");
         }
@@ -160,7 +160,7 @@ impl Keeper {
     }
 
     pub(super) fn lay_out(&self) -> Tree {
-        layout::lay_out(&self.catalog, &self.settings(), &self.loaders, &self.shelf)
+        layout::lay_out(&self.catalog, &self.settings(), &self.loaders, &self.directories)
     }
 
     /// What the command line and the configuration file say, as it is now.

@@ -8,35 +8,35 @@ use super::lock;
 
 /// A block that someone reads from its source right now, for others to wait for.
 #[derive(Debug, Default)]
-pub(super) struct Flight {
+pub(super) struct InFlight {
     outcome: Mutex<Option<Outcome>>,
-    landed: Condvar,
+    ended: Condvar,
 }
 
-/// How a [`Flight`] ended.
+/// How a [`InFlight`] ended.
 #[derive(Debug, Clone)]
 pub(super) enum Outcome {
-    Landed(Arc<Block>),
+    Read(Arc<Block>),
     /// The source refused this very block.
     Failed(SharedError),
     /// The read failed, but it was for other blocks too, or for nobody: whoever needs the block reads it.
     Abandoned,
 }
 
-impl Flight {
+impl InFlight {
     pub fn wait(&self) -> Outcome {
         let mut outcome = lock(&self.outcome);
         loop {
             if let Some(outcome) = &*outcome {
                 return outcome.clone();
             }
-            outcome = self.landed.wait(outcome).unwrap_or_else(PoisonError::into_inner);
+            outcome = self.ended.wait(outcome).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
     pub fn settle(&self, outcome: Outcome) {
         *lock(&self.outcome) = Some(outcome);
-        self.landed.notify_all();
+        self.ended.notify_all();
     }
 }
 

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use lru::LruCache;
 
 use super::budget::{Block, Budget, Lease, Space};
-use super::in_flight::{Flight, Outcome};
+use super::in_flight::{InFlight, Outcome};
 use super::lock;
 
 /// Which block of which source.
@@ -26,7 +26,7 @@ pub(super) struct Key {
 #[derive(Debug)]
 pub(super) enum Found<'a> {
     Block(Arc<Block>),
-    Flight(Arc<Flight>),
+    InFlight(Arc<InFlight>),
     /// Nothing: the reader now owes these adjacent blocks, at least one, to itself and to all who wait.
     Claims(Vec<Claim<'a>>),
     /// Nothing, and no room for it in the budget.
@@ -54,7 +54,7 @@ struct Inner {
     proven: LruCache<Key, Entry>,
     proven_bytes: u64,
     proven_limit: u64,
-    flights: HashMap<Key, Pending>,
+    in_flight: HashMap<Key, Pending>,
     tally: Tally,
 }
 
@@ -77,7 +77,7 @@ struct Entry {
 
 #[derive(Debug)]
 struct Pending {
-    flight: Arc<Flight>,
+    read: Arc<InFlight>,
     /// Whether a reader waits for it.
     wanted: bool,
 }
@@ -90,7 +90,7 @@ impl Store {
                 proven: LruCache::unbounded(),
                 proven_bytes: 0,
                 proven_limit: budget / 2,
-                flights: HashMap::new(),
+                in_flight: HashMap::new(),
                 tally: Tally::default(),
             }),
             budget: Budget::new(budget),
@@ -109,11 +109,11 @@ impl Store {
         if let Some(block) = inner.hit(&first, streaming) {
             return Found::Block(block);
         }
-        if let Some(pending) = inner.flights.get_mut(&first) {
+        if let Some(pending) = inner.in_flight.get_mut(&first) {
             pending.wanted = true;
-            let flight = Arc::clone(&pending.flight);
+            let read = Arc::clone(&pending.read);
             inner.tally.waits += 1;
-            return Found::Flight(flight);
+            return Found::InFlight(read);
         }
         let mut claims = Vec::new();
         for (block, len) in (first.block..).zip(lens) {
@@ -183,10 +183,10 @@ impl Store {
     }
 
     fn claim(&self, inner: &mut Inner, key: Key, space: Space, ahead: Option<Lease>) -> Claim<'_> {
-        let flight = Arc::new(Flight::default());
-        let pending = Pending { flight: Arc::clone(&flight), wanted: false };
-        inner.flights.insert(key, pending);
-        Claim { store: self, key, flight, space: Some(space), alone: ahead.is_none(), ahead, settled: false }
+        let read = Arc::new(InFlight::default());
+        let pending = Pending { read: Arc::clone(&read), wanted: false };
+        inner.in_flight.insert(key, pending);
+        Claim { store: self, key, read, space: Some(space), alone: ahead.is_none(), ahead, settled: false }
     }
 
     /// Room for one block, made by evicting the least recently used ones as long as `may_go` allows.
@@ -207,7 +207,7 @@ impl Store {
 
 impl Inner {
     fn has(&self, key: &Key) -> bool {
-        self.recent.contains(key) || self.proven.contains(key) || self.flights.contains_key(key)
+        self.recent.contains(key) || self.proven.contains(key) || self.in_flight.contains_key(key)
     }
 
     fn hit(&mut self, key: &Key, streaming: bool) -> Option<Arc<Block>> {
@@ -274,7 +274,7 @@ fn take_all(list: &mut LruCache<Key, Entry>, source: u64) -> Vec<Entry> {
 pub(super) struct Claim<'a> {
     store: &'a Store,
     key: Key,
-    flight: Arc<Flight>,
+    read: Arc<InFlight>,
     space: Option<Space>, // until it is filled
     /// Whether the read is for this block only, so that its error is this block's.
     alone: bool,
@@ -302,7 +302,7 @@ impl Claim<'_> {
         }
         let block = Arc::new(block);
         let mut inner = lock(&self.store.inner);
-        let wanted = inner.flights.remove(&self.key).is_some_and(|pending| pending.wanted);
+        let wanted = inner.in_flight.remove(&self.key).is_some_and(|pending| pending.wanted);
         let mut ahead = self.ahead.take();
         if wanted && ahead.take().is_some() {
             inner.tally.ahead_used += 1;
@@ -311,7 +311,7 @@ impl Claim<'_> {
         inner.recent.put(self.key, entry);
         drop(inner);
         self.settled = true;
-        self.flight.settle(Outcome::Landed(Arc::clone(&block)));
+        self.read.settle(Outcome::Read(Arc::clone(&block)));
         Ok(block)
     }
 
@@ -324,8 +324,8 @@ impl Claim<'_> {
         self.settled = true;
         self.space = None;
         self.ahead = None;
-        lock(&self.store.inner).flights.remove(&self.key);
-        self.flight.settle(if self.alone { Outcome::Failed(error.into()) } else { Outcome::Abandoned });
+        lock(&self.store.inner).in_flight.remove(&self.key);
+        self.read.settle(if self.alone { Outcome::Failed(error.into()) } else { Outcome::Abandoned });
     }
 }
 

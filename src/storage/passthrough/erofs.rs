@@ -83,7 +83,7 @@ pub enum Error {
 
 /// An image.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Image {
+pub struct Metadata {
     /// All of it.
     pub bytes: Vec<u8>,
     /// Length of the file.
@@ -92,7 +92,7 @@ pub struct Image {
     table: Range<u64>,
 }
 
-impl Image {
+impl Metadata {
     /// What to write over the image, and where, to have the whole file on the unreadable device from then on: each read
     /// that the kernel has no page for becomes EIO. It looks up the chunk for each (`erofs_map_blocks`).
     pub fn revocation(&self) -> (u64, Vec<u8>) {
@@ -106,12 +106,12 @@ impl Image {
 ///
 /// # Errors
 /// If that can't be said. Ranges of no bytes don't count.
-pub fn encode(ranges: &[Range<u64>], device: u64) -> Result<Image, Error> {
+pub fn encode(ranges: &[Range<u64>], device: u64) -> Result<Metadata, Error> {
     encode_with(BLOCK, ranges, device)
 }
 
 /// [`encode`] with blocks of another size, which the tools of EROFS that tests use want.
-fn encode_with(block: u64, ranges: &[Range<u64>], device: u64) -> Result<Image, Error> {
+fn encode_with(block: u64, ranges: &[Range<u64>], device: u64) -> Result<Metadata, Error> {
     let pieces = join(ranges);
     let Some((last, inner)) = pieces.split_last() else { return Err(Error::Empty) };
     for piece in &pieces {
@@ -169,7 +169,7 @@ fn check(block: u64, piece: &Range<u64>, device: u64) -> Result<(), Error> {
     Ok(())
 }
 
-fn lay_out(block: u64, len: u64, chunk_bits: u32, table: &[u8], device: u64) -> Image {
+fn lay_out(block: u64, len: u64, chunk_bits: u32, table: &[u8], device: u64) -> Metadata {
     let inodes = block * u64::from(INODES_BLOCK);
     let file = inodes + 32 * FILE;
     let start = file + 64;
@@ -190,7 +190,7 @@ fn lay_out(block: u64, len: u64, chunk_bits: u32, table: &[u8], device: u64) -> 
     put(file, &inode(0o100_400, len, CHUNK_BASED, chunk_bits | INDEXES, 2, 1));
     put(start, table);
     put(size, &[]);
-    Image { bytes: image, len, table: start..end }
+    Metadata { bytes: image, len, table: start..end }
 }
 
 /// `struct erofs_super_block`.

@@ -1,4 +1,4 @@
-//! Mounting an [`Image`] over an ISO, where nobody sees it: no path, no mount table, gone with the last descriptor.
+//! Mounting an [`Metadata`] over an ISO, where nobody sees it: no path, no mount table, gone with the last descriptor.
 //!
 //! EROFS mounts from plain files since Linux 6.12, if they have pages of their own to give (`read_folio`). A memfd has
 //! not, so the metadata lies on a ramfs that is mounted just as invisibly. What is returned is the file in the image,
@@ -18,7 +18,7 @@ use rustix::mount::{
     fsmount, fsopen,
 };
 
-use super::erofs::{BLOCK, Image, NAME};
+use super::erofs::{BLOCK, Metadata, NAME};
 
 /// Pages that the kernel reads ahead of a sequential reader, in KiB, if those of the ISO's disk can't be found out.
 const READ_AHEAD: u32 = 1024;
@@ -84,7 +84,7 @@ impl Ram {
 ///
 /// # Errors
 /// If the kernel doesn't let us.
-pub fn mount(ram: &Ram, image: &Image, iso: &File) -> Result<Mounted, Error> {
+pub fn mount(ram: &Ram, image: &Metadata, iso: &File) -> Result<Mounted, Error> {
     // Found by what appears, so one after the other.
     static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lru::LruCache;
 
-use crate::catalog::scan::{Catalog, Disc};
-use crate::image::iso::{self, Entry, Image};
+use crate::catalog::scan::{Catalog, IsoFile};
+use crate::image::iso::{self, DirectoryEntry, Image};
 use crate::storage::identity::identity;
 
 /// Images that stay open, at 30 KiB each, and up to 3 MiB more where files are hard-linked. Opening one takes 50 µs.
@@ -19,7 +19,7 @@ const MAX_IMAGES: usize = 16;
 const MAX_BYTES: usize = 24 << 20;
 
 /// Images and listings of all ISOs.
-pub struct Shelf {
+pub struct DirectoryCache {
     images: Mutex<LruCache<u64, Arc<Mutex<Option<Image>>>>>,
     listings: Mutex<Listings>,
 }
@@ -33,38 +33,38 @@ struct Listings {
 pub struct Listing {
     disc: u64,
     /// By name; each name once.
-    entries: Box<[Entry]>,
+    entries: Box<[DirectoryEntry]>,
     bytes: usize,
 }
 
 impl Listing {
     /// The entries, by name.
-    pub fn entries(&self) -> &[Entry] {
+    pub fn entries(&self) -> &[DirectoryEntry] {
         &self.entries
     }
 
     /// The entry of that name.
-    pub fn find(&self, name: &[u8]) -> Option<&Entry> {
+    pub fn find(&self, name: &[u8]) -> Option<&DirectoryEntry> {
         let at = self.entries.binary_search_by(|entry| entry.name.as_ref().cmp(name)).ok()?;
         self.entries.get(at)
     }
 }
 
-impl Default for Shelf {
+impl Default for DirectoryCache {
     fn default() -> Self {
         let kept = LruCache::unbounded();
         Self { images: Mutex::new(LruCache::unbounded()), listings: Mutex::new(Listings { kept, bytes: 0 }) }
     }
 }
 
-impl Shelf {
+impl DirectoryCache {
     /// Calls `work` with the opened image of a disc. One that `work` fails on, or panics, is opened anew.
     ///
     /// # Errors
     /// If it can't be opened, and whatever `work` says.
     pub fn with_image<T>(
         &self,
-        disc: &Disc,
+        disc: &IsoFile,
         work: impl FnOnce(&mut Image) -> Result<T, iso::Error>,
     ) -> Result<T, iso::Error> {
         let slot = self.slot(number(disc));
@@ -84,10 +84,10 @@ impl Shelf {
     }
 
     /// Keeps a directory of a disc. Of several entries of one name, the first counts.
-    pub fn keep(&self, disc: &Disc, directory: u64, mut entries: Vec<Entry>) -> Arc<Listing> {
+    pub fn keep(&self, disc: &IsoFile, directory: u64, mut entries: Vec<DirectoryEntry>) -> Arc<Listing> {
         entries.sort_by(|one, other| one.name.cmp(&other.name));
         entries.dedup_by(|later, first| later.name == first.name);
-        let bytes = entries.iter().map(|entry| size_of::<Entry>() + entry.text()).sum::<usize>();
+        let bytes = entries.iter().map(|entry| size_of::<DirectoryEntry>() + entry.text()).sum::<usize>();
         let bytes = bytes + size_of::<Listing>();
         let listing = Arc::new(Listing { disc: number(disc), entries: entries.into(), bytes });
         let mut listings = lock(&self.listings);
@@ -129,7 +129,7 @@ impl Shelf {
 }
 
 /// A number that stands for a disc's content, the same after a restart.
-pub fn number(disc: &Disc) -> u64 {
+pub fn number(disc: &IsoFile) -> u64 {
     identity(&disc.id)
 }
 
@@ -145,9 +145,9 @@ mod tests {
     use crate::catalog::scan::FileId;
     use std::time::SystemTime;
 
-    fn disc(inode: u64) -> Disc {
+    fn disc(inode: u64) -> IsoFile {
         let file = iso::File { path: "/k".into(), len: 0, extents: Vec::new() };
-        Disc {
+        IsoFile {
             id: FileId { device: 1, inode, len: 0, mtime: 0 },
             source: Arc::new(Vec::new()),
             plain: Arc::new(Vec::new()),
@@ -162,7 +162,7 @@ mod tests {
                 root: None,
                 efi: Vec::new(),
                 title: String::new(),
-                args: String::new(),
+                args: "".into(),
                 more: Vec::new(),
             },
         }
@@ -170,37 +170,45 @@ mod tests {
 
     #[test]
     fn of_two_entries_of_one_name_the_first_counts() {
-        let (shelf, disc) = (Shelf::default(), disc(1));
-        let listing = shelf.keep(
+        let (directories, disc) = (DirectoryCache::default(), disc(1));
+        let listing = directories.keep(
             &disc,
             7,
-            vec![Entry::sample(b"b", 1), Entry::sample(b"a", 2), Entry::sample(b"b", 3)],
+            vec![
+                DirectoryEntry::sample(b"b", 1),
+                DirectoryEntry::sample(b"a", 2),
+                DirectoryEntry::sample(b"b", 3),
+            ],
         );
         assert_eq!(listing.entries().iter().map(|entry| entry.mode).collect::<Vec<_>>(), [2, 1]);
         assert_eq!(listing.find(b"b").unwrap().mode, 1);
-        assert!(listing.find(b"c").is_none() && shelf.listing(7).is_some() && shelf.listing(8).is_none());
+        assert!(
+            listing.find(b"c").is_none()
+                && directories.listing(7).is_some()
+                && directories.listing(8).is_none()
+        );
     }
 
     #[test]
     fn what_is_kept_is_bounded_and_goes_with_its_iso() {
-        let shelf = Shelf::default();
+        let directories = DirectoryCache::default();
         let name = vec![b'n'; MAX_BYTES / 50];
-        let entry = Entry::sample(&name, 0);
+        let entry = DirectoryEntry::sample(&name, 0);
         for number in 0..100 {
             let disc = disc(number);
-            shelf.keep(&disc, number, vec![entry.clone()]);
-            shelf.keep(&disc, number, vec![entry.clone()]);
-            shelf.slot(super::number(&disc));
+            directories.keep(&disc, number, vec![entry.clone()]);
+            directories.keep(&disc, number, vec![entry.clone()]);
+            directories.slot(super::number(&disc));
         }
-        let listings = lock(&shelf.listings);
+        let listings = lock(&directories.listings);
         let kept: usize = listings.kept.iter().map(|(_, listing)| listing.bytes).sum();
         assert_eq!(kept, listings.bytes);
         assert!(kept <= MAX_BYTES && kept > MAX_BYTES / 2, "{kept}");
         drop(listings);
-        assert!(shelf.listing(99).is_some() && shelf.listing(0).is_none());
-        assert_eq!(lock(&shelf.images).len(), MAX_IMAGES);
-        shelf.keep_only(&Catalog::default());
-        assert_eq!(lock(&shelf.listings).bytes, 0);
-        assert!(shelf.listing(99).is_none() && lock(&shelf.images).is_empty());
+        assert!(directories.listing(99).is_some() && directories.listing(0).is_none());
+        assert_eq!(lock(&directories.images).len(), MAX_IMAGES);
+        directories.keep_only(&Catalog::default());
+        assert_eq!(lock(&directories.listings).bytes, 0);
+        assert!(directories.listing(99).is_none() && lock(&directories.images).is_empty());
     }
 }

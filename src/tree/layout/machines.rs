@@ -24,7 +24,7 @@ use crate::storage::content::{Content, Lazy};
 use crate::storage::identity::identity;
 use crate::tree::arena::{Builder, NodeId};
 use crate::tree::render::ipxe::{self, Machines};
-use crate::tree::render::{Entry, Menu, grub, pxelinux};
+use crate::tree::render::{IsoEntry, Menu, grub, pxelinux};
 
 /// Directories below `tftp/` in which pxelinux and syslinux look for `pxelinux.cfg/`.
 const PXELINUX: [&str; 2] = ["", loader::EFI64];
@@ -39,7 +39,7 @@ const IPXE: [&str; 2] = ["boot.ipxe", "autoexec.ipxe"];
 /// An entry that a menu can have.
 #[derive(Debug, Hash)]
 pub struct Offer {
-    pub entry: Entry,
+    pub entry: IsoEntry,
     /// Only in menus of machines that name it.
     pub hidden: bool,
 }
@@ -51,7 +51,7 @@ pub struct Offers {
     entries: Vec<Offer>,
     default: Option<Label>,
     timeout: u32,
-    append: String,
+    append: Args,
     /// Address of the server.
     pub host: String,
     host_given: bool,
@@ -66,7 +66,7 @@ impl Offers {
             default: settings.default.clone(),
             timeout: settings.timeout,
             append: settings.append.clone(),
-            host: settings.servers.host.clone(),
+            host: settings.host.clone(),
             host_given: settings.host_given,
             ipxe: asked(&settings.config.machines),
         }
@@ -79,18 +79,18 @@ impl Offers {
 
     /// The menu of a machine, or the general one.
     pub fn menu(&self, machine: Option<&Machine>) -> Menu {
-        let more = machine.and_then(|machine| machine.append.as_deref()).unwrap_or_default();
+        let more = machine.and_then(|machine| machine.append.clone()).unwrap_or_default();
         let offered = self.entries.iter().filter(|offer| match machine {
             Some(machine) => is_offered(offer, machine),
             None => !offer.hidden,
         });
-        let entries: Vec<Entry> = offered.map(|offer| with_args(&offer.entry, more)).collect();
+        let entries: Vec<IsoEntry> = offered.map(|offer| with_args(&offer.entry, &more)).collect();
         let wanted = [machine.and_then(|machine| machine.default.as_ref()), self.default.as_ref()];
         let wanted = wanted.into_iter().flatten();
         let mut found = wanted.filter_map(|label| entries.iter().find(|entry| entry.label == label.as_str()));
         let default = found.next().or(entries.first()).map(|entry| entry.label.clone()).unwrap_or_default();
         let timeout = machine.and_then(|machine| machine.timeout).unwrap_or(self.timeout);
-        Menu { default, timeout, append: Args::parse(&self.append).append(more).to_string(), entries }
+        Menu { default, timeout, append: self.append.clone().append(more), entries }
     }
 }
 
@@ -100,12 +100,12 @@ fn is_offered(offer: &Offer, machine: &Machine) -> bool {
     offered && !named(&machine.without)
 }
 
-fn with_args(entry: &Entry, more: &str) -> Entry {
+fn with_args(entry: &IsoEntry, more: &Args) -> IsoEntry {
     if more.is_empty() {
         return entry.clone();
     }
-    let longer = |args: &str| Args::parse(args).append(more).to_string();
-    Entry {
+    let longer = |args: &Args| args.clone().append(more.clone());
+    IsoEntry {
         args: longer(&entry.args),
         more: entry.more.iter().map(|(title, args)| (title.clone(), longer(args))).collect(),
         ..entry.clone()

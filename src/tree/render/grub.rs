@@ -5,8 +5,8 @@
 
 use std::fmt::{Result, Write as _};
 
-use super::{Entry, HOST, LOCAL, Menu};
-use crate::image::args::Args;
+use super::{IsoEntry, LOCAL, Menu};
+use crate::image::args::{Arg, Args, Part};
 
 /// GRUB's name for the address of the server that it was loaded from.
 const SERVER: &str = "$net_default_server";
@@ -60,7 +60,7 @@ fn write_head(text: &mut String, menu: &Menu) -> Result {
     write_mac(text)
 }
 
-fn write_entry(text: &mut String, entry: &Entry, host: Option<&str>) -> Result {
+fn write_entry(text: &mut String, entry: &IsoEntry, host: Option<&str>) -> Result {
     writeln!(text)?;
     write_item(text, "", entry, &entry.label, &entry.title, &entry.args, host)?;
     if entry.more.is_empty() {
@@ -76,16 +76,15 @@ fn write_entry(text: &mut String, entry: &Entry, host: Option<&str>) -> Result {
 fn write_item(
     text: &mut String,
     indent: &str,
-    entry: &Entry,
+    entry: &IsoEntry,
     label: &str,
     title: &str,
-    args: &str,
+    args: &Args,
     host: Option<&str>,
 ) -> Result {
     let title = quote(&title.replace('^', ""));
     writeln!(text, "{indent}menuentry {title} --id '{label}' {{")?;
-    let words = Args::parse(args);
-    let words: Vec<String> = words.iter().map(|word| argument(word, host)).collect();
+    let words: Vec<String> = args.iter().map(|arg| argument(arg, host)).collect();
     // BOOTIF tells the system which card it was booted from, as pxelinux does with ipappend. It comes first: what stands
     // behind `---` is taken for the installed system's by some installers.
     writeln!(text, "{indent}  linux /{} BOOTIF=01-${MAC} {}", entry.kernel, words.join(" "))?;
@@ -94,10 +93,15 @@ fn write_item(
 
 /// A word of kernel arguments as GRUB hands it on, with the server's address in its place. GRUB puts double quotes around
 /// a word with a blank by itself, and a backslash before one that it is given (grub-core/lib/cmdline.c).
-fn argument(word: &str, host: Option<&str>) -> String {
-    let word = word.replace('"', "");
-    let parts = word.split(HOST).map(|part| if plain(part) { part.to_owned() } else { quote(part) });
-    parts.collect::<Vec<_>>().join(host.unwrap_or(SERVER))
+fn argument(arg: &Arg, host: Option<&str>) -> String {
+    let part = |part: &Part| match part {
+        Part::Server => host.unwrap_or(SERVER).to_owned(),
+        Part::Text(text) => match text.replace('"', "") {
+            text if plain(&text) => text,
+            text => quote(&text),
+        },
+    };
+    arg.parts().iter().map(part).collect()
 }
 
 fn plain(part: &str) -> bool {
@@ -159,8 +163,8 @@ mod tests {
 
     #[test]
     fn foreign_words_stay_words() {
-        assert_eq!(argument("a=$x;{b}'c'", None), "'a=$x;{b}'\\''c'\\'''");
-        assert_eq!(argument("dyndbg=\"file a +p\"", None), "'dyndbg=file a +p'");
+        assert_eq!(argument(&Arg::new("a=$x;{b}'c'"), None), "'a=$x;{b}'\\''c'\\'''");
+        assert_eq!(argument(&Arg::new("dyndbg=\"file a +p\""), None), "'dyndbg=file a +p'");
     }
 
     #[test]
@@ -184,13 +188,13 @@ mod tests {
         }
         let hostile = "a=$x;{b} \"d e\" root=\\x20";
         let mut menu = menu();
-        menu.entries[0].args = hostile.into();
+        menu.entries[0].args = Args::parse(hostile);
         menu.entries[0].title = "x' { y; $z".into();
         let text = render(&menu, Some("h"));
         let read =
             crate::image::menu::grub::read(&Tree(text), "/boot/grub/grub.cfg", &Default::default()).unwrap();
         let entry = &read.entries[0];
         assert_eq!(entry.title, "x' { y; $z");
-        assert_eq!(entry.args.trim_start_matches("BOOTIF=01- "), hostile);
+        assert_eq!(entry.args.to_string().trim_start_matches("BOOTIF=01- "), hostile);
     }
 }

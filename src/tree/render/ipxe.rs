@@ -5,8 +5,8 @@
 
 use std::fmt::{Result, Write as _};
 
-use super::{Entry, HOST, LOCAL, Menu};
-use crate::image::args::Args;
+use super::{IsoEntry, LOCAL, Menu};
+use crate::image::args::{Arg, Args, Part};
 
 /// iPXE's name for the address of the server that it was told to boot from.
 const SERVER: &str = "${next-server}";
@@ -74,7 +74,7 @@ fn write_choice(text: &mut String, options: &str, back: &str) -> Result {
     writeln!(text, "choose {options}target || goto {back}\ngoto ${{target}}")
 }
 
-fn write_entry(text: &mut String, entry: &Entry, host: &str) -> Result {
+fn write_entry(text: &mut String, entry: &IsoEntry, host: &str) -> Result {
     write_boot(text, entry, &entry.label, &entry.args, host)?;
     if entry.more.is_empty() {
         return Ok(());
@@ -90,13 +90,10 @@ fn write_entry(text: &mut String, entry: &Entry, host: &str) -> Result {
     Ok(())
 }
 
-fn write_boot(text: &mut String, entry: &Entry, label: &str, args: &str, host: &str) -> Result {
+fn write_boot(text: &mut String, entry: &IsoEntry, label: &str, args: &Args, host: &str) -> Result {
     let kernel = &entry.kernel;
-    let words: Vec<String> = Args::parse(args)
-        .iter()
-        .filter(|word| !is_separator(word))
-        .map(|word| foreign(word).replace(HOST, host))
-        .collect();
+    let words: Vec<String> =
+        args.iter().filter(|arg| !is_separator(arg)).map(|arg| argument(arg, host)).collect();
     // A kernel started by UEFI asks the loader for the files that initrd= names; one started by BIOS is given them.
     let named: Vec<String> = entry.initrds.iter().map(|initrd| format!("initrd={initrd}")).collect();
     writeln!(
@@ -110,8 +107,17 @@ fn write_boot(text: &mut String, entry: &Entry, label: &str, args: &str, host: &
 }
 
 /// A word that would end the command (iPXE, src/core/exec.c).
-fn is_separator(word: &str) -> bool {
-    matches!(word, "&&" | "||" | ";") || word.starts_with('#')
+fn is_separator(arg: &Arg) -> bool {
+    let word = arg.to_string();
+    matches!(word.as_str(), "&&" | "||" | ";") || word.starts_with('#')
+}
+
+fn argument(arg: &Arg, host: &str) -> String {
+    let part = |part: &Part| match part {
+        Part::Server => host.to_owned(),
+        Part::Text(text) => foreign(text),
+    };
+    arg.parts().iter().map(part).collect()
 }
 
 /// Text in which iPXE expands nothing.
@@ -174,7 +180,7 @@ mod tests {
     #[test]
     fn an_iso_gives_no_commands() {
         let mut menu = menu();
-        menu.entries[0].args = "a ${mac} && reboot ; #x y".into();
+        menu.entries[0].args = Args::parse("a ${mac} && reboot ; #x y");
         let text = render(&menu, None, Machines::default());
         assert!(text.contains("/mac:hexhyp} a $ {mac} reboot y\n"), "{text}");
     }

@@ -5,8 +5,9 @@
 
 use std::fmt::{Result, Write as _};
 
-use super::{Entry, HOST, LOCAL, Menu};
+use super::{IsoEntry, LOCAL, Menu};
 use crate::catalog::written::MAX_TIMEOUT;
+use crate::image::args::Args;
 
 /// Renders the file. `graphical`: menu.c32 can be loaded. `host` is the server's address: pxelinux has no name for it.
 pub fn render(menu: &Menu, graphical: bool, host: &str) -> String {
@@ -14,10 +15,10 @@ pub fn render(menu: &Menu, graphical: bool, host: &str) -> String {
     // Writing to a String can't fail.
     let _ = write_head(&mut text, menu, graphical);
     for entry in &menu.entries {
-        let _ = write_entry(&mut text, entry, graphical);
+        let _ = write_entry(&mut text, entry, graphical, host);
     }
     let _ = write!(text, "\nlabel {LOCAL}\n  menu label Boot from the local disk\n  localboot 0\n");
-    text.replace(HOST, host)
+    text
 }
 
 fn write_head(text: &mut String, menu: &Menu, graphical: bool) -> Result {
@@ -33,19 +34,19 @@ fn write_head(text: &mut String, menu: &Menu, graphical: bool) -> Result {
     writeln!(text, "default {default}\ntimeout {}", menu.timeout.min(MAX_TIMEOUT) * 10)
 }
 
-fn write_entry(text: &mut String, entry: &Entry, graphical: bool) -> Result {
-    write_label(text, entry, &entry.label, &entry.title, &entry.args)?;
+fn write_entry(text: &mut String, entry: &IsoEntry, graphical: bool, host: &str) -> Result {
+    write_label(text, entry, &entry.label, &entry.title, &entry.args.with_server(host))?;
     if entry.more.is_empty() || !graphical {
         return Ok(());
     }
     writeln!(text, "\nmenu begin .{}\n  menu label {}: more", entry.label, entry.label)?;
     for (number, (title, args)) in entry.more.iter().enumerate() {
-        write_label(text, entry, &entry.variant_label(number), title, args)?;
+        write_label(text, entry, &entry.variant_label(number), title, &args.with_server(host))?;
     }
     write!(text, "\nlabel .{}.back\n  menu label Back\n  menu exit\nmenu end\n", entry.label)
 }
 
-fn write_label(text: &mut String, entry: &Entry, label: &str, title: &str, args: &str) -> Result {
+fn write_label(text: &mut String, entry: &IsoEntry, label: &str, title: &str, args: &Args) -> Result {
     // A ^ marks a shortcut key in a menu label.
     writeln!(text, "\nlabel {label}\n  menu label {}", title.replace('^', ""))?;
     writeln!(text, "  kernel {}\n  initrd {}", entry.kernel, entry.initrds.join(","))?;
@@ -104,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_serial_console_shows_the_menu_too() {
-        let text = render(&Menu { append: "console=ttyS1,115200".into(), ..menu() }, true, "");
+        let text = render(&Menu { append: Args::parse("console=ttyS1,115200"), ..menu() }, true, "");
         assert!(text.starts_with("serial 1 115200\nui menu.c32\n"), "{text}");
     }
 }

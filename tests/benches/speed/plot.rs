@@ -41,10 +41,10 @@ pub fn render(results: &Results) -> String {
     for (row, workload) in workloads.iter().enumerate() {
         let y = TOP + ROW * (row as f64 + 0.5);
         let _ = writeln!(svg, "<text x=\"10\" y=\"{}\">{workload}</text>", y + 4.0);
-        for (lane, contender) in contenders.iter().enumerate() {
+        for (waits_for, contender) in contenders.iter().enumerate() {
             let Some(ratio) = results.ratio(*workload, *contender) else { continue };
             // Beside each other, so that none hides another.
-            let y = y + (lane as f64 - (contenders.len() as f64 - 1.0) / 2.0) * 3.0;
+            let y = y + (waits_for as f64 - (contenders.len() as f64 - 1.0) / 2.0) * 3.0;
             let (x, from, to, colour) = (at(ratio.median), at(ratio.min), at(ratio.max), colour(*contender));
             let _ = writeln!(svg, "<path d=\"M{from:.1} {y}H{to:.1}\" stroke=\"{colour}\"/>");
             let _ = writeln!(svg, "<circle cx=\"{x:.1}\" cy=\"{y}\" r=\"3.5\" fill=\"{colour}\"/>");

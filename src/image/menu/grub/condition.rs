@@ -1,24 +1,24 @@
 //! GRUB's `test` and `[`, as `commands/test.c` evaluates them: from left to right, `-a` and `-o` of equal rank as far
 //! as they do not end an alternative, and true when there is nothing to test.
 
-use crate::image::menu::disc::Disc;
-use crate::image::menu::gate;
+use crate::image::menu::bounded_files::BoundedFiles;
+use crate::image::menu::path;
 use std::cmp::Ordering;
 
 /// Parentheses in parentheses.
 const MAX_DEPTH: usize = 16;
 
 /// Whether the arguments of `test`, or of `[` with its `]`, hold.
-pub fn holds(disc: &mut Disc, args: &[String]) -> bool {
+pub fn holds(iso: &mut BoundedFiles, args: &[String]) -> bool {
     let args = match args {
         [rest @ .., last] if last == "]" => rest,
         args => args,
     };
-    Test { disc, args }.expression(0)
+    Test { iso, args }.expression(0)
 }
 
 struct Test<'t, 'd, 'a> {
-    disc: &'t mut Disc<'d>,
+    iso: &'t mut BoundedFiles<'d>,
     /// What is left to read.
     args: &'a [String],
 }
@@ -76,8 +76,8 @@ impl Test<'_, '_, '_> {
             "-z" => Some(operand.is_empty()),
             // A listing does not tell a directory from a file, nor an empty file from another.
             "-d" | "-e" | "-f" | "-s" => {
-                let path = gate::path(operand, "/");
-                Some(path.is_some_and(|path| self.disc.locate(&path).is_some()))
+                let path = path::resolve(operand, "/");
+                Some(path.is_some_and(|path| self.iso.locate(&path).is_some()))
             }
             _ => None,
         }
@@ -125,7 +125,7 @@ mod tests {
     fn test(expression: &str) -> bool {
         let files = Memory::of(&[("/boot/grub/x.cfg", "")]);
         let args: Vec<String> = expression.split(' ').map(|word| word.replace('_', "")).collect();
-        holds(&mut Disc::new(&files), &args)
+        holds(&mut BoundedFiles::new(&files), &args)
     }
 
     #[test]
@@ -148,8 +148,8 @@ mod tests {
 
     #[test]
     fn nothing_is_true() {
-        assert!(holds(&mut Disc::new(&Memory::default()), &["]".into()]));
-        assert!(holds(&mut Disc::new(&Memory::default()), &[]));
+        assert!(holds(&mut BoundedFiles::new(&Memory::default()), &["]".into()]));
+        assert!(holds(&mut BoundedFiles::new(&Memory::default()), &[]));
     }
 
     #[test]

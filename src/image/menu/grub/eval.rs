@@ -10,8 +10,9 @@ use super::options;
 use super::parse::{self, Block, Command};
 use super::variables::{DEVICE, Variables};
 use crate::image::menu::Environment;
-use crate::image::menu::disc::Disc;
-use crate::image::menu::gate::{self, Draft, MAX_ENTRIES, MAX_INITRDS};
+use crate::image::menu::bounded_files::BoundedFiles;
+use crate::image::menu::draft::{Draft, MAX_ENTRIES, MAX_INITRDS};
+use crate::image::menu::path;
 use std::collections::HashMap;
 
 /// Blocks, functions, `eval` and files within one another.
@@ -19,7 +20,7 @@ const MAX_DEPTH: usize = 64;
 /// Functions; menus have one or two.
 const MAX_FUNCTIONS: usize = 256;
 pub struct Machine<'m, 'd> {
-    pub disc: &'m mut Disc<'d>,
+    pub iso: &'m mut BoundedFiles<'d>,
     pub environment: &'m Environment,
     pub variables: Variables,
     /// What the configuration has defined so far.
@@ -59,9 +60,9 @@ enum Flow {
 }
 
 impl<'m, 'd> Machine<'m, 'd> {
-    pub fn new(disc: &'m mut Disc<'d>, environment: &'m Environment, variables: Variables) -> Self {
+    pub fn new(iso: &'m mut BoundedFiles<'d>, environment: &'m Environment, variables: Variables) -> Self {
         Self {
-            disc,
+            iso,
             environment,
             variables,
             items: Vec::new(),
@@ -78,10 +79,10 @@ impl<'m, 'd> Machine<'m, 'd> {
 
     /// Runs a configuration; false if there is none.
     pub fn file(&mut self, path: &str) -> bool {
-        let Some(path) = self.disc.locate(path).filter(|path| !self.files.contains(path)) else {
+        let Some(path) = self.iso.locate(path).filter(|path| !self.files.contains(path)) else {
             return false;
         };
-        let Some(text) = self.disc.read(&path) else {
+        let Some(text) = self.iso.read(&path) else {
             return false;
         };
         let outer = self.variables.value("config_file").unwrap_or_default().to_owned();
@@ -96,7 +97,7 @@ impl<'m, 'd> Machine<'m, 'd> {
 
     fn set_config(&mut self, path: &str) {
         self.variables.set("config_file", path);
-        self.variables.set("config_directory", gate::parent(path));
+        self.variables.set("config_directory", path::parent(path));
     }
 
     /// Runs a body from its beginning, whatever ended the last one.
@@ -106,7 +107,7 @@ impl<'m, 'd> Machine<'m, 'd> {
     }
 
     fn text(&mut self, text: &str) -> bool {
-        if self.depth >= MAX_DEPTH || !self.disc.spend(text.len()) {
+        if self.depth >= MAX_DEPTH || !self.iso.spend(text.len()) {
             return false;
         }
         let commands = parse::parse(text);
@@ -120,7 +121,7 @@ impl<'m, 'd> Machine<'m, 'd> {
         self.depth += 1;
         let mut status = true;
         for command in commands {
-            if self.flow.is_some() || !self.disc.spend(1) {
+            if self.flow.is_some() || !self.iso.spend(1) {
                 break;
             }
             status = self.command(command);
@@ -146,7 +147,7 @@ impl<'m, 'd> Machine<'m, 'd> {
                 true
             }
             Command::While { wanted, condition, body } => {
-                while self.disc.spend(1) && self.run(condition) == *wanted && self.loop_once(body) {}
+                while self.iso.spend(1) && self.run(condition) == *wanted && self.loop_once(body) {}
                 true
             }
             Command::Function { name, body } => {
@@ -164,7 +165,7 @@ impl<'m, 'd> Machine<'m, 'd> {
         if let Some(Flow::Break | Flow::Continue) = self.flow {
             return self.flow.take() == Some(Flow::Continue);
         }
-        self.flow.is_none() && self.disc.spend(1)
+        self.flow.is_none() && self.iso.spend(1)
     }
 
     fn simple(&mut self, words: &[Word], block: Option<&Block>) -> bool {
@@ -254,12 +255,12 @@ impl<'m, 'd> Machine<'m, 'd> {
         let is_iso = |arg: &String| iso.is_some_and(|iso| arg.ends_with(iso));
         match args {
             [operator, path, _] if matches!(operator.as_str(), "-e" | "-f" | "-s") && is_iso(path) => true,
-            args => condition::holds(self.disc, args),
+            args => condition::holds(self.iso, args),
         }
     }
 
     fn other_file(&mut self, name: &str, args: &[String]) -> bool {
-        let path = args.first().and_then(|arg| gate::path(arg, "/"));
+        let path = args.first().and_then(|arg| path::resolve(arg, "/"));
         let Some(path) = path.filter(|_| self.depth < MAX_DEPTH) else {
             return false;
         };
@@ -270,7 +271,7 @@ impl<'m, 'd> Machine<'m, 'd> {
         if matches!(name, "source" | ".") {
             return self.file(&path);
         }
-        if !self.disc.spend(self.variables.bytes()) {
+        if !self.iso.spend(self.variables.bytes()) {
             return false;
         }
         // Another configuration has a menu of its own, which is shown instead of this one.
@@ -282,7 +283,7 @@ impl<'m, 'd> Machine<'m, 'd> {
         let inner = std::mem::replace(&mut self.items, items);
         self.flow = None;
         if !inner.is_empty() || self.taken_over.is_some() {
-            let path = self.disc.locate(&path).unwrap_or(path);
+            let path = self.iso.locate(&path).unwrap_or(path);
             self.taken_over.get_or_insert((path, inner, variables));
             self.flow = Some(Flow::Exit);
         }
@@ -293,8 +294,8 @@ impl<'m, 'd> Machine<'m, 'd> {
     fn search(&mut self, name: &str, args: &[String]) -> bool {
         let search = options::search(name, args);
         let is_iso = self.environment.iso_path.as_deref() == search.wanted;
-        let path = search.wanted.and_then(|wanted| gate::path(wanted, "/"));
-        let found = !search.is_file || is_iso || path.is_some_and(|path| self.disc.locate(&path).is_some());
+        let path = search.wanted.and_then(|wanted| path::resolve(wanted, "/"));
+        let found = !search.is_file || is_iso || path.is_some_and(|path| self.iso.locate(&path).is_some());
         if found {
             self.variables.set(search.variable, DEVICE);
         }
@@ -331,7 +332,7 @@ impl<'m, 'd> Machine<'m, 'd> {
         let mut args = Vec::new();
         for word in words {
             let more = self.variables.expand(std::slice::from_ref(word));
-            if !self.disc.spend(more.iter().map(|arg| arg.len() + 1).sum()) {
+            if !self.iso.spend(more.iter().map(|arg| arg.len() + 1).sum()) {
                 break;
             }
             args.extend(more);
@@ -348,8 +349,8 @@ mod tests {
     /// The value of `$x` after a script.
     fn x_in(files: &Memory, script: &str) -> Option<String> {
         let environment = Environment { fs_uuid: Some("2026-01-01".into()), ..Environment::default() };
-        let mut disc = Disc::new(files);
-        let mut machine = Machine::new(&mut disc, &environment, Variables::new(&environment));
+        let mut iso = BoundedFiles::new(files);
+        let mut machine = Machine::new(&mut iso, &environment, Variables::new(&environment));
         machine.text(script);
         machine.variables.value("x").map(String::from)
     }

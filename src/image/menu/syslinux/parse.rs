@@ -3,8 +3,9 @@
 //! Included files are read as if they stood in place of the line that includes them; their names are relative to the
 //! working directory, not to the including file. What only concerns how the menu looks is skipped.
 
-use crate::image::menu::disc::Disc;
-use crate::image::menu::gate::{self, MAX_ENTRIES};
+use crate::image::menu::bounded_files::BoundedFiles;
+use crate::image::menu::draft::MAX_ENTRIES;
+use crate::image::menu::path;
 
 /// Bytes of a line that are looked at: SYSLINUX's own buffer (`MAX_LINE`).
 const MAX_LINE: usize = 4096;
@@ -76,11 +77,11 @@ pub enum Item {
 
 impl Config {
     /// Reads a configuration; `None` if there is no such file.
-    pub fn read(disc: &mut Disc, path: &str, cwd: &str) -> Option<Self> {
-        let text = disc.read(path)?;
+    pub fn read(iso: &mut BoundedFiles, path: &str, cwd: &str) -> Option<Self> {
+        let text = iso.read(path)?;
         let config = Config { menus: vec![Submenu::default()], ..Config::default() };
         let mut parser = Parser {
-            disc,
+            iso,
             cwd,
             config,
             current: 0,
@@ -95,7 +96,7 @@ impl Config {
 }
 
 struct Parser<'p, 'd> {
-    disc: &'p mut Disc<'d>,
+    iso: &'p mut BoundedFiles<'d>,
     cwd: &'p str,
     config: Config,
     /// Index of the menu that labels go to.
@@ -276,12 +277,12 @@ impl Parser<'_, '_> {
 
     fn include(&mut self, value: &str) {
         let (file, tag) = value.split_once(char::is_whitespace).unwrap_or((value, ""));
-        let found = gate::path(file, self.cwd).and_then(|path| self.disc.locate(&path));
+        let found = path::resolve(file, self.cwd).and_then(|path| self.iso.locate(&path));
         let Some(path) = found.filter(|path| self.active.len() < MAX_DEPTH && !self.active.contains(path))
         else {
             return;
         };
-        let Some(text) = self.disc.read(&path) else {
+        let Some(text) = self.iso.read(&path) else {
             return;
         };
         let tag = tag.trim();
@@ -328,7 +329,7 @@ mod tests {
     use crate::image::menu::tests::Memory;
 
     fn parse(text: &str) -> Config {
-        Config::read(&mut Disc::new(&Memory::of(&[("/a.cfg", text)])), "/a.cfg", "/").unwrap()
+        Config::read(&mut BoundedFiles::new(&Memory::of(&[("/a.cfg", text)])), "/a.cfg", "/").unwrap()
     }
 
     fn names(config: &Config) -> Vec<&str> {
@@ -389,7 +390,7 @@ mod tests {
             ("/a.cfg", "include missing.cfg\ninclude B.CFG\nlabel a\ninclude a.cfg\n"),
             ("/b.cfg", "label b\nmenu include a.cfg\n"),
         ]);
-        let config = Config::read(&mut Disc::new(&files), "/a.cfg", "/").unwrap();
+        let config = Config::read(&mut BoundedFiles::new(&files), "/a.cfg", "/").unwrap();
         assert_eq!(names(&config), ["b", "a"]);
     }
 
@@ -397,7 +398,7 @@ mod tests {
     fn an_include_with_a_tag_is_a_submenu() {
         let files =
             Memory::of(&[("/a.cfg", "menu include b.cfg More ^things\nlabel a\n"), ("/b.cfg", "label b\n")]);
-        let config = Config::read(&mut Disc::new(&files), "/a.cfg", "/").unwrap();
+        let config = Config::read(&mut BoundedFiles::new(&files), "/a.cfg", "/").unwrap();
         assert_eq!(menu_titles(&config), ["More things", ""]);
     }
 

@@ -1,6 +1,6 @@
 //! The words of SYSLINUX's command lines: programs by their names, and the arguments of those that choose for others.
 
-use crate::image::menu::gate;
+use crate::image::menu::path;
 
 /// The first word, and the rest without blanks before it.
 pub fn split_word(line: &str) -> (&str, &str) {
@@ -10,13 +10,13 @@ pub fn split_word(line: &str) -> (&str, &str) {
 
 /// A program by its name alone: `boot/syslinux/Menu.C32` is `menu`.
 pub fn program_name(path: &str) -> String {
-    let name = gate::base_name(path).to_ascii_lowercase();
+    let name = path::base_name(path).to_ascii_lowercase();
     name.strip_suffix(".c32").map(String::from).unwrap_or(name)
 }
 
 /// What `KERNEL` loads as something else than Linux, by its extension (SYSLINUX's documentation, "Kernel file types").
 pub fn is_program(path: &str) -> bool {
-    let name = gate::base_name(path).to_ascii_lowercase();
+    let name = path::base_name(path).to_ascii_lowercase();
     let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
     matches!(extension, "c32" | "com" | "cbt" | "0" | "bin" | "bs" | "bss" | "img")
 }

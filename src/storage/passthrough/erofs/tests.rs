@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// Lines of an image that are not zeros.
-fn dump(image: &Image) -> String {
+fn dump(image: &Metadata) -> String {
     let lines = image.bytes.chunks(16).enumerate().filter(|(_, line)| line.iter().any(|&byte| byte != 0));
     let hex = |line: &[u8]| line.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     lines.map(|(number, line)| format!("{:04x} {}\n", number * 16, hex(line))).collect()
@@ -167,7 +167,7 @@ fn what_can_not_be_said_is_an_error() {
 }
 
 /// Runs a tool of EROFS on the image, with the devices that it needs.
-fn tool(name: &str, options: &[&str], image: &Image, device: &[u8]) -> String {
+fn tool(name: &str, options: &[&str], image: &Metadata, device: &[u8]) -> String {
     let dir = tempfile::tempdir().unwrap();
     let put = |name: &str, bytes: &[u8]| {
         let path = dir.path().join(name);

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::*;
 use crate::boot::family::Family;
 use crate::boot::inspect::Facts;
-use crate::catalog::scan::{Disc, FileId};
+use crate::catalog::scan::{FileId, IsoFile};
 use crate::image::iso::File;
 use crate::storage::source::ReadAt;
 use crate::tree::arena::Tree;
@@ -43,10 +43,10 @@ fn iso(label: &str, efi: Vec<EfiLoader>) -> Iso {
         root: None,
         efi,
         title: String::new(),
-        args: String::new(),
+        args: "".into(),
         more: Vec::new(),
     };
-    let disc = Disc {
+    let disc = IsoFile {
         id: FileId { device: 1, inode: 1, len: 1, mtime: 1 },
         source: Arc::new(b"i".to_vec()),
         plain: Arc::new(b"i".to_vec()),

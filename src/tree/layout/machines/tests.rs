@@ -3,8 +3,8 @@ use crate::catalog::config::Config;
 use crate::tree::arena::{Kind, Tree};
 use crate::tree::layout::Given;
 
-fn entry(label: &str) -> Entry {
-    Entry {
+fn entry(label: &str) -> IsoEntry {
+    IsoEntry {
         label: label.into(),
         title: format!("Title of {label}"),
         kernel: format!("vmlinuz_{label}"),

@@ -10,13 +10,13 @@ use super::ReadAt;
 
 /// Passes on so many reads, and fails all that follow.
 #[derive(Debug)]
-pub struct Budget<R> {
+pub struct LimitedReads<R> {
     inner: R,
     limit: AtomicU64,
     asked: AtomicU64,
 }
 
-impl<R: ReadAt> Budget<R> {
+impl<R: ReadAt> LimitedReads<R> {
     /// Allows `limit` reads of `inner`.
     pub fn new(inner: R, limit: u64) -> Self {
         Self { inner, limit: AtomicU64::new(limit), asked: AtomicU64::new(0) }
@@ -34,7 +34,7 @@ impl<R: ReadAt> Budget<R> {
     }
 }
 
-impl<R: ReadAt> ReadAt for Budget<R> {
+impl<R: ReadAt> ReadAt for LimitedReads<R> {
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         let limit = self.limit.load(Ordering::Relaxed);
         if self.asked.fetch_add(1, Ordering::Relaxed) >= limit {
@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn reads_beyond_the_budget_fail() {
-        let source = Budget::new(b"0123456789".to_vec(), 2);
+        let source = LimitedReads::new(b"0123456789".to_vec(), 2);
         let mut buf = [0; 3];
         source.read_exact_at(&mut buf, 4).unwrap();
         source.read_exact_at(&mut buf, 5).unwrap();

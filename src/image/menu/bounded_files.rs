@@ -4,7 +4,7 @@
 //! is spent, files are missing and evaluation stops.
 
 use super::Files;
-use super::gate::MAX_PATH;
+use super::path::MAX_PATH;
 use std::collections::HashMap;
 
 /// Bytes of one configuration file: ten times the largest seen; what lies beyond is not read.
@@ -23,7 +23,7 @@ const MAX_NAMES: usize = 4096;
 /// menus of the most eloquent ISO seen need (21,000).
 const MAX_STEPS: usize = 1 << 20;
 
-pub(super) struct Disc<'a> {
+pub(super) struct BoundedFiles<'a> {
     files: &'a dyn Files,
     lists: HashMap<String, Vec<String>>,
     reads: usize,
@@ -31,7 +31,7 @@ pub(super) struct Disc<'a> {
     steps: usize,
 }
 
-impl<'a> Disc<'a> {
+impl<'a> BoundedFiles<'a> {
     pub fn new(files: &'a dyn Files) -> Self {
         Self { files, lists: HashMap::new(), reads: MAX_READS, bytes: MAX_TOTAL, steps: MAX_STEPS }
     }
@@ -108,31 +108,31 @@ mod tests {
     #[test]
     fn a_name_in_the_right_case_wins() {
         let files = Memory::of(&[("/Boot/A.CFG", "1"), ("/boot/a.cfg", "2")]);
-        let mut disc = Disc::new(&files);
-        assert_eq!(disc.read("/boot/a.cfg").unwrap(), "2");
-        assert_eq!(disc.locate("/BOOT/a.cfg").unwrap(), "/Boot/A.CFG");
-        assert_eq!(disc.locate("/boot/b.cfg"), None);
+        let mut iso = BoundedFiles::new(&files);
+        assert_eq!(iso.read("/boot/a.cfg").unwrap(), "2");
+        assert_eq!(iso.locate("/BOOT/a.cfg").unwrap(), "/Boot/A.CFG");
+        assert_eq!(iso.locate("/boot/b.cfg"), None);
     }
 
     #[test]
     fn a_long_file_is_cut() {
         let files = Memory::of(&[("/a", vec![b'x'; MAX_FILE + 1])]);
-        assert_eq!(Disc::new(&files).read("/a").unwrap().len(), MAX_FILE);
+        assert_eq!(BoundedFiles::new(&files).read("/a").unwrap().len(), MAX_FILE);
     }
 
     #[test]
     fn reading_ends_when_the_budget_is_spent() {
         let files = Memory::of(&[("/a", vec![b'x'; MAX_FILE])]);
-        let mut disc = Disc::new(&files);
-        assert_eq!((0..MAX_READS).filter(|_| disc.read("/a").is_some()).count(), MAX_TOTAL / MAX_FILE);
+        let mut iso = BoundedFiles::new(&files);
+        assert_eq!((0..MAX_READS).filter(|_| iso.read("/a").is_some()).count(), MAX_TOTAL / MAX_FILE);
         let files = Memory::of(&[("/a", "x")]);
-        let mut disc = Disc::new(&files);
-        assert_eq!((0..2 * MAX_READS).filter(|_| disc.read("/a").is_some()).count(), MAX_READS);
+        let mut iso = BoundedFiles::new(&files);
+        assert_eq!((0..2 * MAX_READS).filter(|_| iso.read("/a").is_some()).count(), MAX_READS);
     }
 
     #[test]
     fn bytes_that_are_no_utf8_are_replaced() {
         let files = Memory::of(&[("/a", b"\xef\xbb\xbfa\xff" as &[u8])]);
-        assert_eq!(Disc::new(&files).read("/a").unwrap(), "a\u{fffd}");
+        assert_eq!(BoundedFiles::new(&files).read("/a").unwrap(), "a\u{fffd}");
     }
 }
