@@ -14,9 +14,9 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use netrootfs::boot::netroot::cpio::Writer;
 use netrootfs::boot::netroot::kernel::Arch;
 use netrootfs::boot::netroot::program::Programs;
+use netrootfs::image::cpio::Writer;
 use rustix::process::{Pid, Signal, kill_process};
 
 mod support {

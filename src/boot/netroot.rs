@@ -23,7 +23,6 @@ use crate::storage::content::Content;
 use crate::storage::identity::identity;
 use crate::storage::source::ReadAt;
 
-pub mod cpio;
 pub mod drivers;
 pub mod kernel;
 pub mod program;

@@ -14,11 +14,12 @@ use crate::boot::plan::{Export, Way};
 use crate::catalog::written;
 use crate::image::args::Args;
 use crate::image::label::Label;
+use crate::image::mac::Mac;
 
 pub mod file;
 mod key;
 
-pub use key::{Mac, Range, Uuid};
+pub use key::{Range, Uuid};
 
 use key::{List, checked, checked_option};
 

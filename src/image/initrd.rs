@@ -14,6 +14,7 @@ mod table;
 pub use features::{Features, Presence};
 pub use table::{Driver, Feature};
 
+use super::cpio::TRAILER;
 use decompress::Format;
 use std::fmt;
 use std::io::{self, Read};
@@ -247,7 +248,7 @@ impl Walk {
         }
         cpio::finish_entry(stream, left)?;
 
-        if entry.name == cpio::TRAILER {
+        if entry.name == TRAILER.as_bytes() {
             self.end_archive();
         } else {
             self.features.note_path(&entry.name);

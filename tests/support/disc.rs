@@ -8,6 +8,8 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 
+use netrootfs::image::cpio::Writer;
+
 /// Sizes that are no multiple of a sector, page or block.
 const KERNEL_LEN: usize = 70_001;
 const INITRD_LEN: usize = 150_004;
@@ -102,24 +104,13 @@ fn initrd(seed: u64) -> Vec<u8> {
         "usr/libexec/nm-initrd-generator",
         "usr/sbin/dmsquash-live-root",
     ];
-    let mut bytes: Vec<u8> = names.iter().flat_map(|name| entry(name, b"x")).collect();
-    let trailer = entry("TRAILER!!!", b"");
-    let filler = INITRD_LEN - bytes.len() - trailer.len() - entry("noise", b"").len();
-    bytes.extend(entry("noise", &noise(seed, filler)));
-    bytes.extend(trailer);
-    bytes
-}
-
-/// A file of a cpio archive (Linux, Documentation/driver-api/early-userspace/buffer-format.rst).
-fn entry(name: &str, body: &[u8]) -> Vec<u8> {
-    let fields = [1, 0o100_644, 0, 0, 1, 0, body.len(), 0, 0, 0, 0, name.len() + 1, 0];
-    let mut bytes = b"070701".to_vec();
-    fields.iter().for_each(|field| bytes.extend(format!("{field:08x}").bytes()));
-    bytes.extend(name.bytes().chain([0]));
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
-    bytes.extend(body);
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
-    bytes
+    let archive = |filler: usize| {
+        let mut writer = Writer::default();
+        names.iter().for_each(|name| writer.file(name, 0o644, b"x"));
+        writer.file("noise", 0o644, &noise(seed, filler));
+        writer.finish()
+    };
+    archive(INITRD_LEN - archive(0).len())
 }
 
 fn master(disc: &Disc) -> Vec<u8> {

@@ -7,8 +7,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use netrootfs::image::mac::Mac;
 
-use crate::address::Mac;
 use crate::console::{complain, say};
 use crate::link;
 use crate::modules::{self, read};

@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use crate::address::{Mac, Terms, prefix_of};
+use netrootfs::image::mac::Mac;
+
+use crate::address::{Terms, prefix_of};
 
 /// `op` to `file`: what stands before the options.
 const FIXED: usize = 236;

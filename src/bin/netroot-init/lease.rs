@@ -10,9 +10,10 @@ use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail};
+use netrootfs::image::mac::Mac;
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
 
-use crate::address::{Held, Mac, Terms};
+use crate::address::{Held, Terms};
 use crate::card::Card;
 use crate::console::say;
 use crate::dhcp::{self, Answer, Kind, Lease, Question};

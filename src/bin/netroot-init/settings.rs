@@ -4,8 +4,9 @@ use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use netrootfs::image::args::Args;
+use netrootfs::image::mac::Mac;
 
-use crate::address::{Mac, prefix_of};
+use crate::address::prefix_of;
 
 /// IANA's port for NBD.
 const PORT: u16 = 10809;
@@ -98,7 +99,7 @@ pub fn init(args: &Args) -> &str {
 /// pxelinux writes the hardware type before the address, `01` for Ethernet; iPXE's scripts may leave it out.
 fn boot_card(text: &str) -> Option<Mac> {
     text.parse()
-        .or_else(|()| text.strip_prefix("01-").or(text.strip_prefix("01:")).unwrap_or_default().parse())
+        .or_else(|_| text.strip_prefix("01-").or(text.strip_prefix("01:")).unwrap_or_default().parse())
         .ok()
 }
 

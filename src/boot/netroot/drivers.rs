@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
-use super::cpio;
 use super::program::DIRECTORY;
 use super::root::{Error, Files};
+use crate::image::cpio;
 use crate::image::modules::{self, Deps, Softdeps};
 use crate::image::nics::{NICS, Nic};
 

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use object::read::elf::{FileHeader, ProgramHeader};
 use object::{Endianness, elf};
 
-use super::cpio;
 use super::kernel::Arch;
+use crate::image::cpio;
 use crate::storage::content::{Content, Lazy};
 use crate::storage::identity::identity;
 

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 
 use crate::image::label::Label;
+use crate::image::mac::Mac;
 
 /// Addresses in a range. Larger ones are a whole site's, which the general menu is for.
 const MAX_ADDRESSES: u64 = 1 << 16;
@@ -23,10 +24,6 @@ const MAX_SINGLE: u64 = 256;
 
 /// Digits of an address in a loader's name.
 const DIGITS: u32 = 8;
-
-/// Address of a network card.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Mac([u8; 6]);
 
 /// UUID of a machine (SMBIOS reference specification, 7.2.1; DHCP option 97).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -42,29 +39,6 @@ pub struct Range {
 /// One, or several in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct List<T>(pub Vec<T>);
-
-impl Mac {
-    /// `aa-bb-cc-dd-ee-ff`.
-    pub fn dashed(self) -> String {
-        self.0.map(|byte| format!("{byte:02x}")).join("-")
-    }
-
-    /// `aabbccddeeff`.
-    pub fn plain(self) -> String {
-        self.0.map(|byte| format!("{byte:02x}")).concat()
-    }
-}
-
-impl FromStr for Mac {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let separator = if text.contains('-') { '-' } else { ':' };
-        let bytes: Option<Vec<u8>> = text.split(separator).map(|part| hex(part, 2)).collect();
-        let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
-        bytes.map(Self).ok_or_else(|| format!("'{text}' is no MAC address such as 52:54:00:12:34:56"))
-    }
-}
 
 impl Uuid {
     /// The names that loaders make of it, the same for both ways of writing it: SMBIOS has the first three fields in
@@ -227,7 +201,7 @@ macro_rules! element {
     ($($key:ty),*) => {$(
         impl Element for $key {
             fn read(text: &str) -> Result<Self, String> {
-                text.parse()
+                text.parse().map_err(|error: <Self as FromStr>::Err| error.to_string())
             }
         }
 
@@ -319,19 +293,6 @@ mod tests {
         assert_eq!(refusal("10.0.2.5/24"), "'10.0.2.5/24' is an address in the network 10.0.2.0/24");
         for text in ["", "10.0.0", "10.0.0.0/33", "10.0.0.0/", "10.0.0.1-", "::1", "10.0.0.1-20"] {
             assert!(refusal(text).contains("is no IPv4 address, range such as"), "{text}");
-        }
-    }
-
-    #[test]
-    fn cards_are_written_with_colons_or_dashes() {
-        let mac: Mac = "52:54:00:AB:cd:01".parse().unwrap();
-        assert_eq!((mac.dashed().as_str(), mac.plain().as_str()), ("52-54-00-ab-cd-01", "525400abcd01"));
-        assert_eq!("52-54-00-ab-cd-01".parse(), Ok(mac));
-        for text in ["", "52:54:00:ab:cd", "52:54:00:ab:cd:1", "52:54-00:ab:cd:01", "52:54:00:ab:cd:+1"] {
-            assert_eq!(
-                text.parse::<Mac>(),
-                Err(format!("'{text}' is no MAC address such as 52:54:00:12:34:56"))
-            );
         }
     }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::image::cpio::Header;
 use proptest::prelude::*;
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -7,9 +8,9 @@ const ALL: [Format; 6] = [Format::Gzip, Format::Bzip2, Format::Lzma, Format::Xz,
 
 /// A newc entry; the checksum variant of the format has the same shape.
 fn entry(magic: &str, mode: u32, name: &str, body: &[u8]) -> Vec<u8> {
-    let fields = [1, mode, 0, 0, 1, 0, body.len() as u32, 0, 0, 0, 0, name.len() as u32 + 1, 0];
-    let mut bytes = magic.as_bytes().to_vec();
-    fields.iter().for_each(|field| write!(bytes, "{field:08x}").unwrap());
+    let header = Header { inode: 1, mode, links: 1, body: body.len() as u32, name: name.len() as u32 + 1 };
+    let mut bytes = header.to_bytes();
+    bytes.splice(..6, magic.bytes());
     bytes.extend(name.as_bytes());
     bytes.push(0);
     pad(&mut bytes, 4);

@@ -17,9 +17,10 @@ use std::time::SystemTime;
 
 use super::Settings;
 use crate::boot::loader;
-use crate::catalog::config::{Mac, Machine};
+use crate::catalog::config::Machine;
 use crate::image::args::Args;
 use crate::image::label::Label;
+use crate::image::mac::Mac;
 use crate::storage::content::{Content, Lazy};
 use crate::storage::identity::identity;
 use crate::tree::arena::{Builder, NodeId};
