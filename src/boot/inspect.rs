@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use crate::boot::family::{self, Family, Format, Layout};
+use crate::boot::netroot::root::udeb;
 use crate::image::args::Args;
 use crate::image::efi::{self, EfiLoader};
 use crate::image::iso::{self, Image};
@@ -18,6 +19,15 @@ const MAX_VARIANTS: usize = 16;
 
 /// Images that are looked into for a root. Ubuntu's installers have ten layers.
 const MAX_ROOTS: usize = 16;
+
+/// Where Debian's packages of kernels lie, those of its installer among them.
+const PACKAGES: &str = "/pool/main/l/linux*/*.udeb";
+
+/// Packages that are looked at by name: an installer's disc has some hundred, those of two kernels twice as many.
+const MAX_LISTED: usize = 1024;
+
+/// Packages that are looked into.
+const MAX_PACKAGES: usize = 32;
 
 /// What an ISO has to boot from.
 #[derive(Debug, PartialEq, Eq)]
@@ -146,6 +156,19 @@ pub fn roots(source: &Arc<dyn ReadAt>) -> Result<Vec<iso::File>, Error> {
             }
         }
     }
+    image.check_budget()?;
+    Ok(found)
+}
+
+/// The packages of an ISO that may have drivers of its kernel in them.
+///
+/// # Errors
+/// If the ISO can't be read.
+pub fn packages(source: &Arc<dyn ReadAt>) -> Result<Vec<iso::File>, Error> {
+    let mut image = Image::open(source.clone())?;
+    let mut paths = find_some(&mut image, PACKAGES, MAX_LISTED);
+    paths.retain(|path| udeb::is_package(path));
+    let found = paths.iter().take(MAX_PACKAGES).filter_map(|path| image.file(path).ok().flatten()).collect();
     image.check_budget()?;
     Ok(found)
 }

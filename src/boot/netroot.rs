@@ -25,6 +25,7 @@ use crate::storage::source::ReadAt;
 
 pub mod drivers;
 pub mod kernel;
+mod packed;
 pub mod program;
 pub mod root;
 pub mod store;
@@ -32,6 +33,7 @@ pub mod store;
 use drivers::{Drivers, Wanted};
 use kernel::{Arch, Kernel};
 use program::Programs;
+use root::udeb;
 use store::Pack;
 
 /// Whether an ISO can boot by a second initramfs.
@@ -145,6 +147,11 @@ impl std::fmt::Display for Needs {
     }
 }
 
+/// A rule of udev (udev(7)) by which Debian's installer takes the disk for a disc in a drive: it looks at no others. The
+/// directory is the initrd's own, and no entry of ours, since it may lie behind a link.
+const DISC_RULE: (&str, &str) =
+    ("lib/udev/rules.d/61-netroot-cd.rules", "KERNEL==\"nbd0\", ENV{ID_CDROM}=\"1\"\n");
+
 type Found = (Needs, Option<Vec<u8>>);
 
 fn needs(kernel: impl Read, initrd: &Features, roots: impl FnOnce() -> Vec<Root>) -> Result<Found, String> {
@@ -172,7 +179,7 @@ fn needs(kernel: impl Read, initrd: &Features, roots: impl FnOnce() -> Vec<Root>
     if drivers.is_empty() {
         return Ok((needs(None), None));
     }
-    let bytes = drivers.pack();
+    let bytes = drivers.pack(initrd.has(Feature::DebianInstaller).then_some(DISC_RULE));
     let (len, sum, nbd) = (bytes.len() as u64, identity(&bytes), drivers.has_nbd());
     let pack = Pack { len, sum, from, nbd, nics: drivers.nics };
     Ok((needs(Some(pack)), Some(bytes)))
@@ -190,19 +197,55 @@ fn stops_before(initrd: &Features, kernel: &Kernel) -> bool {
 fn out_of(roots: Vec<Root>, kernel: &Kernel, wanted: &Wanted) -> Result<(String, Drivers), String> {
     let version = &kernel.version;
     let mut fault = None;
-    for (path, image) in roots {
+    for source in sources(roots, version) {
         let read = root::guarded(|| {
-            let files = root::open(image)?;
+            let files = source.open(version)?;
             Ok(drivers::take(files.as_ref(), version, wanted))
         });
         match read {
-            Ok(Ok(Some(drivers))) => return Ok((path, drivers)),
+            Ok(Ok(Some(drivers))) => return Ok((source.path, drivers)),
             Ok(Ok(None)) => {}
             Ok(Err(reason)) => fault = fault.or(Some(reason)),
-            Err(error) => fault = fault.or(Some(format!("{path} can't be read: {error}"))),
+            Err(error) => fault = fault.or(Some(format!("{} can't be read: {error}", source.path))),
         }
     }
     Err(fault.unwrap_or_else(|| format!("no image in it has modules of its kernel, {version}")))
+}
+
+/// Where drivers may be, and its path.
+struct Source {
+    path: String,
+    files: Kind,
+}
+
+enum Kind {
+    /// An image of a root.
+    Image(Arc<dyn ReadAt>),
+    /// The packages of a kernel.
+    Packages(Vec<Arc<dyn ReadAt>>),
+}
+
+impl Source {
+    fn open(&self, version: &str) -> Result<Box<dyn root::Files>, root::Error> {
+        match &self.files {
+            Kind::Image(image) => root::open(image.clone()),
+            Kind::Packages(packages) => Ok(Box::new(udeb::Udebs::open(packages, version)?)),
+        }
+    }
+}
+
+/// The images one by one, then all packages of that kernel together.
+fn sources(roots: Vec<Root>, version: &str) -> Vec<Source> {
+    let (packages, images): (Vec<_>, Vec<_>) =
+        roots.into_iter().partition(|(path, _)| udeb::is_package(path));
+    let mut sources: Vec<_> =
+        images.into_iter().map(|(path, image)| Source { path, files: Kind::Image(image) }).collect();
+    let (paths, packages): (Vec<_>, Vec<_>) =
+        packages.into_iter().filter(|(path, _)| udeb::is_of(path, version)).unzip();
+    if let Some((directory, _)) = paths.first().and_then(|path| path.rsplit_once('/')) {
+        sources.push(Source { path: format!("{directory}/"), files: Kind::Packages(packages) });
+    }
+    sources
 }
 
 #[cfg(test)]

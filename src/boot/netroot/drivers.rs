@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
+use super::packed;
 use super::program::DIRECTORY;
 use super::root::{Error, Files};
 use crate::image::cpio;
@@ -22,7 +23,7 @@ const MOST_PACKAGES: usize = 64;
 const LARGEST_LIST: u64 = 16 << 20;
 
 /// A module, unpacked. The largest network drivers have 4 MB.
-const LARGEST_MODULE: u64 = 16 << 20;
+pub(super) const LARGEST_MODULE: u64 = 16 << 20;
 
 /// All modules for network cards, unpacked: a client's memory must hold them beside its initramfs.
 const MOST_BYTES: usize = 32 << 20;
@@ -180,31 +181,18 @@ impl Take<'_> {
             }
             let file = self.files.read(&format!("{}/{path}", self.directory), LARGEST_MODULE)?;
             let file = file.ok_or_else(|| Error::Damaged(format!("{path} is not there")))?;
-            Ok((name, unpack(path, file)?))
+            Ok((name, unpack(path, &file)?))
         };
         paths.iter().map(read).collect()
     }
 }
 
 /// A module as it is loaded, whatever it is packed with.
-fn unpack(path: &str, file: Vec<u8>) -> Result<Vec<u8>, Error> {
-    /// Memory for a decoder of xz: the dictionary of `xz -9` is 64 MiB.
-    const XZ_MEMORY: u64 = 96 << 20;
-    const ZSTD_WINDOW_LOG: u32 = 27;
+pub(super) fn unpack(path: &str, file: &[u8]) -> Result<Vec<u8>, Error> {
     let mut module = Vec::new();
-    let mut read = |reader: &mut dyn Read| reader.take(LARGEST_MODULE + 1).read_to_end(&mut module).map(drop);
-    let unpacked = match path.rsplit('.').next() {
-        Some("xz") => liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, 0)
-            .map_err(std::io::Error::from)
-            .and_then(|stream| read(&mut liblzma::read::XzDecoder::new_stream(file.as_slice(), stream))),
-        Some("zst") => zstd::stream::read::Decoder::new(file.as_slice()).and_then(|mut decoder| {
-            decoder.window_log_max(ZSTD_WINDOW_LOG)?;
-            read(&mut decoder)
-        }),
-        Some("gz") => read(&mut flate2::read::MultiGzDecoder::new(file.as_slice())),
-        _ => read(&mut file.as_slice()),
-    };
-    unpacked.map_err(|error| Error::damaged(format!("{path}: {error}")))?;
+    packed::unpacked(path, file)
+        .and_then(|reader| reader.take(LARGEST_MODULE + 1).read_to_end(&mut module))
+        .map_err(|error| Error::damaged(format!("{path}: {error}")))?;
     if module.len() as u64 > LARGEST_MODULE {
         return Err(Error::TooLarge(path.to_owned(), LARGEST_MODULE));
     }
@@ -225,8 +213,9 @@ impl Drivers {
         !self.load.is_empty()
     }
 
-    /// The part of the archive that holds them: the same drivers make the same bytes.
-    pub fn pack(&self) -> Vec<u8> {
+    /// The part of the archive that holds them, and a file more if there is one: name and text. The same drivers make the
+    /// same bytes.
+    pub fn pack(&self, more: Option<(&str, &str)>) -> Vec<u8> {
         let mut writer = cpio::Writer::default();
         writer.directory(DIRECTORY);
         writer.directory(&format!("{DIRECTORY}/modules"));
@@ -243,6 +232,9 @@ impl Drivers {
             };
             let text: String = self.nic.iter().map(lines_of).collect();
             writer.file(&format!("{DIRECTORY}/nic"), 0o644, text.as_bytes());
+        }
+        if let Some((name, text)) = more {
+            writer.file(name, 0o644, text.as_bytes());
         }
         cpio::gzip(&writer.finish())
     }

@@ -144,6 +144,32 @@ fn an_archive_is_the_program_and_then_the_drivers() {
 }
 
 #[test]
+fn an_installers_archive_has_drivers_out_of_packages_and_makes_a_disc_of_the_disk() {
+    let path =
+        |name: &str| format!("/pool/main/l/linux/{name}-modules-6.1.0-50-amd64-di_6.1.176-1_amd64.udeb");
+    let names = ["nbd", "nic-shared", "nic"].map(path);
+    let other = (
+        "/pool/main/l/linux/nbd-modules-6.1.0-47-amd64-di_1_amd64.udeb".to_owned(),
+        Arc::new(vec![0_u8]) as _,
+    );
+    let packages = names.into_iter().zip(udeb::tests::disc("data.tar.xz"));
+    let roots: Vec<Root> = std::iter::once(other).chain(packages).collect();
+    let installer =
+        Features { found: [Feature::DebianInstaller, Feature::Modprobe].into(), ..Features::default() };
+    let (finding, bytes) = Finding::of(kernel("6.1.0-50-amd64 (x)").as_slice(), &installer, || roots);
+    let pack = finding.pack().unwrap_or_else(|| panic!("{finding:?}"));
+    assert_eq!((pack.nbd, pack.nics.as_slice()), (true, &["r8169".to_owned(), "amd_xgbe".to_owned()][..]));
+    assert_eq!(pack.from, "/pool/main/l/linux/");
+    let mut archive = Vec::new();
+    flate2::read::GzDecoder::new(bytes.unwrap().as_slice()).read_to_end(&mut archive).unwrap();
+    let text = String::from_utf8_lossy(&archive);
+    assert!(
+        text.contains("lib/udev/rules.d/61-netroot-cd.rules\0") && text.contains("ENV{ID_CDROM}=\"1\"\n")
+    );
+    assert!(!text.contains("\0lib\0"), "it may be a link");
+}
+
+#[test]
 fn a_finding_survives_being_stored() {
     let pack = Pack { len: 3, sum: u64::MAX, from: "/x".into(), nbd: true, nics: vec!["igb".into()] };
     for finding in [

@@ -101,8 +101,8 @@ fn modules_are_unpacked_and_in_order() {
 #[test]
 fn the_archive_has_the_names_that_the_program_knows() {
     let drivers = all_of(&root("usr/lib/modules", DEP, ""));
-    let bytes = drivers.pack();
-    assert_eq!(bytes, all_of(&root("usr/lib/modules", DEP, "")).pack());
+    let bytes = drivers.pack(None);
+    assert_eq!(bytes, all_of(&root("usr/lib/modules", DEP, "")).pack(None));
     let mut archive = Vec::new();
     flate2::read::GzDecoder::new(bytes.as_slice()).read_to_end(&mut archive).unwrap();
     let text = String::from_utf8_lossy(&archive);
