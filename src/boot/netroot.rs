@@ -36,7 +36,7 @@ use program::Programs;
 use root::udeb;
 use store::Pack;
 
-/// Whether an ISO can boot by a second initramfs.
+/// The second initramfs of an ISO, as far as there is one.
 #[derive(Clone, Default)]
 pub enum Netroot {
     /// That is not known yet.
@@ -52,23 +52,23 @@ pub enum Netroot {
 pub struct Archive {
     /// Its bytes: the program, then the ISO's drivers if it needs any.
     pub parts: Vec<Arc<Content>>,
-    /// What is in it, in words.
+    /// Its content, in words.
     pub holds: String,
     /// Whether it must be unpacked before the ISO's own initrd; else it comes behind that.
     pub first: bool,
 }
 
-/// What was found out of an ISO.
+/// The outcome of a look into an ISO.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Finding {
-    /// What its archive needs.
+    /// Its archive's needs.
     Needs(Needs),
     /// Why there can be none.
     Refused(String),
 }
 
-/// What an archive needs beside the program.
+/// An archive's needs beside the program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Needs {
     /// Processor of the ISO's kernel.

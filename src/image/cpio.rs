@@ -27,7 +27,7 @@ const REGULAR: u32 = 0o100_000;
 const SYMLINK: u32 = 0o120_000;
 const DIRECTORY: u32 = 0o040_755;
 
-/// What stands before the name of an entry, as far as it matters.
+/// The numbers before the name of an entry, as far as they matter.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Header {
     /// Files of one number are one file, if there are links.

@@ -1,4 +1,4 @@
-//! What is said to people, in whole sentences, and the one question that is asked.
+//! Messages for people, in whole sentences, and the one question that they are asked.
 //!
 //! As the first process everything goes to the kernel's log, and through it to every console: at a level that `quiet` hides,
 //! or, for what went wrong, at one that it doesn't. Where the kernel keeps even that from the consoles it is written to
@@ -84,7 +84,7 @@ pub fn first_process() -> bool {
     std::process::id() == 1
 }
 
-/// What to do after a failure.
+/// An answer to the question after a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Choice {
     Retry,

@@ -1,6 +1,6 @@
 //! Loads kernel modules: nbd, and the drivers of network cards; from the archive, or with the initramfs's own modprobe.
 //!
-//! Which module belongs to which device is [`crate::table`]'s matter.
+//! Which module belongs to which device is [`crate::aliases`]'s matter.
 
 use std::collections::BTreeSet;
 use std::ffi::CString;
@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::io::Errno;
 
+use crate::aliases;
 use crate::console::{complain, say};
 use crate::disk;
-use crate::table;
 
-/// What netrootfs has put into the archive.
+/// Files of netrootfs's archive.
 const MODULES: &str = "/netrootfs/modules";
 const LOAD: &str = "/netrootfs/load";
 const NIC: &str = "/netrootfs/nic";
@@ -37,7 +37,7 @@ pub fn load_nbd() -> Result<()> {
     if disk::is_known() {
         return Ok(());
     }
-    load_all(table::load_list(&read(LOAD)).collect());
+    load_all(aliases::load_list(&read(LOAD)).collect());
     if !disk::is_known() {
         modprobe(&[&["-q", "nbd"][..], &NBD_PARAMETERS].concat());
     }
@@ -59,7 +59,7 @@ pub fn load_cards(done: &mut BTreeSet<String>) {
         if new.is_empty() {
             return;
         }
-        load_all(new.iter().flat_map(|alias| table::modules_for(&table, alias)).collect());
+        load_all(new.iter().flat_map(|alias| aliases::modules_for(&table, alias)).collect());
         let mut words = vec!["-qab"];
         words.extend(new.iter().map(String::as_str));
         modprobe(&words);
@@ -78,7 +78,7 @@ fn unbound() -> BTreeSet<String> {
         let devices = fs::read_dir(format!("/sys/bus/{bus}/devices")).into_iter().flatten().flatten();
         for device in devices.filter(|device| !device.path().join("driver").exists()) {
             let alias = read(device.path().join("modalias"));
-            if table::leads_to_network(bus, alias.trim()) {
+            if aliases::leads_to_network(bus, alias.trim()) {
                 aliases.insert(alias.trim().to_owned());
             }
         }

@@ -56,7 +56,7 @@ impl Wanted {
     }
 }
 
-/// What was found.
+/// Drivers that were found.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Drivers {
     /// Unpacked modules by their names in the archive.

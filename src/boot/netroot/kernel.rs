@@ -1,4 +1,4 @@
-//! What a kernel image says of itself: its processor and its version.
+//! Processor and version of a kernel, out of its image.
 //!
 //! x86: the header of Documentation/arch/x86/boot.rst, which is never compressed. AArch64: the image of
 //! Documentation/arch/arm64/booting.rst, plain, gzipped, or in the EFI envelope of drivers/firmware/efi/libstub/zboot-header.S;
@@ -41,7 +41,7 @@ impl Arch {
     }
 }
 
-/// What was found in an image.
+/// A kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kernel {
     /// Its processor.

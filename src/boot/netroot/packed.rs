@@ -1,4 +1,4 @@
-//! What a module or a package's content is packed with, told by the ending of its name.
+//! The compressions of modules and packages, told by the endings of their names.
 
 use std::io::{self, Read};
 

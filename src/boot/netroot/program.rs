@@ -38,7 +38,7 @@ impl Programs {
     /// The archive with the program in it, packed when somebody first asks for it, and shared by all ISOs.
     ///
     /// # Errors
-    /// With a sentence that says what to do.
+    /// If it isn't installed, or can't be used.
     pub fn archive(&self, arch: Arch) -> Result<&Arc<Content>, &str> {
         let found = Arch::ALL.iter().zip(&self.0).find(|(other, _)| **other == arch);
         match found {

@@ -1,4 +1,4 @@
-//! What is found out of kernels, initrds and roots together.
+//! Findings out of kernels, initrds and roots together.
 
 use super::*;
 

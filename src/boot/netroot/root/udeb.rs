@@ -144,7 +144,7 @@ fn lists(modules: &BTreeMap<String, Vec<u8>>) -> [(String, Vec<u8>); 3] {
         .map(|(list, text)| (list.to_owned(), text.into_bytes()))
 }
 
-/// What a module says of itself: lines of `key=value` (Linux, include/linux/moduleparam.h, `MODULE_INFO`).
+/// A module's description of itself: lines of `key=value` (Linux, include/linux/moduleparam.h, `MODULE_INFO`).
 fn info(path: &str, file: &[u8]) -> Option<Vec<(String, String)>> {
     let module = drivers::unpack(path, file).ok()?;
     let header = elf::FileHeader64::<Endianness>::parse(module.as_slice()).ok()?;
