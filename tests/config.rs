@@ -7,7 +7,7 @@
 
 use std::fs;
 use std::net::UdpSocket;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -222,6 +222,37 @@ fn the_example_of_the_manual_is_one() -> Result<()> {
 }
 
 /// A directory with one ISO, a mount point and a configuration file.
+#[test]
+fn the_file_alone_can_say_it_all() -> Result<()> {
+    let place = Place::new("alone", "")?;
+    let text = format!(
+        "[mount]\niso-dir = '{}'\nmountpoint = '{}'\nstate-dir = '{}'\nmode = '0440'\ncache-size = '16M'\n\
+         log-file = '{}'\nlabels = {{ 'LIVE.iso' = 'Mine' }}\n",
+        place.isos().display(),
+        place.mountpoint().display(),
+        place.work.scratch("state").display(),
+        place.work.scratch("log").display()
+    );
+    place.write(&text)?;
+    let output = netrootfs(&[], &place)?;
+    ensure!(output.status.success(), "{output:?}");
+    let kernel = place.mountpoint().join("tftp/vmlinuz_Mine");
+    let mode = fs::metadata(&kernel).map(|stat| stat.mode() & 0o777);
+    place.write(&text.replace("0440", "0444"))?;
+    promised("a word that a restart is needed", || {
+        Ok(fs::read_to_string(place.work.scratch("log"))?.contains("[mount]: what has changed there holds"))
+    })?;
+    let ended = Command::new("fusermount3").arg("-u").arg(place.mountpoint()).output()?;
+    ensure!(ended.status.success(), "{ended:?}");
+    ensure!(mode? == 0o440);
+
+    place.write("[mount]\nmode = '0444'\n")?;
+    let output = netrootfs(&[], &place)?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(!output.status.success() && said.contains("iso-dir and mountpoint under [mount]"), "{said}");
+    Ok(())
+}
+
 struct Place {
     work: Work,
 }

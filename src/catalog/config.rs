@@ -18,6 +18,7 @@ use crate::image::mac::Mac;
 
 pub mod file;
 mod key;
+pub mod mount;
 
 pub use key::{Range, Uuid};
 
@@ -29,6 +30,8 @@ const MAX_MACHINES: usize = 4096;
 /// What the file says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Config {
+    /// What holds for the mount itself.
+    pub mount: mount::Mount,
     /// What holds unless the command line says otherwise.
     pub defaults: Defaults,
     /// Choices for ISOs.
@@ -144,6 +147,8 @@ pub struct Fault {
 #[serde(deny_unknown_fields)]
 struct Text {
     #[serde(default)]
+    mount: mount::Mount,
+    #[serde(default)]
     defaults: Defaults,
     #[serde(default)]
     iso: BTreeMap<IsoKey, IsoChoice>,
@@ -152,6 +157,18 @@ struct Text {
 }
 
 impl Config {
+    /// Reads the bytes of a file.
+    ///
+    /// # Errors
+    /// At the first thing that is wrong.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Fault> {
+        let text = std::str::from_utf8(bytes).map_err(|error| Fault {
+            line: bytes.iter().take(error.valid_up_to()).filter(|&&byte| byte == b'\n').count() + 1,
+            reason: "it is not UTF-8".into(),
+        })?;
+        Self::parse(text)
+    }
+
     /// Reads a text.
     ///
     /// # Errors
@@ -161,7 +178,7 @@ impl Config {
         let read: Text = toml::from_str(text).map_err(|error| Fault {
             line: line(error.span().map_or(0, |span| span.start)),
             // One line of log, whatever toml has to say.
-            reason: error.message().split_whitespace().collect::<Vec<_>>().join(" "),
+            reason: in_words(error.message()),
         })?;
         if let Some(machine) = read.machine.get(MAX_MACHINES) {
             let reason = format!("more than {MAX_MACHINES} machines");
@@ -173,7 +190,7 @@ impl Config {
             return Err(Fault { line: line(machine.span().start), reason });
         }
         let machines = read.machine.into_iter().map(|machine| Arc::new(machine.into_inner())).collect();
-        Ok(Self { defaults: read.defaults, isos: read.iso, machines })
+        Ok(Self { mount: read.mount, defaults: read.defaults, isos: read.iso, machines })
     }
 
     /// The choices for an ISO: those for its label, else those for its file's name.
@@ -182,6 +199,17 @@ impl Config {
         let name = file.rsplit('/').next().unwrap_or(file);
         choice(label.as_str()).or_else(|| choice(name)).cloned().unwrap_or_default()
     }
+}
+
+/// A message of serde's on one line, without its names for Rust's types.
+fn in_words(message: &str) -> String {
+    let number = |word: &str| matches!(word, "i8" | "i16" | "i32" | "i64" | "u8" | "u16" | "u32" | "u64");
+    let words: Vec<&str> = message.split_whitespace().collect();
+    let words = words.iter().enumerate().map(|(place, word)| match place.checked_sub(1) {
+        Some(before) if words.get(before) == Some(&"expected") && number(word) => "a number",
+        _ => word,
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 impl Defaults {

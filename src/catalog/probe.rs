@@ -7,9 +7,10 @@
 use std::collections::{HashMap, HashSet};
 use std::io::{self, BufReader, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::boot::inspect;
@@ -84,7 +85,7 @@ impl ProbeResults {
 
     /// Enters what is known into a catalog, and returns the ISOs of which nothing is known.
     pub fn enter(&self, catalog: &mut Catalog) -> Vec<Arc<IsoFile>> {
-        let known = self.known();
+        let known = self.known.lock();
         let mut unknown = Vec::new();
         for iso in &mut catalog.isos {
             match known.get(&iso.disc.id) {
@@ -100,14 +101,14 @@ impl ProbeResults {
 
     /// Looks into an ISO's initrd and kernel, unless its result is known.
     pub fn look_into(&self, disc: &IsoFile) {
-        if self.known().contains_key(&disc.id) {
+        if self.known.lock().contains_key(&disc.id) {
             return;
         }
         let initrd = Arc::new(probe(disc));
         let kernel = plain_kernel(disc);
         let (netroot, bytes) = Finding::of(kernel.reader(), &initrd, || plain_roots(disc));
         let pack = netroot.pack().zip(bytes).map(|(pack, bytes)| Arc::new(self.store.keep(pack, bytes)));
-        self.known().insert(disc.id, ProbeResult { initrd, netroot, pack });
+        self.known.lock().insert(disc.id, ProbeResult { initrd, netroot, pack });
     }
 
     /// Writes down what is known of the ISOs of a catalog, and forgets the others.
@@ -117,7 +118,7 @@ impl ProbeResults {
     pub fn save(&self, catalog: &Catalog) -> io::Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
         let served: HashSet<FileId> = catalog.isos.iter().map(|iso| iso.disc.id).collect();
-        let mut known = self.known();
+        let mut known = self.known.lock();
         known.retain(|id, _| served.contains(id));
         let packs = known.values().filter_map(|result| Some(result.netroot.pack()?.sum));
         self.store.keep_only(&packs.collect());
@@ -125,10 +126,6 @@ impl ProbeResults {
         drop(known);
         let stored = Stored { version: VERSION, program: env!("CARGO_PKG_VERSION").into(), results };
         write(file, &serde_json::to_vec(&stored)?)
-    }
-
-    fn known(&self) -> MutexGuard<'_, HashMap<FileId, ProbeResult>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -155,7 +152,7 @@ impl Workers {
                 lower_priority();
                 while let Some(disc) = next(&orders) {
                     results.look_into(&disc);
-                    asked.lock().unwrap_or_else(PoisonError::into_inner).remove(&disc.id);
+                    asked.lock().remove(&disc.id);
                     done();
                 }
             };
@@ -166,7 +163,7 @@ impl Workers {
 
     /// Has these looked into, unless they are waiting for it.
     pub fn ask(&self, discs: Vec<Arc<IsoFile>>) {
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut asked = self.asked.lock();
         for disc in discs {
             if asked.insert(disc.id) {
                 // The threads live as long as the queue does.
@@ -177,7 +174,7 @@ impl Workers {
 }
 
 fn next(orders: &Mutex<Receiver<Arc<IsoFile>>>) -> Option<Arc<IsoFile>> {
-    orders.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
+    orders.lock().recv().ok()
 }
 
 /// Gives way to the threads that serve clients (nice(2) is per thread on Linux).

@@ -12,10 +12,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::boot::inspect::{self, Facts};
@@ -237,17 +238,16 @@ impl Scanner {
         let opener = &self.opener;
         let work = || {
             while let Some(slot) = queue.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let Some((id, mtime, file)) = slot.lock().unwrap_or_else(PoisonError::into_inner).take()
-                else {
+                let Some((id, mtime, file)) = slot.lock().take() else {
                     continue;
                 };
                 let outcome = open_disc(id, mtime, file, opener.as_ref());
-                found.lock().unwrap_or_else(PoisonError::into_inner).push((id, outcome));
+                found.lock().push((id, outcome));
             }
         };
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(queue.len());
         std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
-        self.outcomes.extend(found.into_inner().unwrap_or_else(PoisonError::into_inner));
+        self.outcomes.extend(found.into_inner());
     }
 
     /// Gives the ISOs their labels, and forgets what is gone.
@@ -367,7 +367,8 @@ fn label_key(disc: &IsoFile) -> LabelKey {
     (disc.id.device, disc.id.inode, disc.facts.volume_id.clone())
 }
 
-fn is_iso_name(name: &OsStr) -> bool {
+/// Whether a file of that name is taken for an ISO.
+pub fn is_iso_name(name: &OsStr) -> bool {
     let bytes = name.as_bytes();
     let extension = bytes.len().checked_sub(4).and_then(|start| bytes.get(start..));
     !bytes.starts_with(b".") && extension.is_some_and(|extension| extension.eq_ignore_ascii_case(b".iso"))

@@ -22,7 +22,13 @@ pub fn host(text: &str) -> Result<String, String> {
     let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
     let bracketed = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
     let address = bracketed.is_some_and(|text| text.parse::<std::net::Ipv6Addr>().is_ok());
-    if !text.is_empty() && (plain(text) || address) {
+    if text.split_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
+        return Err("an address without a port; --nbd-port says the port of the NBD server".into());
+    }
+    // What is all digits and dots is meant for an IPv4 address.
+    let numeric = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let named = plain(text) && (!numeric || text.parse::<std::net::Ipv4Addr>().is_ok());
+    if !text.is_empty() && (named || address) {
         Ok(text.to_owned())
     } else {
         Err("not an IPv4 address, a host name, or an IPv6 address in brackets".into())
@@ -92,4 +98,30 @@ pub fn title(text: &str) -> Result<String, String> {
 /// What may stand in a kernel argument, and doesn't expand in GRUB or iPXE.
 fn is_url_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"/:.-_~%[]@+".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_an_address_or_a_name() {
+        for text in ["192.168.50.1", "server", "boot-1.example.org", "[2001:db8::1]", "1host"] {
+            assert_eq!(host(text), Ok(text.into()));
+        }
+        for text in ["", "a b", "192.168.50.300", "1.2.3", "1.2.3.4.5", "2001:db8::1", "[x]", "a/b"] {
+            assert_eq!(
+                host(text),
+                Err("not an IPv4 address, a host name, or an IPv6 address in brackets".into()),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_port_has_an_option_of_its_own() {
+        let sentence = "an address without a port; --nbd-port says the port of the NBD server";
+        assert_eq!(host("192.168.50.1:10809"), Err(sentence.into()));
+        assert_eq!(host("server:80"), Err(sentence.into()));
+    }
 }

@@ -21,6 +21,8 @@ pub struct Report {
     pub refused: Vec<Refused>,
     /// What this host lacks.
     pub host: Vec<String>,
+    /// Names on the command line and in the configuration file that no ISO has.
+    pub unknown: Vec<String>,
 }
 
 /// An ISO that is served.
@@ -105,13 +107,20 @@ pub struct Refused {
 }
 
 impl Report {
-    /// Reports on a catalog. `host` is what this host lacks.
-    pub fn new(catalog: &Catalog, settings: &Settings, host: Vec<String>) -> Self {
+    /// Reports on a catalog. `host` is what this host lacks, `unknown` are names that no ISO has.
+    pub fn new(catalog: &Catalog, settings: &Settings, host: Vec<String>, unknown: Vec<String>) -> Self {
         let served = catalog.isos.iter().map(|iso| Served::new(iso, settings)).collect();
         let refused = catalog.skipped.iter();
         let refused =
             refused.map(|skipped| Refused { file: skipped.name.clone(), reason: skipped.reason.clone() });
-        Self { served, refused: refused.collect(), host }
+        Self { served, refused: refused.collect(), host, unknown }
+    }
+}
+
+impl Report {
+    /// Whether each ISO is served and boots.
+    pub fn is_good(&self) -> bool {
+        self.refused.is_empty() && self.served.iter().all(|iso| iso.transport.is_some())
     }
 }
 
@@ -221,6 +230,9 @@ impl fmt::Display for Report {
         for sentence in &self.host {
             writeln!(f, "\nThis host: {sentence}")?;
         }
+        for sentence in &self.unknown {
+            writeln!(f, "\nUnknown name: {sentence}")?;
+        }
         Ok(())
     }
 }
@@ -328,6 +340,7 @@ mod tests {
             served: vec![served(), generic()],
             refused: vec![Refused { file: "junk.iso".into(), reason: "it is not an ISO 9660 image".into() }],
             host: vec!["no pxelinux.0 is installed".into()],
+            unknown: vec!["--label: there is no file 'x.iso'".into()],
         }
     }
 
@@ -355,13 +368,16 @@ Not served:
   junk.iso: it is not an ISO 9660 image
 
 This host: no pxelinux.0 is installed
+
+Unknown name: --label: there is no file 'x.iso'
 "
         );
     }
 
     #[test]
     fn a_report_of_nothing_is_a_head() {
-        let report = Report { served: Vec::new(), refused: Vec::new(), host: Vec::new() };
+        let report =
+            Report { served: Vec::new(), refused: Vec::new(), host: Vec::new(), unknown: Vec::new() };
         assert_eq!(report.to_string(), "LABEL  FAMILY  KERNEL  INITRD  ROOT IMAGE  BOOTS BY\n");
     }
 
@@ -413,6 +429,9 @@ This host: no pxelinux.0 is installed
   ],
   "host": [
     "no pxelinux.0 is installed"
+  ],
+  "unknown": [
+    "--label: there is no file 'x.iso'"
   ]
 }"#
         );

@@ -10,8 +10,10 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use crate::storage::extent::SECTOR;
 use crate::storage::source::{FileSource, PageCache, ReadAt};
@@ -66,7 +68,7 @@ impl UnchangedSource {
             return Err(overwritten());
         }
         let now = stamp(&self.file)?;
-        let mut known = self.stamp.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.stamp.lock();
         if *known == now && !written {
             return Ok(());
         }

@@ -31,7 +31,7 @@ use crate::storage::identity::identity;
 use crate::storage::source::{FileSource, PageCache, ReadAt};
 use crate::tree::arena::{Builder, NodeId, Tree};
 use crate::tree::iso_files::{self, DirectoryCache};
-use crate::tree::render::{IsoEntry, grub, ipxe, nbd, pxelinux};
+use crate::tree::render::{Firmware, IsoEntry, Item, grub, ipxe, nbd, pxelinux};
 
 mod machines;
 
@@ -258,14 +258,24 @@ fn entry(iso: &Iso, choice: &IsoChoice, servers: &Servers, settings: &Settings) 
     let facts = &iso.disc.facts;
     let boot = |own: &Args| boot_with(iso, own, choice, servers, settings).ok();
     let Boot { args, transport, .. } = boot(own_args(iso, choice))?;
-    let more = facts.more.iter().filter_map(|(title, own)| Some((title.clone(), boot(own)?.args)));
+    let initrds = initrds(iso, transport);
+    let item = |name: String, title: &str, args: Args| Item {
+        name,
+        title: title.to_owned(),
+        submenu: Vec::new(),
+        kernel: kernel_file(&iso.label),
+        initrds: initrds.clone(),
+        args,
+        firmware: Firmware::Both,
+    };
+    let more = facts.more.iter().filter_map(|(title, own)| Some((title, boot(own)?.args)));
+    let more = more.enumerate().map(|(number, (title, args))| item(number.to_string(), title, args));
     Some(IsoEntry {
         label: iso.label.to_string(),
-        title: choice.title.clone().unwrap_or_else(|| title(iso, transport)),
-        kernel: kernel_file(&iso.label),
-        initrds: initrds(iso, transport),
-        args,
-        more: more.collect(),
+        title: choice.title.clone().unwrap_or_else(|| title(iso)),
+        // Who gives a title has said all that it is to say.
+        way: (choice.title.is_none() && transport != Transport::Own).then(|| transport.name()),
+        items: std::iter::once(item(String::new(), &facts.title, args)).chain(more).collect(),
     })
 }
 
@@ -279,14 +289,10 @@ fn initrds(iso: &Iso, transport: Transport) -> Vec<String> {
     initrds
 }
 
-fn title(iso: &Iso, transport: Transport) -> String {
-    let way = match transport {
-        Transport::Own => String::new(),
-        transport => format!(" [{}]", transport.name()),
-    };
+fn title(iso: &Iso) -> String {
     match iso.disc.facts.title.as_str() {
-        "" => format!("{}{way}", iso.label),
-        title => format!("{}: {title}{way}", iso.label),
+        "" => iso.label.to_string(),
+        title => format!("{}: {title}", iso.label),
     }
 }
 

@@ -28,21 +28,48 @@ pub struct Menu {
     pub entries: Vec<IsoEntry>,
 }
 
-/// One ISO in the menu. Files are named as they are in the directory of the loader.
+/// One ISO in the menu.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct IsoEntry {
     /// Name of the entry.
     pub label: String,
     /// What the menu shows.
     pub title: String,
+    /// How its root comes to the machine, if the menu is to show that too.
+    pub way: Option<&'static str>,
+    /// What can be booted of it, in order. The first that a machine's firmware can boot is what the entry stands for.
+    pub items: Vec<Item>,
+}
+
+/// One way to boot an ISO. Files are named as they are in the directory of the loader.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Item {
+    /// Name of the item, unique in its ISO and of the characters of a label; the first needs none.
+    pub name: String,
+    /// What the menu shows.
+    pub title: String,
+    /// Titles of the submenus of the ISO's own menu that it lies in, outermost first.
+    pub submenu: Vec<String>,
     /// Kernel file.
     pub kernel: String,
-    /// Initrd files, in the order in which the kernel unpacks them.
+    /// Initrd files, in the order in which the kernel unpacks them; there may be none.
     pub initrds: Vec<String>,
     /// Kernel arguments.
     pub args: Args,
-    /// Other ways to boot the same kernel and initrd: title and arguments.
-    pub more: Vec<(String, Args)>,
+    /// The machines that it is for.
+    pub firmware: Firmware,
+}
+
+/// Machines by what starts their loader.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Firmware {
+    /// All of them.
+    #[default]
+    Both,
+    /// BIOS.
+    Bios,
+    /// UEFI.
+    Uefi,
 }
 
 impl Menu {
@@ -62,9 +89,19 @@ impl Menu {
 }
 
 impl IsoEntry {
-    /// Name of the variant with that number. It begins with a dot, so no ISO has it.
-    fn variant_label(&self, number: usize) -> String {
-        format!(".{}.{number}", self.label)
+    /// Title and way.
+    fn full_title(&self) -> String {
+        self.way.map_or_else(|| self.title.clone(), |way| format!("{} [{way}]", self.title))
+    }
+
+    /// What the entry stands for, and what else there is.
+    fn split(&self) -> Option<(&Item, &[Item])> {
+        self.items.split_first()
+    }
+
+    /// Name of an item in the menus. It begins with a dot, so no ISO has it.
+    fn item_label(&self, item: &Item) -> String {
+        format!(".{}.{}", self.label, item.name)
     }
 }
 
@@ -74,9 +111,10 @@ mod tests {
     use crate::image::args::Arg;
 
     pub(super) fn menu() -> Menu {
-        let entry = IsoEntry {
-            label: "F42".into(),
-            title: "F42: ^Start Fedora".into(),
+        let first = Item {
+            name: String::new(),
+            title: "^Start Fedora".into(),
+            submenu: Vec::new(),
             kernel: "vmlinuz_F42".into(),
             initrds: vec!["initrd_F42.img".into()],
             args: Args::from_iter([
@@ -84,7 +122,19 @@ mod tests {
                 Arg::new("netroot=nbd:").server(None).text(":F42.iso"),
                 Arg::new("quiet"),
             ]),
-            more: vec![("Basic graphics".into(), Args::parse("nomodeset"))],
+            firmware: Firmware::Both,
+        };
+        let second = Item {
+            name: "0".into(),
+            title: "Basic graphics".into(),
+            args: Args::parse("nomodeset"),
+            ..first.clone()
+        };
+        let entry = IsoEntry {
+            label: "F42".into(),
+            title: "F42: ^Start Fedora".into(),
+            way: None,
+            items: vec![first, second],
         };
         Menu { default: "F42".into(), timeout: 5, append: Args::default(), entries: vec![entry] }
     }
@@ -93,9 +143,12 @@ mod tests {
     pub(super) fn netroot_menu() -> Menu {
         let mut menu = menu();
         let entry = menu.entries.first_mut().unwrap();
-        entry.initrds.push("netroot_F42.img".into());
+        for item in &mut entry.items {
+            item.initrds.push("netroot_F42.img".into());
+        }
         let export = Arg::new("netroot.nbd=").server(None).text("/F42.iso");
-        entry.args = Args::from_iter([Arg::new("rdinit=/netrootfs/init"), export, Arg::new("quiet")]);
+        entry.items[0].args =
+            Args::from_iter([Arg::new("rdinit=/netrootfs/init"), export, Arg::new("quiet")]);
         menu
     }
 

@@ -229,6 +229,24 @@ pub fn checked<'de, D: Deserializer<'de>, T>(
     gate(&String::deserialize(from)?).map_err(Error::custom)
 }
 
+/// What options take as a word, which TOML may have as a number.
+pub fn text_or_number<'de, D: Deserializer<'de>, T>(
+    from: D,
+    read: impl FnOnce(&str) -> Result<T, String>,
+) -> Result<Option<T>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "a word or a number")]
+    enum TextOrNumber {
+        Text(String),
+        Number(u64),
+    }
+    let text = match TextOrNumber::deserialize(from)? {
+        TextOrNumber::Text(text) => text,
+        TextOrNumber::Number(number) => number.to_string(),
+    };
+    read(&text).map(Some).map_err(Error::custom)
+}
+
 /// The same, for a key that need not be there; if it is, it has a value.
 pub fn checked_option<'de, D: Deserializer<'de>, T>(
     from: D,

@@ -105,12 +105,11 @@ fn with_args(entry: &IsoEntry, more: &Args) -> IsoEntry {
     if more.is_empty() {
         return entry.clone();
     }
-    let longer = |args: &Args| args.clone().append(more.clone());
-    IsoEntry {
-        args: longer(&entry.args),
-        more: entry.more.iter().map(|(title, args)| (title.clone(), longer(args))).collect(),
-        ..entry.clone()
+    let mut entry = entry.clone();
+    for item in &mut entry.items {
+        item.args = std::mem::take(&mut item.args).append(more.clone());
     }
+    entry
 }
 
 fn asked(machines: &[Arc<Machine>]) -> Machines {

@@ -5,8 +5,8 @@
 
 use std::fmt::{Result, Write as _};
 
-use super::{IsoEntry, LOCAL, Menu};
-use crate::image::args::{Arg, Args, Part};
+use super::{IsoEntry, Item, LOCAL, Menu};
+use crate::image::args::{Arg, Part};
 
 /// GRUB's name for the address of the server that it was loaded from.
 const SERVER: &str = "$net_default_server";
@@ -61,14 +61,15 @@ fn write_head(text: &mut String, menu: &Menu) -> Result {
 }
 
 fn write_entry(text: &mut String, entry: &IsoEntry, host: Option<&str>) -> Result {
+    let Some((first, more)) = entry.split() else { return Ok(()) };
     writeln!(text)?;
-    write_item(text, "", entry, &entry.label, &entry.title, &entry.args, host)?;
-    if entry.more.is_empty() {
+    write_item(text, "", first, &entry.label, &entry.full_title(), host)?;
+    if more.is_empty() {
         return Ok(());
     }
     writeln!(text, "submenu {} {{", quote(&format!("{}: more", entry.label)))?;
-    for (number, (title, args)) in entry.more.iter().enumerate() {
-        write_item(text, "  ", entry, &entry.variant_label(number), title, args, host)?;
+    for item in more {
+        write_item(text, "  ", item, &entry.item_label(item), &item.title, host)?;
     }
     writeln!(text, "}}")
 }
@@ -76,19 +77,21 @@ fn write_entry(text: &mut String, entry: &IsoEntry, host: Option<&str>) -> Resul
 fn write_item(
     text: &mut String,
     indent: &str,
-    entry: &IsoEntry,
+    item: &Item,
     label: &str,
     title: &str,
-    args: &Args,
     host: Option<&str>,
 ) -> Result {
     let title = quote(&title.replace('^', ""));
     writeln!(text, "{indent}menuentry {title} --id '{label}' {{")?;
-    let words: Vec<String> = args.iter().map(|arg| argument(arg, host)).collect();
+    let words: Vec<String> = item.args.iter().map(|arg| argument(arg, host)).collect();
     // BOOTIF tells the system which card it was booted from, as pxelinux does with ipappend. It comes first: what stands
     // behind `---` is taken for the installed system's by some installers.
-    writeln!(text, "{indent}  linux /{} BOOTIF=01-${MAC} {}", entry.kernel, words.join(" "))?;
-    writeln!(text, "{indent}  initrd /{}\n{indent}}}", entry.initrds.join(" /"))
+    writeln!(text, "{indent}  linux /{} BOOTIF=01-${MAC} {}", item.kernel, words.join(" "))?;
+    if !item.initrds.is_empty() {
+        writeln!(text, "{indent}  initrd /{}", item.initrds.join(" /"))?;
+    }
+    writeln!(text, "{indent}}}")
 }
 
 /// A word of kernel arguments as GRUB hands it on, with the server's address in its place. GRUB puts double quotes around
@@ -116,6 +119,7 @@ fn quote(text: &str) -> String {
 mod tests {
     use super::super::tests::{menu, netroot_menu};
     use super::*;
+    use crate::image::args::Args;
 
     #[test]
     fn an_entry_and_its_variants() {
@@ -188,7 +192,7 @@ mod tests {
         }
         let hostile = "a=$x;{b} \"d e\" root=\\x20";
         let mut menu = menu();
-        menu.entries[0].args = Args::parse(hostile);
+        menu.entries[0].items[0].args = Args::parse(hostile);
         menu.entries[0].title = "x' { y; $z".into();
         let text = render(&menu, Some("h"));
         let read =

@@ -5,8 +5,8 @@
 
 use std::fmt::{Result, Write as _};
 
-use super::{IsoEntry, LOCAL, Menu};
-use crate::image::args::{Arg, Args, Part};
+use super::{IsoEntry, Item, LOCAL, Menu};
+use crate::image::args::{Arg, Part};
 
 /// iPXE's name for the address of the server that it was told to boot from.
 const SERVER: &str = "${next-server}";
@@ -56,8 +56,8 @@ pub fn render(menu: &Menu, host: Option<&str>, machines: Machines) -> String {
 fn write_menu(text: &mut String, menu: &Menu) -> Result {
     writeln!(text, "\n:start\nmenu Network boot")?;
     for entry in &menu.entries {
-        writeln!(text, "item {} {}", entry.label, foreign(&entry.title))?;
-        if !entry.more.is_empty() {
+        writeln!(text, "item {} {}", entry.label, foreign(&entry.full_title()))?;
+        if entry.items.len() > 1 {
             writeln!(text, "item .{} {}: more ...", entry.label, entry.label)?;
         }
     }
@@ -75,34 +75,27 @@ fn write_choice(text: &mut String, options: &str, back: &str) -> Result {
 }
 
 fn write_entry(text: &mut String, entry: &IsoEntry, host: &str) -> Result {
-    write_boot(text, entry, &entry.label, &entry.args, host)?;
-    if entry.more.is_empty() {
+    let Some((first, more)) = entry.split() else { return Ok(()) };
+    write_boot(text, first, &entry.label, host)?;
+    if more.is_empty() {
         return Ok(());
     }
     writeln!(text, "\n:.{}\nmenu {}", entry.label, entry.label)?;
-    for (number, (title, _)) in entry.more.iter().enumerate() {
-        writeln!(text, "item {} {}", entry.variant_label(number), foreign(title))?;
+    for item in more {
+        writeln!(text, "item {} {}", entry.item_label(item), foreign(&item.title))?;
     }
     write_choice(text, "", "start")?;
-    for (number, (_, args)) in entry.more.iter().enumerate() {
-        write_boot(text, entry, &entry.variant_label(number), args, host)?;
-    }
-    Ok(())
+    more.iter().try_for_each(|item| write_boot(text, item, &entry.item_label(item), host))
 }
 
-fn write_boot(text: &mut String, entry: &IsoEntry, label: &str, args: &Args, host: &str) -> Result {
-    let kernel = &entry.kernel;
-    let words: Vec<String> =
-        args.iter().filter(|arg| !is_separator(arg)).map(|arg| argument(arg, host)).collect();
+fn write_boot(text: &mut String, item: &Item, label: &str, host: &str) -> Result {
+    write!(text, "\n:{label}\nkernel {}", item.kernel)?;
     // A kernel started by UEFI asks the loader for the files that initrd= names; one started by BIOS is given them.
-    let named: Vec<String> = entry.initrds.iter().map(|initrd| format!("initrd={initrd}")).collect();
-    writeln!(
-        text,
-        "\n:{label}\nkernel {kernel} {} BOOTIF=01-${{netX/mac:hexhyp}} {}",
-        named.join(" "),
-        words.join(" ")
-    )?;
-    entry.initrds.iter().try_for_each(|initrd| writeln!(text, "initrd {initrd}"))?;
+    item.initrds.iter().try_for_each(|initrd| write!(text, " initrd={initrd}"))?;
+    let words: Vec<String> =
+        item.args.iter().filter(|arg| !is_separator(arg)).map(|arg| argument(arg, host)).collect();
+    writeln!(text, " BOOTIF=01-${{netX/mac:hexhyp}} {}", words.join(" "))?;
+    item.initrds.iter().try_for_each(|initrd| writeln!(text, "initrd {initrd}"))?;
     writeln!(text, "boot || goto start")
 }
 
@@ -129,6 +122,7 @@ fn foreign(text: &str) -> String {
 mod tests {
     use super::super::tests::{menu, netroot_menu};
     use super::*;
+    use crate::image::args::Args;
 
     #[test]
     fn an_entry_and_its_variants() {
@@ -180,7 +174,7 @@ mod tests {
     #[test]
     fn an_iso_gives_no_commands() {
         let mut menu = menu();
-        menu.entries[0].args = Args::parse("a ${mac} && reboot ; #x y");
+        menu.entries[0].items[0].args = Args::parse("a ${mac} && reboot ; #x y");
         let text = render(&menu, None, Machines::default());
         assert!(text.contains("/mac:hexhyp} a $ {mac} reboot y\n"), "{text}");
     }

@@ -5,9 +5,8 @@
 
 use std::fmt::{Result, Write as _};
 
-use super::{IsoEntry, LOCAL, Menu};
+use super::{IsoEntry, Item, LOCAL, Menu};
 use crate::catalog::written::MAX_TIMEOUT;
-use crate::image::args::Args;
 
 /// Renders the file. `graphical`: menu.c32 can be loaded. `host` is the server's address: pxelinux has no name for it.
 pub fn render(menu: &Menu, graphical: bool, host: &str) -> String {
@@ -35,29 +34,34 @@ fn write_head(text: &mut String, menu: &Menu, graphical: bool) -> Result {
 }
 
 fn write_entry(text: &mut String, entry: &IsoEntry, graphical: bool, host: &str) -> Result {
-    write_label(text, entry, &entry.label, &entry.title, &entry.args.with_server(host))?;
-    if entry.more.is_empty() || !graphical {
+    let Some((first, more)) = entry.split() else { return Ok(()) };
+    write_item(text, first, &entry.label, &entry.full_title(), host)?;
+    if more.is_empty() || !graphical {
         return Ok(());
     }
     writeln!(text, "\nmenu begin .{}\n  menu label {}: more", entry.label, entry.label)?;
-    for (number, (title, args)) in entry.more.iter().enumerate() {
-        write_label(text, entry, &entry.variant_label(number), title, &args.with_server(host))?;
+    for item in more {
+        write_item(text, item, &entry.item_label(item), &item.title, host)?;
     }
     write!(text, "\nlabel .{}.back\n  menu label Back\n  menu exit\nmenu end\n", entry.label)
 }
 
-fn write_label(text: &mut String, entry: &IsoEntry, label: &str, title: &str, args: &Args) -> Result {
+fn write_item(text: &mut String, item: &Item, label: &str, title: &str, host: &str) -> Result {
     // A ^ marks a shortcut key in a menu label.
     writeln!(text, "\nlabel {label}\n  menu label {}", title.replace('^', ""))?;
-    writeln!(text, "  kernel {}\n  initrd {}", entry.kernel, entry.initrds.join(","))?;
+    writeln!(text, "  kernel {}", item.kernel)?;
+    if !item.initrds.is_empty() {
+        writeln!(text, "  initrd {}", item.initrds.join(","))?;
+    }
     // 2: tell the kernel which card it was booted from (BOOTIF=), for machines with several.
-    writeln!(text, "  append {args}\n  ipappend 2")
+    writeln!(text, "  append {}\n  ipappend 2", item.args.with_server(host))
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::tests::{menu, netroot_menu};
     use super::*;
+    use crate::image::args::Args;
 
     #[test]
     fn with_menu_c32_it_is_a_menu() {

@@ -2,15 +2,22 @@ use super::*;
 use crate::catalog::config::Config;
 use crate::tree::arena::{Kind, Tree};
 use crate::tree::layout::Given;
+use crate::tree::render::{Firmware, Item};
 
 fn entry(label: &str) -> IsoEntry {
     IsoEntry {
         label: label.into(),
         title: format!("Title of {label}"),
-        kernel: format!("vmlinuz_{label}"),
-        initrds: vec![format!("initrd_{label}.img")],
-        args: "quiet --- init".into(),
-        more: Vec::new(),
+        way: None,
+        items: vec![Item {
+            name: String::new(),
+            title: format!("Title of {label}"),
+            submenu: Vec::new(),
+            kernel: format!("vmlinuz_{label}"),
+            initrds: vec![format!("initrd_{label}.img")],
+            args: "quiet --- init".into(),
+            firmware: Firmware::Both,
+        }],
     }
 }
 
@@ -82,7 +89,7 @@ fn a_machine_has_its_choices() {
     let menu = offers.menu(Some(&machines[0]));
     assert_eq!((labels(&menu), menu.default.as_str(), menu.timeout), (vec!["A", "H"], "H", 3));
     assert_eq!(menu.append, "console=ttyS1");
-    assert_eq!(menu.entries[0].args, "quiet console=ttyS1 --- init");
+    assert_eq!(menu.entries[0].items[0].args, "quiet console=ttyS1 --- init");
 }
 
 #[test]
