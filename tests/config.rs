@@ -1,4 +1,4 @@
-//! The configuration file on a real mount: what README.md says under "Configuration".
+//! The configuration file on a real mount: what netrootfs.toml(5) says.
 //!
 //! Needs /dev/fuse and xorriso; the test of dnsmasq needs root for a network of its own. What is missing is an error,
 //! never a pass.
@@ -213,8 +213,8 @@ fn dnsmasq_gives_a_machine_the_root_of_its_address() -> Result<()> {
 
 #[test]
 fn the_example_of_the_manual_is_one() -> Result<()> {
-    let manual = include_str!("../README.md");
-    let chapter = manual.split_once("\n## Configuration\n").context("the chapter")?.1;
+    let manual = include_str!("../src/manual/netrootfs.toml.5.md");
+    let chapter = manual.split_once("\n## Example\n").context("the section")?.1;
     let example = chapter.split_once("```toml\n").and_then(|(_, rest)| rest.split_once("```\n"));
     let config = Config::parse(example.context("the example")?.0)?;
     ensure!(config.defaults.server.is_some() && config.isos.len() > 1 && config.machines.len() > 1);

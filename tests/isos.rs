@@ -17,7 +17,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use netrootfs::boot::family::{Family, Format};
+use netrootfs::boot::families::{generic, live_os};
+use netrootfs::boot::format::Format;
 use netrootfs::boot::inspect::Facts;
 use netrootfs::boot::servers::Servers;
 use netrootfs::catalog::scan::{self, Catalog, Plain, Scanner};
@@ -168,7 +169,7 @@ fn live_os_of_all_ages() {
         let facts = iso.facts();
         assert_eq!(facts.kernel.path, format!("/{kernel}"));
         assert_eq!(facts.initrds[0].path, format!("/{initrd}"));
-        assert_eq!(facts.family, Family::LiveOs);
+        assert_eq!(facts.family, &live_os::FAMILY);
         iso.assert_served_as_extracted();
     }
 }
@@ -211,7 +212,7 @@ fn menus_of_each_loader_name_kernel_and_initrd() {
         let facts = iso.facts();
         assert_eq!(
             (facts.family, facts.title.as_str(), facts.args.to_string().as_str()),
-            (Family::Generic, "A Title", "quiet")
+            (&generic::FAMILY, "A Title", "quiet")
         );
         assert_eq!(facts.root, None);
         iso.assert_served_as_extracted();
@@ -380,7 +381,7 @@ fn images_of_others_that_boot_no_linux_say_so() {
     for (path, package, wanted) in isos {
         assert!(Path::new(path).exists(), "this test needs {path}: install the package {package}");
         let reason = scan::open_file(Path::new(path)).err().unwrap();
-        assert_eq!(reason, wanted, "{path}");
+        assert_eq!(reason.to_string(), wanted, "{path}");
         assert_files_are_those_extracted(Path::new(path));
     }
 }
@@ -476,7 +477,7 @@ impl Made {
     fn refusal(&self) -> String {
         let catalog = self.catalog();
         assert!(catalog.isos.is_empty());
-        catalog.skipped[0].reason.clone()
+        catalog.skipped[0].reason.to_string()
     }
 
     fn served(&self, path: &str) -> Vec<u8> {

@@ -1,4 +1,4 @@
-//! The rows of the README's table of unmodified ISOs: each test boots one, by netroot or for comparison by HTTP, and writes
+//! The rows of netrootfs-numbers(7)'s table of unmodified ISOs: each test boots one, by netroot or for comparison by HTTP, and writes
 //! its row into `boot-matrix/` below cargo's directory for tests.
 //!
 //! Takes half an hour. Run by `scripts/boot-matrix [FILTER…]`, which prints the table of all rows that there are. A row is

@@ -1,4 +1,4 @@
-//! What the README promises of a mount, asked of the real program: how it starts and ends, what is in its files, and
+//! What the manual promises of a mount, asked of the real program: how it starts and ends, what is in its files, and
 //! how they follow the directory of ISOs.
 //!
 //! Needs root, /dev/fuse, fuse3, xorriso, squashfs-tools, cpio and util-linux. What is missing is an error, never a pass.

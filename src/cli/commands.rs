@@ -19,6 +19,7 @@ use crate::catalog::scan::{self, Catalog, Iso, Plain, Scanner, Skipped};
 use crate::catalog::unknown;
 use crate::cli::check::Report;
 use crate::cli::doctor::{self, Host, State};
+use crate::cli::manual;
 use crate::cli::options::{self, Cli, Command, TreeOptions};
 use crate::cli::places;
 use crate::image::label::Label;
@@ -53,10 +54,8 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
             print(dhcp::render(dialect, &site).as_bytes())
         }
         Some(Command::Doctor(args)) => doctor(&args),
-        Some(Command::Man) => {
-            clap_mangen::Man::new(Cli::command()).render(&mut io::stdout())?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Some(Command::Man { list: true, .. }) => print(manual::list().as_bytes()),
+        Some(Command::Man { page, .. }) => finish(page.unwrap_or(manual::PAGES[0]).show()),
         Some(Command::Completions { shell }) => {
             clap_complete::generate(shell, &mut Cli::command(), "netrootfs", &mut io::stdout());
             Ok(ExitCode::SUCCESS)

@@ -1,4 +1,4 @@
-//! What an initrd can do, found out by walking its cpio archives.
+//! The abilities of an initrd, found out by walking its cpio archives.
 //!
 //! An initrd is a sequence of cpio archives, each raw or compressed, with zeros between them. [`probe`] reads it from
 //! front to back in one pass, as the kernel does (init/initramfs.c), looks at the names of the entries, and keeps
@@ -12,7 +12,7 @@ mod stream;
 mod table;
 
 pub use features::{Features, Presence};
-pub use table::{Driver, Feature};
+pub use table::{Driver, Feature, Mark};
 
 use super::cpio::TRAILER;
 use decompress::Format;
@@ -64,9 +64,17 @@ impl Default for Limits {
 /// # Errors
 /// See [`Error`]. Limits and failures of `initrd` itself are errors wherever they are met.
 pub fn probe(initrd: impl Read, limits: Limits) -> Result<Features, Error> {
+    probe_for(initrd, limits, &[])
+}
+
+/// Reads `initrd` as [`probe`] does, and looks for these marks too.
+///
+/// # Errors
+/// As [`probe`].
+pub fn probe_for(initrd: impl Read, limits: Limits, marks: &[Mark]) -> Result<Features, Error> {
     let budget = Budget::new(limits.bytes);
-    let mut walk =
-        Walk { limits, features: Features::default(), entries: 0, archives: 0, init: Init::Unseen };
+    let features = Features::default();
+    let mut walk = Walk { limits, marks, features, entries: 0, archives: 0, init: Init::Unseen };
     match walk.initrd(&mut Stream::outer(initrd, &budget)) {
         Ok(()) if walk.entries == 0 => return Err(Error::Empty),
         Ok(()) => {}
@@ -168,15 +176,16 @@ enum Init {
     Whole,
 }
 
-struct Walk {
+struct Walk<'a> {
     limits: Limits,
+    marks: &'a [Mark],
     features: Features,
     entries: u64,
     archives: u64,
     init: Init,
 }
 
-impl Walk {
+impl Walk<'_> {
     fn initrd<R: Read>(&mut self, stream: &mut Stream<R>) -> Result<(), Error> {
         loop {
             self.raw(stream)?;
@@ -251,7 +260,7 @@ impl Walk {
         if entry.name == TRAILER.as_bytes() {
             self.end_archive();
         } else {
-            self.features.note_path(&entry.name);
+            self.features.note_path(&entry.name, self.marks);
             if self.init == Init::Unseen && features::is_init(&entry.name) {
                 self.init = Init::Seen;
             }

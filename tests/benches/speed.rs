@@ -91,7 +91,7 @@ enum Part {
     Scale,
 }
 
-/// Where the README takes its plot from.
+/// Where netrootfs-numbers(7) takes its plot from.
 const PLOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/benches/speed.svg");
 
 fn main() -> Result<()> {

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::boot::family::Format;
+use crate::boot::format::Format;
 use crate::storage::cache::{BlockCache, Tuning};
 use crate::storage::source::ReadAt;
 use crate::storage::source::bounded::Bounded;

@@ -1,9 +1,9 @@
-//! What was found in an initrd, and what follows from it.
+//! The features of an initrd, and what follows from them.
 //!
 //! [`Features`] collects the names of entries, by the tables of [`table`](super::table), and the lists of drivers that
 //! are built into the kernel. What a name says is kept; the name is not, but for two short words of printable ASCII.
 
-use super::table::{self, Driver, Feature};
+use super::table::{self, Driver, Feature, Mark};
 use crate::image::{modules, nics};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -28,13 +28,15 @@ const KERNELS: usize = 16;
 /// A version longer than this is not one.
 const VERSION: usize = 64;
 
-/// What an initrd can do. The answers are for all of its archives together.
+/// The abilities of an initrd. The answers are for all of its archives together.
 ///
 /// The fields are open to whoever stores or renders them; the methods are what decisions are made by.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Features {
     /// What was found, by name.
     pub found: BTreeSet<Feature>,
+    /// What was found of the marks that were asked for.
+    pub marks: BTreeSet<String>,
     /// dracut's version as it wrote it, such as `059-22.fc39`; printable ASCII.
     pub dracut_version: Option<String>,
     /// The kernels that the initrd has a module directory for; printable ASCII.
@@ -57,6 +59,11 @@ impl Features {
     /// Whether `feature` was found.
     pub fn has(&self, feature: Feature) -> bool {
         self.found.contains(&feature)
+    }
+
+    /// Whether the mark of that name was found.
+    pub fn has_mark(&self, name: &str) -> bool {
+        self.marks.contains(name)
     }
 
     /// Where `driver` is.
@@ -87,22 +94,13 @@ impl Features {
         version.split(|character: char| !character.is_ascii_digit()).next()?.parse().ok()
     }
 
-    /// Whether the initrd can attach its root over NBD by itself: driver (there, or not known to be missing), client,
-    /// and a script that calls it.
-    ///
-    /// A dracut of `systemd-networkd` has all three and, up to 059 at least, never runs the script: see
-    /// [`Feature::Networkd`].
-    pub fn native_nbd(&self) -> bool {
-        let script = [Feature::DracutNbd, Feature::ArchisoNbd, Feature::MisoNbd];
-        self.driver(Driver::Nbd) != Presence::Absent
-            && self.has(Feature::NbdClient)
-            && script.iter().any(|&feature| self.has(feature))
-    }
-
     /// Notes what `name`, the path of an entry, says.
-    pub(super) fn note_path(&mut self, name: &[u8]) {
+    pub(super) fn note_path(&mut self, name: &[u8], marks: &[Mark]) {
         let path = plain(name);
         self.found.extend(table::features(path));
+        for mark in marks.iter().filter(|mark| mark.is_at(path)) {
+            self.marks.insert(mark.name.to_owned());
+        }
         if let Some(version) = path.strip_prefix(b"lib/dracut/dracut-")
             && version.first().is_some_and(u8::is_ascii_digit)
         {
@@ -146,6 +144,7 @@ impl fmt::Display for Features {
         }
         let mut parts: Vec<&str> =
             others.iter().filter(|feature| !feature.is_usual()).map(|feature| feature.label()).collect();
+        parts.extend(self.marks.iter().map(String::as_str));
         for (driver, missing) in [(Driver::Nbd, "no nbd driver"), (Driver::Nic, "no network drivers")] {
             if self.driver(driver) == Presence::Absent {
                 parts.push(missing);
@@ -204,9 +203,15 @@ mod tests {
 
     fn features(names: &[&str]) -> Features {
         let mut features = Features::default();
-        names.iter().for_each(|name| features.note_path(name.as_bytes()));
+        names.iter().for_each(|name| features.note_path(name.as_bytes(), MARKS));
         features
     }
+
+    const MARKS: &[Mark] = &[
+        Mark::new("scripts/casper", "casper"),
+        Mark::new("hooks/archiso", "archiso"),
+        Mark::new("hooks/archiso_pxe_nbd", "archiso_pxe_nbd"),
+    ];
 
     const DRACUT: &[&str] = &[
         "usr/lib/dracut-lib.sh",
@@ -229,7 +234,6 @@ mod tests {
         );
         assert_eq!(features.dracut_number(), Some(59));
         assert_eq!(features.kernels, BTreeSet::from(["6.5.6-300.fc39.x86_64".to_owned()]));
-        assert!(features.native_nbd());
     }
 
     #[test]
@@ -242,25 +246,23 @@ mod tests {
     }
 
     #[test]
-    fn native_nbd_needs_all_three() {
+    fn a_driver_is_a_module_or_in_the_kernel_or_absent() {
         let mut features = features(DRACUT);
+        assert_eq!(features.driver(Driver::Nbd), Presence::Module);
         features.modules.clear();
         assert_eq!(features.driver(Driver::Nbd), Presence::Unknown);
-        assert!(features.native_nbd(), "not known to be missing");
         features.note_builtin(b"kernel/fs/overlayfs/overlay.ko\n");
         assert_eq!(features.driver(Driver::Nbd), Presence::Absent);
-        assert!(!features.native_nbd(), "known to be missing");
         features.note_builtin(b"kernel/fs/ext4/ext4.ko\nkernel/drivers/block/nbd.ko\n");
         assert_eq!(features.driver(Driver::Nbd), Presence::Builtin);
         assert_eq!(features.driver(Driver::Overlay), Presence::Builtin);
-        assert!(features.native_nbd());
-        features.found.remove(&Feature::NbdClient);
-        assert!(!features.native_nbd(), "no client");
-        features.found.insert(Feature::NbdClient);
-        features.found.remove(&Feature::DracutNbd);
-        assert!(!features.native_nbd(), "no script");
-        features.found.insert(Feature::MisoNbd);
-        assert!(features.native_nbd());
+    }
+
+    #[test]
+    fn only_the_marks_that_were_asked_for_are_kept() {
+        let marked = features(&["./usr/hooks/archiso", "hooks/another"]);
+        assert!(marked.has_mark("archiso") && !marked.has_mark("casper"));
+        assert_eq!(marked.marks.len(), 1);
     }
 
     #[test]

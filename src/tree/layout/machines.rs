@@ -17,6 +17,7 @@ use std::time::SystemTime;
 
 use super::Settings;
 use crate::boot::loader;
+use crate::boot::names;
 use crate::catalog::config::Machine;
 use crate::image::args::Args;
 use crate::image::label::Label;
@@ -33,9 +34,6 @@ const PXELINUX: [&str; 2] = ["", loader::EFI64];
 /// Directories below `tftp/` in which GRUB looks for the general menu. The ISOs' own, in `efi/<LABEL>`, fall back on the
 /// second.
 const GRUB: [&str; 2] = ["", "grub"];
-
-/// Names of iPXE's script.
-const IPXE: [&str; 2] = ["boot.ipxe", "autoexec.ipxe"];
 
 /// An entry that a menu can have.
 #[derive(Debug, Hash)]
@@ -259,7 +257,7 @@ impl Add<'_> {
             ipxe::render(menu, offers.given_host(), Machines::default())
         });
         if let Some(node) = self.add(tftp, "", &names.scripts, content) {
-            menus.extend(IPXE.map(|name| (name.to_owned(), node)));
+            menus.extend(names::IPXE.map(|name| (name.to_owned(), node)));
         }
         for root in &names.roots {
             lay_over(self.builder, tftp, root, &self.shape, "", identity, &menus);
