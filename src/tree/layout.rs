@@ -285,8 +285,7 @@ fn entry(iso: &Iso, choice: &IsoChoice, servers: &Servers, settings: &Settings) 
     let facts = &iso.disc.facts;
     let boot = |own: &Args| boot_with(iso, own, choice, servers, settings).ok();
     let Boot { args, transport, .. } = boot(own_args(iso, choice))?;
-    let mut initrds = vec![names::initrd(&iso.label)];
-    initrds.extend((transport == Transport::Netroot).then(|| names::netroot(&iso.label)));
+    let initrds = initrds(iso, transport);
     let item = |name: String, title: &str, args: Args| Item {
         name,
         title: title.to_owned(),
@@ -305,6 +304,16 @@ fn entry(iso: &Iso, choice: &IsoChoice, servers: &Servers, settings: &Settings) 
         way: (choice.title.is_none() && transport != Transport::Own).then(|| transport.name()),
         items: std::iter::once(item(String::new(), &facts.title, args)).chain(more).collect(),
     })
+}
+
+/// The initrds of an entry, in the order in which they are unpacked.
+fn initrds(iso: &Iso, transport: Transport) -> Vec<String> {
+    let mut initrds = vec![names::initrd(&iso.label)];
+    if transport == Transport::Netroot {
+        let first = matches!(&iso.netroot, Netroot::Ready(archive) if archive.first);
+        initrds.insert(if first { 0 } else { 1 }, names::netroot(&iso.label));
+    }
+    initrds
 }
 
 fn title(iso: &Iso) -> String {

@@ -1,7 +1,8 @@
 //! `netroot-init` against real servers: nbd-server and nbdkit on loopback, dnsmasq in a network of the test's own.
 //!
-//! The program is run by hand, as in a rescue shell; what it does as the first process takes a machine. Needs root for the
-//! networks, nbdkit, nbd-server, dnsmasq, iproute2 and util-linux; what is missing is an error, never a pass.
+//! The program is run by hand, as in a rescue shell, and as the first process of a User Mode Linux, as far as it gets there
+//! without a network. Needs root for the networks, nbdkit, nbd-server, dnsmasq, iproute2, util-linux, user-mode-linux, the
+//! programs that compress, and the static program of `scripts/netroot-init`; what is missing is an error, never a pass.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -10,10 +11,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, Result, anyhow, ensure};
+use netrootfs::boot::netroot::kernel::Arch;
+use netrootfs::boot::netroot::program::Programs;
+use netrootfs::image::cpio::Writer;
 use rustix::process::{Pid, Signal, kill_process};
 use testkit::netns::{self, BRIDGE, GUESTS, SERVER};
 use testkit::ports;
 use testkit::process::{PATIENCE, Process, run, wait_for};
+use testkit::uml::Uml;
 use testkit::work::Work;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_netroot-init");
@@ -347,4 +352,82 @@ fn an_address_is_put_back_renewed_and_kept() -> Result<()> {
     wait_for("the server's no", PATIENCE, || Ok(machine.complaints()?.contains("refuses the address")))?;
     ensure!(machine.complaints()?.contains("the address stays"), "{}", machine.complaints()?);
     machine.wait_for_address(&address)
+}
+
+/// The second initramfs, as it is served.
+fn archive() -> Result<Vec<u8>> {
+    let programs = Programs::find(Path::new(PROGRAM).parent());
+    let archive =
+        programs.archive(Arch::X86_64).map_err(|reason| anyhow!("{reason}; run scripts/netroot-init"))?;
+    Ok(archive.read_at(0, usize::MAX)?)
+}
+
+/// An initramfs as an ISO may have it, in one archive.
+fn initramfs() -> Vec<u8> {
+    let mut writer = Writer::default();
+    writer.file("init", 0o755, b"#!/bin/sh\n");
+    // Of no length that is a multiple of anything, so that what is packed isn't either.
+    writer.file("text", 0o644, &b"some text\n".repeat(1234));
+    writer.finish()
+}
+
+/// Packs it by a program, as a distribution's build does.
+fn packed(words: &str) -> Result<Vec<u8>> {
+    let mut words = words.split(' ');
+    let mut command = Command::new(words.next().unwrap_or_default());
+    let mut program = command.args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    program.stdin.take().context("a pipe")?.write_all(&initramfs())?;
+    let output = program.wait_with_output()?;
+    ensure!(output.status.success(), "{command:?}: {}", output.status);
+    Ok(output.stdout)
+}
+
+/// As loaders put them one behind the other: each from a multiple of four on.
+fn loaded(initrds: &[&[u8]]) -> Vec<u8> {
+    let mut memory = Vec::new();
+    for initrd in initrds {
+        memory.resize(memory.len().next_multiple_of(4), 0);
+        memory.extend_from_slice(initrd);
+    }
+    memory
+}
+
+#[test]
+fn linux_starts_it_whatever_the_first_initrd_ends_in() -> Result<()> {
+    const STARTED: &str = "netroot: version";
+    const PANIC: &str = "Kernel panic";
+    let work = Work::new("netroot-init-uml")?;
+    let starts = |memory: &[u8]| -> Result<bool> {
+        let mut machine = Uml::boot(memory, &["rdinit=/netrootfs/init"], &work)?;
+        Ok(machine.wait_for(&[STARTED, PANIC])?.contains(STARTED))
+    };
+    let second = archive()?;
+    for program in ["cat", "gzip -n", "bzip2", "xz --check=crc32", "xz --format=lzma", "zstd -q", "lz4 -q -l"]
+    {
+        ensure!(starts(&loaded(&[&packed(program)?, &second]))?, "behind {program}");
+    }
+    // Without zeros it doesn't get behind that one: this is what they are for.
+    let without: Vec<u8> = second.iter().copied().skip_while(|byte| *byte == 0).collect();
+    ensure!(!starts(&loaded(&[&packed("lz4 -q -l")?, &without]))?, "lz4 without zeros");
+    // Junk stops it anywhere, so the second one comes first.
+    let junk = [&packed("gzip -n")?[..], b"junk"].concat();
+    ensure!(!starts(&loaded(&[&junk, &second]))?, "behind junk");
+    ensure!(starts(&loaded(&[&second, &junk]))?, "before junk");
+    Ok(())
+}
+
+#[test]
+fn its_errors_and_its_question_are_on_the_console_once_however_quiet_the_kernel_is() -> Result<()> {
+    const QUESTION: &str = "press r to try again, i to run /init without the disk";
+    let work = Work::new("netroot-init-quiet")?;
+    let archive = archive()?;
+    for quiet in ["loglevel=7", "quiet", "loglevel=3", "loglevel=1", "loglevel=7 printk.devkmsg=off"] {
+        let arguments = format!("rdinit=/netrootfs/init netroot.nbd=/x {quiet}");
+        let arguments: Vec<&str> = arguments.split(' ').collect();
+        let console = Uml::boot(&archive, &arguments, &work)?.wait_for(&[QUESTION])?;
+        for words in ["the disk can't be attached: the kernel ", QUESTION] {
+            ensure!(console.matches(words).count() == 1, "{quiet}: '{words}' in: {console}");
+        }
+    }
+    Ok(())
 }

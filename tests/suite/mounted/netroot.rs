@@ -33,6 +33,8 @@ enum Fault {
     None,
     NoNbd,
     BrokenRoot,
+    /// Bytes behind the last archive of its initrd.
+    Junk,
 }
 
 fn module(name: &str) -> Vec<u8> {
@@ -50,7 +52,8 @@ fn stock(place: &Place, fault: Fault) -> PathBuf {
     kernel[0x236] = 1;
     kernel[0xa00..0xa00 + VERSION.len()].copy_from_slice(VERSION.as_bytes());
     put(&top, "iso/live/vmlinuz", &kernel);
-    put(&top, "iso/live/initrd.img", &cpio(&top));
+    let junk: &[u8] = if fault == Fault::Junk { b"junk" } else { b"" };
+    put(&top, "iso/live/initrd.img", &[&cpio(&top), junk].concat());
     let modules = format!("root/usr/lib/modules/{VERSION}");
     let dep = if fault == Fault::NoNbd { DEP.replace("block/nbd", "block/loop") } else { DEP.to_owned() };
     put(&top, &format!("{modules}/modules.dep"), dep.as_bytes());
@@ -103,12 +106,13 @@ fn menu(place: &Place) -> String {
     place.text("tftp/pxelinux.cfg/default")
 }
 
-/// Unpacks an archive as the kernel does: gzip members, one after the other.
+/// Unpacks an archive as the kernel does: zeros, then gzip members, one after the other.
 fn unpacked(place: &Place, archive: &[u8]) -> PathBuf {
     let directory = place.elsewhere("unpacked");
     let _ = fs::remove_dir_all(&directory);
     fs::create_dir(&directory).unwrap();
-    let mut rest = archive;
+    let (zeros, mut rest) = archive.split_at(512);
+    assert!(zeros.iter().all(|byte| *byte == 0));
     while !rest.is_empty() {
         let mut member = Vec::new();
         let mut decoder = flate2::bufread::GzDecoder::new(rest);
@@ -157,6 +161,17 @@ fn an_iso_without_nbd_gets_a_second_initramfs_with_it() {
     // The export that the entry names.
     assert!(place.text("images/nbd.conf").contains("[STOCK.iso]\n"));
     assert_eq!(fs::metadata(place.tree("images/STOCK.iso")).unwrap().len(), fs::metadata(iso).unwrap().len());
+    daemon.stop();
+}
+
+#[test]
+fn before_an_initrd_that_ends_in_junk_it_comes_first() {
+    let place = Place::new();
+    stock(&place, Fault::Junk);
+    let daemon = place.start(&["--netroot-init", &program(&place, "one")]);
+    place.eventually("the entry", || menu(&place).contains("netroot_STOCK.img"));
+    assert!(menu(&place).contains("  initrd netroot_STOCK.img,initrd_STOCK.img\n"), "{}", menu(&place));
+    assert!(place.text("tftp/grub.cfg").contains("  initrd /netroot_STOCK.img /initrd_STOCK.img\n"));
     daemon.stop();
 }
 

@@ -1,4 +1,5 @@
-//! The drivers of network cards that an archive carries where an ISO's own initramfs has none.
+//! The drivers of network cards that machines boot from, as modules of Linux: what is looked for in an ISO's initramfs, and
+//! carried by a second one where that lacks it.
 //!
 //! Chosen by what machines boot from: every card of the hypervisors, the ports on boards and in servers of the last
 //! fifteen years, and the USB adapters of machines that have no port. Left out are drivers that do nothing without a
@@ -6,6 +7,7 @@
 //! which emulators show.
 
 /// A driver, and what is loaded with it though it doesn't need it.
+#[derive(Debug, PartialEq, Eq)]
 pub struct Nic {
     /// The module that the card's alias names.
     pub name: &'static str,
@@ -13,7 +15,7 @@ pub struct Nic {
     pub with: Option<&'static str>,
 }
 
-/// In the order in which they get into an archive that may become too large.
+/// In the order in which they get into an archive that may become too large. Names as the kernel has them.
 pub const NICS: &[Nic] = &[
     // The bus comes first: its devices are seen only when it is there.
     nic("virtio_pci"),
@@ -64,6 +66,11 @@ pub const NICS: &[Nic] = &[
     // As large as ten others.
     nic("mlx5_core"),
 ];
+
+/// The driver of that name.
+pub fn named(name: &str) -> Option<&'static Nic> {
+    NICS.iter().find(|nic| nic.name == name)
+}
 
 const fn nic(name: &'static str) -> Nic {
     Nic { name, with: None }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 
 use crate::card::Card;
-use crate::dial::{self, Place};
+use crate::dial::{self, RemoteDisk};
 use crate::keeper::Kept;
 use crate::lease;
 use crate::link;
@@ -38,8 +38,8 @@ pub fn run(words: &[String]) -> ExitCode {
 fn nbd(target: &str) -> Result<()> {
     let target = Target::parse(target)?;
     let Some(host) = target.host else { bail!("a server must be named") };
-    let place = Place { server: SocketAddrV4::new(host, target.port), export: target.export };
-    let found = dial::dial(&place)?;
+    let remote = RemoteDisk { server: SocketAddrV4::new(host, target.port), export: target.export };
+    let found = dial::dial(&remote)?;
     println!("size {}", found.export.size);
     println!("flags {:#x}", found.export.flags);
     println!("block {}", found.export.block);

@@ -77,7 +77,7 @@ pub fn matches(glob: &str, text: &str) -> bool {
     }
 }
 
-/// What is left of the glob if its first symbol, which is no star, stands for that byte.
+/// The rest of the glob if its first symbol, which is no star, stands for that byte.
 fn one(glob: &[u8], byte: u8) -> Option<&[u8]> {
     match glob.split_first()? {
         (b'?', rest) => Some(rest),

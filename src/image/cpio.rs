@@ -1,4 +1,5 @@
-//! Writes cpio archives in the "newc" format, as the kernel unpacks them, and gzip around them.
+//! The "newc" format of cpio archives, the only one that the kernel unpacks: the header of an entry, read and written, and
+//! a writer of archives with gzip around them.
 //!
 //! The layout is that of Documentation/driver-api/early-userspace/buffer-format.rst. The same entries make the same
 //! bytes: there is no time, owner or device in them. Names are the caller's; they begin without a slash.
@@ -8,12 +9,87 @@ use std::io::{self, Write};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-const MAGIC: &str = "070701";
-const TRAILER: &str = "TRAILER!!!";
-const ALIGN: usize = 4;
+/// Bytes of a header; the name follows, then, from a multiple of [`ALIGN`] on, the body.
+pub const HEADER: usize = 110;
 
-const DIRECTORY: u32 = 0o040_755;
+/// Headers and bodies begin at a multiple of this.
+pub const ALIGN: usize = 4;
+
+/// The name of the entry that ends an archive.
+pub const TRAILER: &str = "TRAILER!!!";
+
+const MAGIC: &[u8] = b"070701";
+const MAGIC_CHECKSUM: &[u8] = b"070702";
+const DIGITS: usize = 8;
+
+const FILE_TYPE: u32 = 0o170_000;
 const REGULAR: u32 = 0o100_000;
+const SYMLINK: u32 = 0o120_000;
+const DIRECTORY: u32 = 0o040_755;
+
+/// The numbers before the name of an entry, as far as they matter.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Header {
+    /// Files of one number are one file, if there are links.
+    pub inode: u32,
+    /// Type and permissions (inode(7)).
+    pub mode: u32,
+    /// Names of the file.
+    pub links: u32,
+    /// Length of the body in bytes.
+    pub body: u32,
+    /// Length of the name in bytes, with the NUL at its end.
+    pub name: u32,
+}
+
+/// Why bytes are no header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It is of another format of cpio, or of none.
+    Magic,
+    /// That number is not hexadecimal.
+    Number(&'static str),
+}
+
+impl Header {
+    /// Reads one; the checksum variant of the format has the same shape.
+    ///
+    /// # Errors
+    /// See [`Fault`].
+    pub fn parse(bytes: &[u8; HEADER]) -> Result<Self, Fault> {
+        if !bytes.starts_with(MAGIC) && !bytes.starts_with(MAGIC_CHECKSUM) {
+            return Err(Fault::Magic);
+        }
+        let number = |index: usize, name| {
+            let start = MAGIC.len() + index * DIGITS;
+            let digits = bytes.get(start..start + DIGITS).filter(|it| it.iter().all(u8::is_ascii_hexdigit));
+            let number = digits.and_then(|it| u32::from_str_radix(std::str::from_utf8(it).ok()?, 16).ok());
+            number.ok_or(Fault::Number(name))
+        };
+        Ok(Self {
+            inode: number(0, "inode")?,
+            mode: number(1, "mode")?,
+            links: number(4, "number of links")?,
+            body: number(6, "file size")?,
+            name: number(11, "name size")?,
+        })
+    }
+
+    /// Its bytes.
+    pub fn to_bytes(self) -> Vec<u8> {
+        // Owner and group, time, two devices of two numbers each, checksum: all of them 0.
+        let fields = [self.inode, self.mode, 0, 0, self.links, 0, self.body, 0, 0, 0, 0, self.name, 0];
+        let mut bytes = MAGIC.to_vec();
+        fields.iter().for_each(|field| bytes.extend_from_slice(format!("{field:08x}").as_bytes()));
+        bytes
+    }
+
+    /// Whether the kernel makes something of the entry: devices and directories have no body (init/initramfs.c, `do_header`).
+    pub fn is_unpacked(self) -> bool {
+        let file_type = self.mode & FILE_TYPE;
+        file_type == REGULAR || file_type == SYMLINK || self.body == 0
+    }
+}
 
 /// An archive in the making.
 #[derive(Debug, Default)]
@@ -41,14 +117,15 @@ impl Writer {
 
     fn entry(&mut self, name: &str, mode: u32, links: u32, body: &[u8]) {
         self.entries += 1;
-        let inode = if name == TRAILER { 0 } else { self.entries };
-        // A program or a module is far from 4 GiB; the field has room for no more.
-        let size = u32::try_from(body.len()).unwrap_or(u32::MAX);
-        let name_size = u32::try_from(name.len() + 1).unwrap_or(u32::MAX);
-        // Inode, mode, uid, gid, links, mtime, size, device and special device twice two, size of the name, checksum.
-        let fields = [inode, mode, 0, 0, links, 0, size, 0, 0, 0, 0, name_size, 0];
-        self.bytes.extend_from_slice(MAGIC.as_bytes());
-        fields.iter().for_each(|field| self.bytes.extend_from_slice(format!("{field:08x}").as_bytes()));
+        let header = Header {
+            inode: if name == TRAILER { 0 } else { self.entries },
+            mode,
+            links,
+            // A program or a module is far from 4 GiB; the field has room for no more.
+            body: u32::try_from(body.len()).unwrap_or(u32::MAX),
+            name: u32::try_from(name.len() + 1).unwrap_or(u32::MAX),
+        };
+        self.bytes.extend_from_slice(&header.to_bytes());
         self.bytes.extend_from_slice(name.as_bytes());
         self.bytes.push(0);
         self.pad();
@@ -82,7 +159,7 @@ mod tests {
 
     use super::*;
 
-    /// What cpio(1) makes of an archive: names, permissions and sizes.
+    /// Names, permissions and sizes by cpio(1).
     fn listed(archive: &[u8]) -> String {
         let mut cpio = Command::new("cpio")
             .args(["-tv", "--numeric-uid-gid", "--quiet"])
@@ -146,6 +223,12 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_header_is_read_as_it_was_written(inode: u32, mode: u32, links: u32, body: u32, name: u32) {
+            let header = Header { inode, mode, links, body, name };
+            prop_assert_eq!(Header::parse(&header.to_bytes().try_into().unwrap()), Ok(header));
+        }
+
         /// The reader of initrds sees what was written, whatever the lengths.
         #[test]
         fn what_is_written_is_read(names in prop::collection::btree_set("[a-z0-9_/.]{1,40}", 1..8), len in 0usize..70) {
