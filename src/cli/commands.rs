@@ -19,6 +19,8 @@ use crate::cli::check::Report;
 use crate::cli::options::{self, Cli, Command, TreeOptions};
 use crate::image::label::Label;
 use crate::serve::fuse::Owner;
+use crate::serve::handover::holder::Holder;
+use crate::serve::handover::store;
 use crate::serve::logging::{self, Sink};
 use crate::serve::{background, daemon};
 use crate::tree::arena::{Kind, Tree};
@@ -54,7 +56,8 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
 }
 
 fn mount(args: options::Mount) -> Result<ExitCode> {
-    if !args.foreground && !background::is_child() {
+    let role = Role::of(args.foreground);
+    if role == Role::Command {
         return background::start();
     }
     let sink = match &args.log_file {
@@ -64,16 +67,60 @@ fn mount(args: options::Mount) -> Result<ExitCode> {
     };
     logging::start(sink, args.verbose)?;
     let foreground = args.foreground;
-    if !foreground {
-        background::detach();
+    match role {
+        Role::Command | Role::Holder => {
+            if !foreground {
+                background::detach();
+            }
+            let mounted = args.mountpoint.as_deref().unwrap_or(Path::new("/"));
+            // If that can't be, the daemon will say so.
+            let mounted = mountpoint(mounted).or_else(|_| std::path::absolute(mounted))?;
+            let holder = Holder::new(mounted, foreground)?;
+            Ok(ExitCode::from(holder.run(if foreground { || Ok(()) } else { background::ready })?))
+        }
+        Role::Daemon => {
+            background::end_with_parent(true)?;
+            daemon::run(configure(args)?, || {
+                // In front, who ends the holder means both.
+                if foreground {
+                    return Ok(());
+                }
+                background::end_with_parent(false)?;
+                background::let_go()
+            })?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Role::Service => {
+            daemon::run(configure(args)?, || Ok(()))?;
+            Ok(ExitCode::SUCCESS)
+        }
     }
-    let config = configure(args)?;
-    if foreground {
-        daemon::run(config, || Ok(()))?;
-    } else {
-        daemon::run(config, background::ready)?;
+}
+
+/// What this process is of those that a mount is made of.
+#[derive(Debug, PartialEq, Eq)]
+enum Role {
+    /// What was called, to return when the tree is usable.
+    Command,
+    /// What holds for the daemon what it would lose.
+    Holder,
+    /// The daemon, started by the holder.
+    Daemon,
+    /// The daemon, started by a service manager that is the holder.
+    Service,
+}
+
+impl Role {
+    fn of(foreground: bool) -> Self {
+        let set = |name| std::env::var_os(name).is_some();
+        match (set(store::SERVER), foreground) {
+            (true, _) => Self::Daemon,
+            (false, true) if set("NOTIFY_SOCKET") => Self::Service,
+            (false, true) => Self::Holder,
+            (false, false) if background::is_child() => Self::Holder,
+            (false, false) => Self::Command,
+        }
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 fn configure(args: options::Mount) -> Result<daemon::Config> {

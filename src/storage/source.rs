@@ -42,6 +42,12 @@ pub trait ReadAt: Send + Sync {
         None
     }
 
+    /// The file that the bytes are in, and a number that is another when another image is in it; `None` if they are in
+    /// none.
+    fn origin(&self) -> Option<(Arc<File>, u64)> {
+        None
+    }
+
     /// Whether there is nothing to read.
     fn is_empty(&self) -> bool {
         self.len() == 0
@@ -120,6 +126,10 @@ impl ReadAt for FileSource {
     fn len(&self) -> u64 {
         self.len
     }
+
+    fn origin(&self) -> Option<(Arc<File>, u64)> {
+        Some((self.file.clone(), self.len))
+    }
 }
 
 /// A run of bytes inside another source.
@@ -194,6 +204,10 @@ impl<R: ReadAt + ?Sized> ReadAt for Arc<R> {
     fn file_of(&self, ranges: &[Range<u64>]) -> Option<Arc<File>> {
         (**self).file_of(ranges)
     }
+
+    fn origin(&self) -> Option<(Arc<File>, u64)> {
+        (**self).origin()
+    }
 }
 
 impl<R: ReadAt + ?Sized> ReadAt for &R {
@@ -207,6 +221,10 @@ impl<R: ReadAt + ?Sized> ReadAt for &R {
 
     fn file_of(&self, ranges: &[Range<u64>]) -> Option<Arc<File>> {
         (**self).file_of(ranges)
+    }
+
+    fn origin(&self) -> Option<(Arc<File>, u64)> {
+        (**self).origin()
     }
 }
 
