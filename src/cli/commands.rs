@@ -20,7 +20,7 @@ use crate::cli::options::{self, Cli, Command, TreeOptions};
 use crate::image::label::Label;
 use crate::serve::fuse::Owner;
 use crate::serve::handover::holder::Holder;
-use crate::serve::handover::store;
+use crate::serve::handover::{store, upgrade};
 use crate::serve::logging::{self, Sink};
 use crate::serve::{background, daemon};
 use crate::tree::arena::{Kind, Tree};
@@ -42,6 +42,11 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Some(Command::Dhcp(args)) => {
             let (dialect, site) = args.site();
             print(dhcp::render(dialect, &site).as_bytes())
+        }
+        Some(Command::Upgrade { mountpoint: path }) => {
+            let path = mountpoint(&path)?;
+            let daemon = upgrade::upgrade(&path)?.as_raw_nonzero();
+            print(format!("{}: served by process {daemon} now\n", path.display()).as_bytes())
         }
         Some(Command::Man) => {
             clap_mangen::Man::new(Cli::command()).render(&mut io::stdout())?;

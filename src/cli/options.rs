@@ -53,6 +53,11 @@ pub enum Command {
     Cat(Cat),
     /// Print what a DHCP server has to say for the tree
     Dhcp(Dhcp),
+    /// Let the program that is installed now serve a mount; clients wait for that moment
+    Upgrade {
+        /// Where the tree is mounted
+        mountpoint: PathBuf,
+    },
     /// Print the man page
     #[command(hide = true)]
     Man,
@@ -265,7 +270,9 @@ impl Cli {
             Some(Command::Check(args)) => Some(&args.tree),
             Some(Command::Tree(args)) => Some(&args.tree),
             Some(Command::Cat(args)) => Some(&args.tree),
-            Some(Command::Dhcp(_) | Command::Man | Command::Completions { .. }) => None,
+            Some(Command::Dhcp(_) | Command::Upgrade { .. } | Command::Man | Command::Completions { .. }) => {
+                None
+            }
         }
     }
 }

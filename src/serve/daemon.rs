@@ -29,6 +29,7 @@ use crate::catalog::scan::Scanner;
 use crate::image::label::Label;
 use crate::serve::fuse::{Adapter, Owner};
 use crate::serve::handover::ledger::{Ledger, Left};
+use crate::serve::handover::upgrade;
 use crate::serve::hook::Hook;
 use crate::serve::operations::Operations;
 use crate::serve::watch::{self, Pace};
@@ -131,7 +132,7 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
         move || sender.send(Event::Look).is_ok()
     })?;
     let file = config.file.as_deref().map(|path| follow_file(path, &sender)).transpose()?;
-    let mapper = served::mapper(config.data_path)?;
+    let mapper = served::mapper(config.data_path, ledger.clone().map(|ledger| ledger as _))?;
     let wish = mapper.is_some().then_some(config.data_path);
     let opener = Arc::new(Served { cache: cache.clone(), mapper });
     let scanner = Scanner::new(config.iso_dir.clone(), config.pins.clone(), opener.clone());
@@ -146,6 +147,9 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     }
     let adapter = Adapter::new(operations.clone(), config.owner, wish, ledger.clone())?;
     let (notifier, mounted) = mount::serve(adapter, &config, ledger.as_ref(), left, &end_sender)?;
+    if let Some(ledger) = &ledger {
+        ledger.taken_over();
+    }
     let hook = config.on_change.as_deref().map(Hook::start).transpose()?;
     log::info!("{}: mounted; ISOs: {}", config.mountpoint.display(), updater.catalog.isos.len());
     std::thread::Builder::new().name("updater".into()).spawn({
@@ -153,9 +157,11 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
         move || follow(&inbox, &mut updater, &operations, &notifier, hook.as_ref(), &cache)
     })?;
     ready()?;
-    if let Some(ledger) = &ledger {
+    let _listener = ledger.map(|ledger| {
+        let listener = upgrade::listen(&config.mountpoint);
         ledger.ready();
-    }
+        listener.inspect_err(|error| log::warn!("'netrootfs upgrade' won't find this mount: {error}"))
+    });
     match end.recv()? {
         End::Unmounted => {}
         End::Stop => {

@@ -3,7 +3,7 @@
 //! The kernel keeps a FUSE connection for as long as one descriptor of it is open, and requests wait meanwhile. So somebody
 //! else holds the descriptors ([`store`]): systemd, or a small parent of our own ([`holder`]). Among them is a file in
 //! memory ([`slots`]) that says what is open ([`ledger`]); the kernel is told to send again what was under way
-//! ([`resend`]).
+//! ([`resend`]). [`upgrade`] does it on purpose.
 //!
 //! Nothing here knows the FUSE library. Without a holder all of it costs nothing and does nothing.
 
@@ -12,3 +12,4 @@ pub mod ledger;
 pub mod resend;
 pub mod slots;
 pub mod store;
+pub mod upgrade;

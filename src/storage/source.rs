@@ -8,12 +8,13 @@
 use std::fs::File;
 use std::io::{self, IoSliceMut};
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
+use crate::storage::identity::identity;
 use direct::Direct;
 
 pub mod bounded;
@@ -128,7 +129,8 @@ impl ReadAt for FileSource {
     }
 
     fn origin(&self) -> Option<(Arc<File>, u64)> {
-        Some((self.file.clone(), self.len))
+        let stat = self.file.metadata().ok()?;
+        Some((self.file.clone(), identity(&(self.len, stat.mtime(), stat.mtime_nsec()))))
     }
 }
 

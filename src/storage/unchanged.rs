@@ -93,7 +93,8 @@ impl ReadAt for UnchangedSource {
     }
 
     fn origin(&self) -> Option<(Arc<File>, u64)> {
-        Some((self.file.clone(), identity(&(&self.descriptor, self.source.len()))))
+        let stamp = *self.stamp.lock().unwrap_or_else(PoisonError::into_inner);
+        Some((self.file.clone(), identity(&(&self.descriptor, stamp))))
     }
 }
 

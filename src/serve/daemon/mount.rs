@@ -101,6 +101,15 @@ pub(super) fn serve(
     let sessions =
         devices.into_iter().map(|device| session(adapter.clone(), device)).collect::<io::Result<Vec<_>>>()?;
     let notifier = sessions.first().context("no device")?.notifier();
+    if adopted {
+        // Before anybody reads: what this process has read would come again too.
+        if mount.resends {
+            resend::resend(first.as_fd()).context("what was under way can't be asked for again")?;
+        }
+        if let Err(error) = resend::new_epoch(first.as_fd()) {
+            log::debug!("names are looked up again after a second: {error}");
+        }
+    }
     let running = Arc::new(AtomicUsize::new(sessions.len()));
     for session in sessions {
         let (running, end) = (running.clone(), end.clone());
@@ -113,14 +122,6 @@ pub(super) fn serve(
                 let _ = end.send(End::Unmounted);
             }
         })?;
-    }
-    if adopted {
-        if mount.resends {
-            resend::resend(first.as_fd()).context("what was under way can't be asked for again")?;
-        }
-        if let Err(error) = resend::new_epoch(first.as_fd()) {
-            log::debug!("names are looked up again after a second: {error}");
-        }
     }
     Ok((notifier, Mounted { mountpoint: mount.mountpoint, device: mount.device }))
 }

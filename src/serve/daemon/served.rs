@@ -10,7 +10,7 @@ use anyhow::{Result, anyhow};
 
 use crate::catalog::scan::Opener;
 use crate::storage::cache::{BlockCache, CachedSource};
-use crate::storage::passthrough::{DataPath, MappedIso, Mapper};
+use crate::storage::passthrough::{DataPath, Keeper, MappedIso, Mapper};
 use crate::storage::source::{FileSource, PageCache, ReadAt};
 use crate::storage::unchanged::UnchangedSource;
 
@@ -30,11 +30,11 @@ pub(super) struct Served {
 ///
 /// # Errors
 /// If it has to be possible and isn't.
-pub(super) fn mapper(path: DataPath) -> Result<Option<Arc<Mapper>>> {
+pub(super) fn mapper(path: DataPath, keeper: Option<Arc<dyn Keeper>>) -> Result<Option<Arc<Mapper>>> {
     if path == DataPath::Cache {
         return Ok(None);
     }
-    match Mapper::start() {
+    match Mapper::held_by(keeper) {
         Ok(mapper) => Ok(Some(mapper)),
         Err(reason) if path == DataPath::Kernel => Err(anyhow!("--data-path kernel: {reason}")),
         Err(reason) => {

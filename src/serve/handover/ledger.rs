@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -18,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::fs::{MemfdFlags, memfd_create};
 
 use crate::storage::content::Content;
+use crate::storage::passthrough::{Keeper, Mapping};
 use crate::storage::recipe::Recipe;
 use crate::tree::lazy::{Listed, Type};
 
@@ -82,15 +82,6 @@ pub struct OpenDirectory {
     pub entries: Vec<Listed>,
 }
 
-/// A mapping: the ISO by device, inode, length and fingerprint, and ranges in it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mapping {
-    /// Device, inode, length, fingerprint.
-    pub iso: [u64; 4],
-    /// What is mapped.
-    pub ranges: Vec<Range<u64>>,
-}
-
 /// What the process before this one has left.
 #[derive(Default)]
 pub struct Left {
@@ -111,7 +102,7 @@ pub struct Left {
     /// Parent and name by inode.
     pub names: HashMap<u64, (u64, OsString)>,
     /// Mappings with their file and their metadata, by number.
-    pub mappings: HashMap<u64, (Mapping, File, File)>,
+    mappings: HashMap<u64, (Mapping, File, File)>,
     /// Files that recipes need, by identity.
     pub needed: HashMap<u64, Arc<File>>,
 }
@@ -133,6 +124,8 @@ struct Entries {
     held: HashMap<u64, usize>,
     /// Backing files by inode.
     backings: HashMap<u64, u32>,
+    /// Mappings of the process before this one that nobody has taken over yet, by number.
+    mappings: HashMap<u64, (Mapping, File, File)>,
     next_mapping: u64,
 }
 
@@ -146,10 +139,10 @@ impl Ledger {
         let mut inherited = Inherited::take();
         let state = inherited.one(STATE).map(File::from);
         if let Some((slots, records)) = state.map(Slots::open).transpose()?.flatten() {
-            let left = Left::of(records, &mut inherited);
+            let mut left = Left::of(records, &mut inherited);
             if left.mount.is_some() && !left.devices.is_empty() {
                 let ledger = Self::with(store, slots);
-                ledger.adopt(&left, &inherited);
+                ledger.adopt(&mut left, &inherited);
                 return Ok((Some(Arc::new(ledger)), left));
             }
         }
@@ -167,7 +160,7 @@ impl Ledger {
     }
 
     /// Goes on with what is left, and lets go of what nothing needs.
-    fn adopt(&self, left: &Left, inherited: &Inherited) {
+    fn adopt(&self, left: &mut Left, inherited: &Inherited) {
         let mut guard = self.entries();
         let entries = &mut *guard;
         for file in &left.files {
@@ -194,6 +187,7 @@ impl Ledger {
             self.done(self.store.release(&file_name(*identity)));
         }
         entries.next_mapping = left.mappings.keys().max().map_or(1, |last| last + 1);
+        entries.mappings = std::mem::take(&mut left.mappings);
         for name in inherited.names() {
             self.done(self.store.release(name));
         }
@@ -350,24 +344,10 @@ impl Ledger {
         }
     }
 
-    /// A mapping has been made; the number by which to end it.
-    pub fn mapped(&self, mapping: &Mapping, file: &File, metadata: &File) -> u64 {
-        let mut entries = self.entries();
-        let number = entries.next_mapping;
-        entries.next_mapping += 1;
-        self.done(self.store.hold(&mapping_name(number), file.as_fd()));
-        self.done(self.store.hold(&metadata_name(number), metadata.as_fd()));
-        let ranges = mapping.ranges.iter().flat_map(|range| [range.start, range.end]);
-        let bytes: Vec<u8> = mapping.iso.into_iter().chain(ranges).flat_map(u64::to_le_bytes).collect();
-        self.done(entries.slots.insert((kind::MAPPING, number), &bytes));
-        number
-    }
-
-    /// A mapping is gone.
-    pub fn unmapped(&self, number: u64) {
-        self.done(self.entries().slots.remove((kind::MAPPING, number)));
-        self.done(self.store.release(&mapping_name(number)));
-        self.done(self.store.release(&metadata_name(number)));
+    /// Lets go of mappings that nobody has taken over: their ISOs are gone, and nobody has them open.
+    pub fn taken_over(&self) {
+        let rest = std::mem::take(&mut self.entries().mappings);
+        rest.into_keys().for_each(|number| self.gone(number));
     }
 
     /// Says once that the mount wouldn't outlive this process unharmed.
@@ -384,6 +364,38 @@ impl Ledger {
     }
 }
 
+impl Keeper for Ledger {
+    fn made(&self, mapping: &Mapping, file: &File, metadata: &File) -> u64 {
+        let mut entries = self.entries();
+        let number = entries.next_mapping;
+        entries.next_mapping += 1;
+        self.done(self.store.hold(&mapping_name(number), file.as_fd()));
+        self.done(self.store.hold(&metadata_name(number), metadata.as_fd()));
+        let ranges = mapping.ranges.iter().flat_map(|range| [range.start, range.end]);
+        let bytes: Vec<u8> = mapping.iso.into_iter().chain(ranges).flat_map(u64::to_le_bytes).collect();
+        self.done(entries.slots.insert((kind::MAPPING, number), &bytes));
+        drop(entries);
+        self.settle();
+        number
+    }
+
+    fn gone(&self, number: u64) {
+        self.done(self.entries().slots.remove((kind::MAPPING, number)));
+        self.done(self.store.release(&mapping_name(number)));
+        self.done(self.store.release(&metadata_name(number)));
+    }
+
+    fn left(&self, device: u64, inode: u64) -> Vec<(u64, Mapping, File, File)> {
+        let of_it =
+            |_: &u64, (mapping, ..): &mut (Mapping, File, File)| mapping.iso.starts_with(&[device, inode]);
+        let found = self.entries().mappings.extract_if(of_it).collect::<Vec<_>>();
+        found
+            .into_iter()
+            .map(|(number, (mapping, file, metadata))| (number, mapping, file, metadata))
+            .collect()
+    }
+}
+
 impl Entries {
     fn new(slots: Slots) -> Self {
         Self {
@@ -392,6 +404,7 @@ impl Entries {
             open: HashMap::new(),
             held: HashMap::new(),
             backings: HashMap::new(),
+            mappings: HashMap::new(),
             next_mapping: 1,
         }
     }
