@@ -23,6 +23,7 @@ mod data_path;
 mod dhcp;
 mod efi;
 mod hadris;
+mod handover;
 mod hostile;
 mod isos;
 mod kickstarts;
