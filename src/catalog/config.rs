@@ -10,23 +10,24 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
-use crate::boot::plan::{Export, Way};
+use crate::boot::transport::{Export, Wish};
 use crate::catalog::written;
 use crate::image::args::Args;
 use crate::image::label::Label;
+use crate::image::mac::Mac;
 
 pub mod file;
 mod key;
 pub mod mount;
 
-pub use key::{Mac, Range, Uuid};
+pub use key::{Range, Uuid};
 
 use key::{List, checked, checked_option};
 
 /// Machines in a file: each costs four unlisted names and, once it has booted, the text of its menu.
 const MAX_MACHINES: usize = 4096;
 
-/// What the file says.
+/// The configuration of a site.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Config {
     /// What holds for the mount itself.
@@ -39,7 +40,7 @@ pub struct Config {
     pub machines: Vec<Arc<Machine>>,
 }
 
-/// What can be said by options too. `None` is not said.
+/// Choices that options have too. `None` is not said.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Defaults {
@@ -68,17 +69,10 @@ pub struct Defaults {
     pub root_export: Option<RootExport>,
 }
 
-/// Choice of the export.
+/// The export to use wherever there is a choice; none, where the initrd decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RootExport {
-    /// What the initrd works best with
-    Auto,
-    /// `[LABEL]`
-    Image,
-    /// `[LABEL.iso]`
-    Iso,
-}
+#[serde(try_from = "String")]
+pub struct RootExport(pub Option<Export>);
 
 /// How an ISO is named in the file: its label, or the name of its file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -102,7 +96,7 @@ pub struct IsoChoice {
     /// In the tree, but only in menus of machines that name it.
     pub hidden: bool,
     /// How its root comes to the client.
-    pub transport: Option<Way>,
+    pub transport: Option<Wish>,
 }
 
 /// Choices for a machine, or several.
@@ -137,7 +131,7 @@ pub struct Machine {
 pub struct Fault {
     /// Line, from 1 on.
     pub line: usize,
-    /// What is wrong there.
+    /// The fault, as a sentence.
     pub reason: String,
 }
 
@@ -169,6 +163,16 @@ impl Config {
     }
 
     /// Reads a text.
+    ///
+    /// ```
+    /// use netrootfs::catalog::config::Config;
+    /// use netrootfs::image::label::Label;
+    ///
+    /// let config = Config::parse("[defaults]\ntimeout = 5\n[iso.F42]\ntransport = 'http'\n").unwrap();
+    /// assert_eq!(config.defaults.timeout, Some(5));
+    /// assert!(config.iso(&Label::parse("F42").unwrap(), "fedora.iso").transport.is_some());
+    /// assert_eq!(Config::parse("\ntime-out = 5").unwrap_err().line, 2);
+    /// ```
     ///
     /// # Errors
     /// At the first thing that is wrong.
@@ -229,13 +233,21 @@ impl Defaults {
 }
 
 impl RootExport {
-    /// The export to use wherever there is a choice.
-    pub fn preferred(self) -> Option<Export> {
-        match self {
-            Self::Auto => None,
-            Self::Image => Some(Export::Image),
-            Self::Iso => Some(Export::Iso),
-        }
+    /// All choices, with their words and what they mean.
+    pub const ALL: [(Self, &'static str, &'static str); 3] = [
+        (Self(None), "auto", "What the initrd works best with"),
+        (Self(Some(Export::Image)), "image", "`[LABEL]`"),
+        (Self(Some(Export::Iso)), "iso", "`[LABEL.iso]`"),
+    ];
+}
+
+impl TryFrom<String> for RootExport {
+    type Error = String;
+
+    fn try_from(word: String) -> Result<Self, String> {
+        let choice = Self::ALL.into_iter().find(|(_, name, _)| *name == word);
+        let fault = || format!("unknown variant `{word}`, expected one of `auto`, `image`, `iso`");
+        choice.map(|(choice, _, _)| choice).ok_or_else(fault)
     }
 }
 
@@ -263,7 +275,7 @@ impl fmt::Display for IsoKey {
 }
 
 fn label<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Label>, D::Error> {
-    checked_option(from, |text| Label::parse(text).map_err(|error| error.to_string()))
+    checked_option(from, Label::parse)
 }
 
 fn labels<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<Label>>, D::Error> {

@@ -6,14 +6,15 @@ use std::fmt::{self, Write as _};
 
 use serde::Serialize;
 
+use crate::boot::names;
 use crate::boot::netroot::Netroot;
-use crate::boot::plan::{Export, Transport};
+use crate::boot::transport::{Export, Transport};
 use crate::catalog::scan::{Catalog, Iso};
 use crate::image::efi::{self, Arch};
 use crate::tree::layout::{self, Settings};
 use crate::tree::render::LeftOut;
 
-/// What is known of the ISOs.
+/// All that is known of the ISOs.
 #[derive(Debug, Serialize)]
 pub struct Report {
     /// Those that are served.
@@ -59,8 +60,10 @@ pub struct Served {
     pub uefi: Vec<Uefi>,
     /// What single loaders have no entry for, and why.
     pub left_out: Vec<String>,
-    /// What stands in the way of a boot, or why there is no entry.
-    pub caveat: Option<&'static str>,
+    /// What stands in the way of a boot, or why there is no entry: a sentence.
+    pub caveat: Option<String>,
+    /// The same as a word that stays.
+    pub caveat_code: Option<&'static str>,
 }
 
 /// An ISO's own loaders for UEFI.
@@ -105,17 +108,21 @@ pub struct Root {
 pub struct Refused {
     /// File name.
     pub file: String,
-    /// Why.
+    /// Why: a sentence.
     pub reason: String,
+    /// The same as a word that stays.
+    pub code: &'static str,
 }
 
 impl Report {
     /// Reports on a catalog. `host` is what this host lacks, `unknown` are names that no ISO has.
     pub fn new(catalog: &Catalog, settings: &Settings, host: Vec<String>, unknown: Vec<String>) -> Self {
         let served = catalog.isos.iter().map(|iso| Served::new(iso, settings)).collect();
-        let refused = catalog.skipped.iter();
-        let refused =
-            refused.map(|skipped| Refused { file: skipped.name.clone(), reason: skipped.reason.clone() });
+        let refused = catalog.skipped.iter().map(|skipped| Refused {
+            file: skipped.name.clone(),
+            reason: skipped.reason.to_string(),
+            code: skipped.reason.code(),
+        });
         Self { served, refused: refused.collect(), host, unknown }
     }
 }
@@ -131,15 +138,18 @@ impl Served {
     fn new(iso: &Iso, settings: &Settings) -> Self {
         let facts = &iso.disc.facts;
         let (boot, caveat) = match layout::boot(iso, settings) {
-            Ok(boot) => (Some((boot.transport, boot.args.to_string())), boot.caveat),
-            Err(reason) => (None, Some(reason)),
+            Ok(boot) => (
+                Some((boot.transport, boot.args.to_string())),
+                boot.caveat.map(|caveat| (caveat.to_string(), caveat.code())),
+            ),
+            Err(refusal) => (None, Some((refusal.to_string(), refusal.code()))),
         };
         let transport = boot.as_ref().map(|(transport, _)| *transport);
         Self {
             label: iso.label.to_string(),
             file: iso.name.clone(),
             size: iso.disc.len,
-            family: facts.family.name(),
+            family: facts.family.name,
             kernel: facts.kernel.path.clone(),
             initrds: facts.initrds.iter().map(|file| file.path.clone()).collect(),
             root: facts.root.as_ref().map(|root| Root {
@@ -154,11 +164,7 @@ impl Served {
                 .as_ref()
                 .map_or_else(|| "not looked into yet".into(), |initrd| initrd.to_string()),
             transport: transport.map(Transport::name),
-            export: match transport {
-                Some(Transport::Nbd(Export::Image)) => Some(iso.label.to_string()),
-                Some(Transport::Nbd(Export::Iso) | Transport::Netroot) => Some(format!("{}.iso", iso.label)),
-                _ => None,
-            },
+            export: transport.and_then(Transport::export).map(|export| names::export(&iso.label, export)),
             args: boot.map(|(_, args)| args),
             netroot: match &iso.netroot {
                 Netroot::Ready(archive) => {
@@ -172,7 +178,8 @@ impl Served {
             },
             uefi: Arch::ALL.iter().filter_map(|arch| Uefi::new(iso, *arch)).collect(),
             left_out: layout::left_out(iso, settings).iter().map(LeftOut::to_string).collect(),
-            caveat,
+            caveat_code: caveat.as_ref().map(|(_, code)| *code),
+            caveat: caveat.map(|(sentence, _)| sentence),
         }
     }
 }
@@ -182,7 +189,7 @@ impl Uefi {
         let chain = efi::chain(&iso.disc.facts.efi, arch)?;
         Some(Self {
             arch: arch.suffix(),
-            loader: format!("efi/{}/boot{}.efi", iso.label, arch.suffix()),
+            loader: format!("{}/{}", names::efi_directory(&iso.label), names::efi_loader(arch.suffix())),
             signed: chain.signed(),
             network: chain.has_network(&iso.disc.plain),
         })
@@ -224,7 +231,7 @@ impl fmt::Display for Report {
             for left_out in &iso.left_out {
                 writeln!(f, "  not offered: {left_out}")?;
             }
-            if let Some(caveat) = iso.caveat {
+            if let Some(caveat) = &iso.caveat {
                 writeln!(f, "  but: {caveat}")?;
             }
         }
@@ -320,6 +327,7 @@ mod tests {
             }],
             left_out: Vec::new(),
             caveat: None,
+            caveat_code: None,
         }
     }
 
@@ -339,7 +347,8 @@ mod tests {
             no_netroot: None,
             uefi: Vec::new(),
             left_out: vec!["'Start' by GRUB: 'a\\x20b' would get more backslashes".into()],
-            caveat: Some("how it would boot over a network is not known"),
+            caveat: Some("how it would boot over a network is not known".into()),
+            caveat_code: Some("unknown-network"),
             ..served()
         }
     }
@@ -347,7 +356,11 @@ mod tests {
     fn report() -> Report {
         Report {
             served: vec![served(), generic()],
-            refused: vec![Refused { file: "junk.iso".into(), reason: "it is not an ISO 9660 image".into() }],
+            refused: vec![Refused {
+                file: "junk.iso".into(),
+                reason: "it is not an ISO 9660 image".into(),
+                code: "not-an-iso",
+            }],
             host: vec!["no pxelinux.0 is installed".into()],
             unknown: vec!["--label: there is no file 'x.iso'".into()],
         }
@@ -430,12 +443,15 @@ Unknown name: --label: there is no file 'x.iso'
       ],
       "left_out": [],
       "caveat": null
+      "caveat": null,
+      "caveat_code": null
     }
   ],
   "refused": [
     {
       "file": "junk.iso",
-      "reason": "it is not an ISO 9660 image"
+      "reason": "it is not an ISO 9660 image",
+      "code": "not-an-iso"
     }
   ],
   "host": [

@@ -6,10 +6,10 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::boot::loader;
 use crate::boot::netroot::kernel::Arch;
 use crate::boot::netroot::program::Programs;
 use crate::boot::servers::NBD_PORT;
+use crate::boot::{loader, names};
 use crate::catalog::scan::Catalog;
 
 /// How it stands with one thing.
@@ -196,7 +196,7 @@ pub fn installed(programs: Option<&Path>) -> Vec<Finding> {
     let loaders = loader::find();
     let names: Vec<&str> = loaders.iter().map(|loader| loader.name.as_str()).collect();
     let missing = loader::missing(&loaders).into_iter().map(|sentence| Finding::new(State::Bad, sentence));
-    let has = |name: &&&str| [loader::PXELINUX, "bootx64.efi", "ipxe.efi", "undionly.kpxe"].contains(*name);
+    let has = |name: &&&str| [names::PXELINUX, names::EFI_X64, "ipxe.efi", "undionly.kpxe"].contains(*name);
     let known: Vec<&str> = names.iter().filter(has).copied().collect();
     let mut found: Vec<Finding> = missing.collect();
     if !known.is_empty() {

@@ -15,6 +15,7 @@ mod choices;
 use crate::boot::servers;
 use crate::catalog::config::{self, Defaults, RootExport};
 use crate::catalog::{values, written};
+use crate::cli::manual::Page;
 use crate::image::args::Args as KernelArgs;
 use crate::image::label::Label;
 use crate::storage::passthrough::DataPath;
@@ -53,15 +54,25 @@ pub enum Command {
     Cat(Cat),
     /// Print what a DHCP server has to say for the tree
     Dhcp(Dhcp),
+    /// Let the program that is installed now serve a mount; clients wait for that moment
+    Upgrade {
+        /// Where the tree is mounted
+        mountpoint: PathBuf,
+    },
     /// Say whether this host has what a netboot needs, and what to do; exit with 1 if something is missing
     Doctor(Doctor),
-    /// Print the man page
-    #[command(hide = true)]
-    Man,
+    /// Show a page of the manual, as roff if not on a terminal
+    Man {
+        /// Its name, such as netrootfs.toml or netrootfs.7 [default: netrootfs.1]
+        #[arg(value_parser = Page::find)]
+        page: Option<Page>,
+        /// Print what pages there are
+        #[arg(long, conflicts_with = "page")]
+        list: bool,
+    },
     /// Print completions for a shell
-    #[command(hide = true)]
     Completions {
-        /// The shell.
+        /// The shell
         shell: clap_complete::Shell,
     },
 }
@@ -82,7 +93,7 @@ pub struct Mount {
     /// Mount over a directory that is not empty; its files are hidden until the end
     #[arg(long)]
     pub nonempty: bool,
-    /// Stay in the foreground
+    /// Stay in the foreground, and log to standard error
     #[arg(short, long)]
     pub foreground: bool,
     /// Memory for blocks of ISOs; K, M and G are powers of 1024 [default: 256M]
@@ -104,7 +115,7 @@ pub struct Mount {
     /// Permissions of the files; directories can be searched by whom files can be read by [default: 0444]
     #[arg(long, value_name = "OCTAL", value_parser = values::mode)]
     pub mode: Option<u16>,
-    /// Where to remember what initrds can do [default: /var/cache/netrootfs, or below ~/.cache]
+    /// Where to remember what initrds can do, and drivers for second ones [default: /var/cache/netrootfs, or below ~/.cache]
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
     /// Log more; twice: everything
@@ -118,7 +129,8 @@ pub struct Mount {
 /// What decides about the tree's content.
 #[derive(Debug, Args)]
 pub struct TreeOptions {
-    /// What clients call the NBD host [default: the address of the interface with the default route]
+    /// What clients call the NBD host [default: the address of the interface with the default route,
+    /// or 10.0.2.2, QEMU's name for its host]
     #[arg(long, value_name = "ADDR", value_parser = written::host)]
     pub server: Option<String>,
     /// Port of the NBD server [default: 10809]
@@ -134,7 +146,7 @@ pub struct TreeOptions {
     /// Where an NFS server shows the tree, for ISOs that can't boot over NBD
     #[arg(long, value_name = "HOST:/PATH", value_parser = written::nfs)]
     pub nfs: Option<String>,
-    /// Kernel arguments for every entry
+    /// Kernel arguments for every entry, such as `rd.debug console=ttyS0,115200`; a serial console shows the menu too
     #[arg(long, value_name = "ARGS", value_parser = written::args)]
     pub append: Option<KernelArgs>,
     /// Entry that boots by itself [default: the first]
@@ -281,7 +293,13 @@ impl Cli {
             Some(Command::Check(args)) => Some(&args.tree),
             Some(Command::Tree(args)) => Some(&args.tree),
             Some(Command::Cat(args)) => Some(&args.tree),
-            Some(Command::Dhcp(_) | Command::Doctor(_) | Command::Man | Command::Completions { .. }) => None,
+            Some(
+                Command::Dhcp(_)
+                | Command::Doctor(_)
+                | Command::Upgrade { .. }
+                | Command::Man { .. }
+                | Command::Completions { .. },
+            ) => None,
         }
     }
 }

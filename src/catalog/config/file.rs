@@ -48,7 +48,7 @@ pub struct Followed {
     pending: bool,
 }
 
-/// What a look at the file has found.
+/// The outcome of a look at the file.
 #[derive(Debug)]
 pub enum Look {
     /// It is as before, or not yet whole.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::boot::transport::Transport;
 
 fn fault(text: &str) -> String {
     Config::parse(text).unwrap_err().to_string()
@@ -57,7 +58,7 @@ fn every_key_is_read() {
         nbd_port: Some(10810),
         http_url: Some("http://10.0.0.1/nb".into()),
         nfs: Some("10.0.0.1:/srv".into()),
-        root_export: Some(RootExport::Iso),
+        root_export: Some(RootExport(Some(Export::Iso))),
     };
     assert_eq!(config.defaults, defaults);
     let choice = IsoChoice {
@@ -66,7 +67,7 @@ fn every_key_is_read() {
         append: Some("a=1".into()),
         args: Some("b=2".into()),
         hidden: true,
-        transport: Some(Way::NbdImage),
+        transport: Some(Wish::Exactly(Transport::Nbd(Export::Image))),
     };
     assert_eq!(config.iso(&label("F42"), "any.iso"), choice);
     let machine = Machine {

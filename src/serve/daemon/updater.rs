@@ -202,10 +202,10 @@ impl Updater {
             log::info!("{}: no longer served ({})", iso.label, iso.name);
         }
         for iso in new.isos.iter().filter(|iso| !serves(&self.catalog, iso)) {
-            log::info!("{}: {} ({})", iso.label, iso.name, iso.disc.facts.family.name());
+            log::info!("{}: {} ({})", iso.label, iso.name, iso.disc.facts.family.name);
         }
         let skipped: Vec<_> =
-            new.skipped.iter().map(|file| (file.name.clone(), file.reason.clone())).collect();
+            new.skipped.iter().map(|file| (file.name.clone(), file.reason.to_string())).collect();
         for (name, reason) in skipped.iter().filter(|entry| !self.reported.contains(entry)) {
             log::warn!("{name} is not served: {reason}");
         }

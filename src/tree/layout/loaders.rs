@@ -17,6 +17,7 @@ use std::time::SystemTime;
 
 use super::{LoaderFile, segments};
 use crate::boot::loader;
+use crate::boot::names;
 use crate::catalog::scan::{Catalog, Iso};
 use crate::image::efi::{self, Arch, Chain, EfiLoader, Role};
 use crate::image::label::Label;
@@ -79,7 +80,7 @@ impl Lay<'_> {
     fn add_entries(&mut self, catalog: &Catalog, default: Option<&Label>, host: &[LoaderFile]) {
         let of_host = |name: &str| host.iter().find(|file| file.name == name);
         for arch in Arch::ALL {
-            let boot = format!("boot{}.efi", arch.suffix());
+            let boot = names::efi_loader(arch.suffix());
             if of_host(&boot).is_some() {
                 continue;
             }
@@ -148,7 +149,7 @@ impl Lay<'_> {
         if iso.disc.facts.efi.is_empty() {
             return;
         }
-        let path = format!("efi/{}", iso.label);
+        let path = names::efi_directory(&iso.label);
         let parent = self.directory(&path);
         for loader in &iso.disc.facts.efi {
             self.add_from_iso(iso, loader, parent, &loader.name.to_ascii_lowercase());
@@ -186,7 +187,7 @@ impl Lay<'_> {
             self.builder.file(parent, "grub.cfg", Content::text((menus.grub)()), self.newest);
         }
         // The second is what iPXE looks for by itself, beside its own image.
-        for name in ["boot.ipxe", "autoexec.ipxe"] {
+        for name in names::IPXE {
             self.builder.file(self.tftp, name, Content::text((menus.ipxe)()), self.newest);
         }
     }

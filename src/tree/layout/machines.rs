@@ -17,9 +17,11 @@ use std::time::SystemTime;
 
 use super::Settings;
 use crate::boot::loader;
-use crate::catalog::config::{Mac, Machine};
+use crate::boot::names;
+use crate::catalog::config::Machine;
 use crate::image::args::Args;
 use crate::image::label::Label;
+use crate::image::mac::Mac;
 use crate::storage::content::{Content, Lazy};
 use crate::storage::identity::identity;
 use crate::tree::arena::{Builder, NodeId};
@@ -32,9 +34,6 @@ const PXELINUX: [(&str, Firmware); 2] = [("", Firmware::Bios), (loader::EFI64, F
 /// Directories below `tftp/` in which GRUB looks for the general menu. The ISOs' own, in `efi/<LABEL>`, fall back on the
 /// second.
 const GRUB: [&str; 2] = ["", "grub"];
-
-/// Names of iPXE's script.
-const IPXE: [&str; 2] = ["boot.ipxe", "autoexec.ipxe"];
 
 /// An entry that a menu can have.
 #[derive(Debug, Hash)]
@@ -258,7 +257,7 @@ impl Add<'_> {
             ipxe::render(menu, offers.given_host(), Machines::default())
         });
         if let Some(node) = self.add(tftp, "", &names.scripts, content) {
-            menus.extend(IPXE.map(|name| (name.to_owned(), node)));
+            menus.extend(names::IPXE.map(|name| (name.to_owned(), node)));
         }
         for root in &names.roots {
             lay_over(self.builder, tftp, root, &self.shape, "", identity, &menus);
