@@ -12,7 +12,7 @@ use hadris_fs::sync::FileSystem;
 use hadris_fs::{DirCursor, FileType, MountOptions, NodeId, Resolve};
 use hadris_io::{Error as IsoError, ErrorType};
 use hadris_iso::sync::IsoFs;
-use hadris_iso::{CacheOptions, IsoId, Platform};
+use hadris_iso::{CacheOptions, IsoId, Namespace, Platform};
 use hadris_storage::sync::BlockDevice;
 use hadris_storage::{BlockIndex, BlockSize};
 
@@ -20,8 +20,12 @@ use crate::storage::extent::{Extent, SECTOR};
 use crate::storage::source::ReadAt;
 use crate::storage::source::limited_reads::LimitedReads;
 
+mod descriptors;
 mod listing;
 mod medium;
+mod partitions;
+
+use descriptors::Mended;
 
 pub use listing::{DirectoryEntry, EntryId, EntryKind};
 pub use medium::Medium;
@@ -60,7 +64,7 @@ pub enum Error {
     Incomplete {
         /// Length of the backing file in bytes.
         actual: u64,
-        /// Length of the volume in bytes, from its descriptor.
+        /// Length in bytes that its descriptor and its partition tables tell.
         declared: u64,
     },
     /// The logical block size isn't 2048 bytes.
@@ -125,7 +129,7 @@ impl Image {
             return Err(Error::NotIso);
         }
         let source = Arc::new(LimitedReads::new(source, MAX_READS));
-        let device = Device { source: source.clone() as Arc<dyn ReadAt> };
+        let device = Device { source: Arc::new(Mended::new(source.clone())) };
         let fs = IsoFs::mount(device, MountOptions::new()).map_err(|fault| match fault.kind() {
             hadris_fs::ErrorKind::NotRecognized => Error::NotIso,
             _ => plain_reason(&source).unwrap_or_else(|| damaged("/", fault.into_error())),
@@ -136,7 +140,8 @@ impl Image {
         if u64::from(image.fs.info().block_size()) != SECTOR {
             return Err(Error::BlockSize(image.fs.info().block_size()));
         }
-        let (actual, declared) = (image.source.len(), image.declared_len());
+        let actual = image.source.len();
+        let declared = image.declared_len().max(partitions::end(&image.source, image.declared_len()));
         if actual < declared {
             return Err(Error::Incomplete { actual, declared });
         }
@@ -220,6 +225,18 @@ impl Image {
         Ok(Some(bytes))
     }
 
+    /// Set if it has neither Rock Ridge nor Joliet: its names are in capitals, and Linux shows them in lower case
+    /// (iso9660, mount option `map=normal`).
+    fn is_plain(&self) -> bool {
+        self.fs.namespace() == Namespace::Primary
+    }
+
+    /// Size of a directory's records in bytes; 0 if there is no such directory.
+    pub fn directory_len(&mut self, path: &str) -> u64 {
+        let Ok(Some((node, _))) = self.resolve(path) else { return 0 };
+        self.fs.stat(node).map_or(0, |stat| if stat.file_type() == FileType::Dir { stat.len() } else { 0 })
+    }
+
     /// Names in a directory, in the order of the image; none for a path that isn't a directory.
     ///
     /// # Errors
@@ -258,6 +275,7 @@ impl Image {
         if let Some(names) = self.listed.get(&directory) {
             return Ok(names.clone());
         }
+        let plain = self.is_plain();
         let mut names = Vec::new();
         let mut cursor = DirCursor::START;
         for _ in 0..MAX_DIRECTORY {
@@ -266,7 +284,7 @@ impl Image {
             cursor = entry.next_cursor();
             // A name that is no UTF-8 can't be asked for by a boot menu either.
             if let Ok(name) = entry.name().to_str() {
-                names.push(name.to_owned());
+                names.push(if plain { name.to_ascii_lowercase() } else { name.to_owned() });
             }
         }
         let names: Arc<[String]> = names.into();
