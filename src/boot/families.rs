@@ -11,7 +11,7 @@ use crate::boot::reasons::{Caveat, Refusal};
 use crate::boot::servers::Servers;
 use crate::boot::transport::Transport;
 use crate::image::args::Args;
-use crate::image::initrd::{Features, Mark};
+use crate::image::initrd::{Feature, Features, Mark};
 use crate::image::iso::Medium;
 use crate::image::label::Label;
 
@@ -19,18 +19,26 @@ pub mod alpine;
 pub mod anaconda;
 pub mod archiso;
 pub mod casper;
+pub mod coreos;
 pub mod debian_installer;
+pub mod flatcar;
 pub mod generic;
 pub mod gentoo;
 pub mod linuxrc;
 pub mod live_boot;
 pub mod live_os;
 pub mod miso;
+pub mod mx;
 pub mod nixos;
+pub mod photon;
+pub mod porteus;
 pub mod proxmox;
+pub mod puppy;
+pub mod slax;
+pub mod talos;
 
 /// In the order in which they are tried: what looks for its own directory before what shares `LiveOS/` or `boot/`.
-pub static FAMILIES: [&Family; 12] = [
+pub static FAMILIES: [&Family; 20] = [
     &archiso::FAMILY,
     &miso::FAMILY,
     &casper::FAMILY,
@@ -42,6 +50,14 @@ pub static FAMILIES: [&Family; 12] = [
     &proxmox::FAMILY,
     &gentoo::FAMILY,
     &linuxrc::FAMILY,
+    &mx::FAMILY,
+    &slax::FAMILY,
+    &porteus::FAMILY,
+    &puppy::FAMILY,
+    &photon::FAMILY,
+    &coreos::FAMILY,
+    &flatcar::FAMILY,
+    &talos::FAMILY,
     &debian_installer::FAMILY,
 ];
 
@@ -111,6 +127,8 @@ pub enum Otherwise {
     Not(Refusal),
     /// As its own menu says, and what may stand in the way.
     AsItIs(Option<Caveat>),
+    /// As its own menu says, whatever else there is: all of it is in its initrd.
+    ByItself,
 }
 
 /// An ISO as its arguments are made for.
@@ -130,8 +148,12 @@ pub struct Subject<'a> {
     pub root: Option<Format>,
     /// What its initrd can do, once that is known.
     pub initrd: Option<&'a Features>,
-    /// Whether there is a second initramfs for it.
+    /// Set if there is a second initramfs for it.
     pub netroot: bool,
+    /// Set if the kernel has an initrd, and not its initramfs inside.
+    pub has_initrd: bool,
+    /// Set for an entry that reads the whole medium.
+    pub checks_media: bool,
 }
 
 /// How an ISO boots.
@@ -204,6 +226,12 @@ impl Boot {
     pub fn but(self, caveat: impl Into<Option<Caveat>>) -> Self {
         Self { caveat: caveat.into(), ..self }
     }
+}
+
+/// The family that an initrd of an ISO boots by: Debian's installer lies on live ISOs too, and looks for its disc itself.
+pub fn of_initrd(family: &'static Family, initrd: Option<&Features>) -> &'static Family {
+    let installer = initrd.is_some_and(|initrd| initrd.has(Feature::DebianInstaller));
+    if installer { &debian_installer::FAMILY } else { family }
 }
 
 /// The marks to look for in initrds, for all families.
@@ -319,7 +347,18 @@ mod tests {
         let label = Label::parse("M").unwrap();
         let boot = |initrd: Option<&Features>, netroot| {
             let (medium, len, root) = (&Medium::default(), 1, None);
-            let iso = Subject { family, found: &found, label: &label, medium, len, root, initrd, netroot };
+            let iso = Subject {
+                family,
+                found: &found,
+                label: &label,
+                medium,
+                len,
+                root,
+                initrd,
+                netroot,
+                has_initrd: true,
+                checks_media: false,
+            };
             crate::boot::plan::boot(&iso, "quiet".into(), None, &servers).map(|boot| boot.args.to_string())
         };
         let (able, unable) = (probe("hooks/made-up"), probe("hooks/another"));

@@ -3,20 +3,21 @@
 //! This is where `iso`, `menu` and `families` meet. It reads a few sectors and some kilobytes of configuration; nothing is
 //! unpacked, and nothing here depends on the other ISOs or on how the tree is laid out.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 
 use crate::boot::families::{self, FAMILIES, Family, generic};
 use crate::boot::format::Format;
 use crate::boot::netroot::root::udeb;
-use crate::image::args::Args;
 use crate::image::efi::{self, EfiLoader};
 use crate::image::iso::{self, Image};
-use crate::image::menu::{self, Menu, MenuEntry};
+use crate::image::menu::{LeftOut, Reason};
 use crate::storage::source::ReadAt;
 
-/// Other entries of a menu that are kept. Language menus have hundreds.
-const MAX_VARIANTS: usize = 16;
+mod entries;
+
+pub use entries::{BootFiles, Entry};
+
+use entries::Entries;
 
 /// Images that are looked into for a root. Ubuntu's installers have ten layers.
 const MAX_ROOTS: usize = 16;
@@ -26,6 +27,9 @@ const MAX_LISTED: usize = 1024;
 
 /// Packages that are looked into.
 const MAX_PACKAGES: usize = 32;
+
+/// Bytes of a directory that is looked into by pattern: some thousand records.
+const LARGEST_DIRECTORY: u64 = 1 << 19;
 
 /// All that an ISO has to boot from.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,20 +42,18 @@ pub struct Facts {
     pub family: &'static Family,
     /// Where the family's own files lie, such as `/arch/x86_64/airootfs.sfs`; empty for a generic ISO.
     pub found: String,
-    /// The kernel.
-    pub kernel: iso::File,
-    /// The initrds, in the order in which they are loaded; at least one.
-    pub initrds: Vec<iso::File>,
+    /// Its kernels, each with its initrds; that of the first entry comes first.
+    pub files: Vec<BootFiles>,
+    /// Its entries: the one that boots by itself, then the others in the order of its menu.
+    pub entries: Vec<Entry>,
+    /// What else its menu shows.
+    pub left_out: Vec<LeftOut>,
+    /// Why there is no entry, if there is none.
+    pub unbootable: Option<Unbootable>,
     /// The root image, if the family has one that can be exported by itself.
     pub root: Option<Root>,
     /// The loaders for UEFI that it carries.
     pub efi: Vec<EfiLoader>,
-    /// Title of the ISO's own menu entry: one line.
-    pub title: String,
-    /// Arguments of that entry: one line.
-    pub args: Args,
-    /// Title and arguments of the menu's other entries for the same kernel and initrds.
-    pub more: Vec<(String, Args)>,
 }
 
 /// A root image.
@@ -69,15 +71,49 @@ pub enum Error {
     /// The image itself can't be used.
     #[error(transparent)]
     Iso(#[from] iso::Error),
+    /// Nothing of it can be booted.
+    #[error(transparent)]
+    Unbootable(#[from] Unbootable),
+}
+
+/// Why an ISO has no entry.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
+pub enum Unbootable {
     /// A kernel, root image or single initrd without a byte.
     #[error("{0}: is empty")]
     Empty(String),
     /// A menu's kernel or initrd that isn't there.
     #[error("its boot menu names {0}, which is not in it")]
     Missing(String),
+    /// More kernels than are looked into.
+    #[error("its boot menu has too many kernels")]
+    TooMany,
+    /// `bootmgr`, `sources/boot.wim`.
+    #[error("it is Windows, which is no Linux")]
+    Windows,
+    /// `b.b00` and its like.
+    #[error("it is VMware ESXi, which is no Linux")]
+    Esxi,
+    /// `boot/kernel/kernel`.
+    #[error("it is FreeBSD or one of its relatives, which are no Linux")]
+    FreeBsd,
+    /// Multiboot only.
+    #[error("its boot menu starts a hypervisor or kernel by Multiboot, such as Xen")]
+    Multiboot,
+    /// There is a menu, and nothing in it boots a kernel.
+    #[error("no entry of its boot menu boots a Linux kernel: {0}")]
+    NoEntry(Reason),
     /// Neither a known layout nor a menu.
     #[error("no kernel and initrd found: no boot menu names them, and the layout is not a known one")]
     NothingToBoot,
+}
+
+impl Unbootable {
+    /// Its name for programs.
+    pub fn code(&self) -> &'static str {
+        self.into()
+    }
 }
 
 impl Error {
@@ -96,9 +132,7 @@ impl Error {
                 iso::Error::TooLarge(..) => "too-large",
                 iso::Error::Io(_) => "unreadable",
             },
-            Self::Empty(_) => "empty",
-            Self::Missing(_) => "missing",
-            Self::NothingToBoot => "nothing-to-boot",
+            Self::Unbootable(reason) => reason.code(),
         }
     }
 }
@@ -117,16 +151,41 @@ pub fn inspect(source: &Arc<dyn ReadAt>) -> Result<Facts, Error> {
 fn look_into(image: &mut Image, source: &Arc<dyn ReadAt>) -> Result<Facts, Error> {
     let recognised = Family::recognise(&FAMILIES, |pattern| find(image, pattern));
     let (family, found) = recognised.unwrap_or((&generic::FAMILY, String::new()));
-    let (kernel, initrds, entry) = find_kernel(image, family)?;
+    let Entries { files, entries, left_out, unbootable } = entries::find(image, family)?;
+    let unbootable =
+        entries.is_empty().then(|| instead(image).or(unbootable).unwrap_or_else(|| by_menu(&left_out)));
     let root = find_root(image, family, source)?;
-    let volume_id = image.volume_id().to_vec();
-    let (title, args, more) = match entry {
-        Some((entry, more)) => (entry.title, entry.args, more),
-        None => (String::new(), Args::parse(family.args), Vec::new()),
-    };
-    let efi = efi::find(image);
-    let medium = image.medium();
-    Ok(Facts { volume_id, medium, family, found, kernel, initrds, root, efi, title, args, more })
+    let (volume_id, medium, efi) = (image.volume_id().to_vec(), image.medium(), efi::find(image));
+    Ok(Facts { volume_id, medium, family, found, files, entries, left_out, unbootable, root, efi })
+}
+
+/// Another system than Linux, told by what lies in it.
+fn instead(image: &mut Image) -> Option<Unbootable> {
+    let known = [
+        ("/sources/boot.wim", Unbootable::Windows),
+        ("/bootmgr", Unbootable::Windows),
+        ("/b.b00", Unbootable::Esxi),
+        ("/boot/kernel/kernel", Unbootable::FreeBsd),
+        ("/boot/kernel/kernel.gz", Unbootable::FreeBsd),
+    ];
+    known.into_iter().find_map(|(path, system)| image.exists(path).then_some(system))
+}
+
+/// What the menu has in the place of a kernel.
+fn by_menu(left_out: &[LeftOut]) -> Unbootable {
+    let has = |reason: Reason| left_out.iter().any(|entry| entry.reason == reason);
+    match left_out.first() {
+        _ if has(Reason::Multiboot) => Unbootable::Multiboot,
+        Some(first) => Unbootable::NoEntry(first.reason),
+        None => Unbootable::NothingToBoot,
+    }
+}
+
+impl Facts {
+    /// The kernel and initrds of the entry that boots by itself.
+    pub fn main_files(&self) -> Option<&BootFiles> {
+        self.entries.first().and_then(|entry| self.files.get(entry.files))
+    }
 }
 
 /// The first path that fits a pattern.
@@ -139,6 +198,10 @@ fn find(image: &mut Image, pattern: &str) -> Option<String> {
 /// gets into them, and into reports.
 fn find_some(image: &mut Image, pattern: &str, most: usize) -> Vec<String> {
     fn descend(image: &mut Image, path: &str, rest: &str, most: usize, found: &mut Vec<String>) {
+        // No family keeps its files beside thousands of others, and each of those would cost a read.
+        if !path.is_empty() && image.directory_len(path) > LARGEST_DIRECTORY {
+            return;
+        }
         let (part, rest) = rest.split_once('/').unwrap_or((rest, ""));
         let names = match part.contains('*') {
             true => image.list(if path.is_empty() { "/" } else { path }).unwrap_or_default(),
@@ -199,79 +262,6 @@ pub fn packages(source: &Arc<dyn ReadAt>) -> Result<Vec<iso::File>, Error> {
     Ok(found)
 }
 
-type Found = (iso::File, Vec<iso::File>, Option<(MenuEntry, Vec<(String, Args)>)>);
-
-/// Kernel and initrds: what the ISO's own menu boots, else where its family has always kept them. An entry whose files
-/// are damaged or not there doesn't stand in the way of the next.
-fn find_kernel(image: &mut Image, family: &Family) -> Result<Found, Error> {
-    let mut faults = Vec::new();
-    for (entry, more) in menu_entries(image) {
-        match files(image, &entry.kernel, &entry.initrds) {
-            Ok((kernel, initrds)) => return Ok((kernel, initrds, Some((entry, more)))),
-            Err(error) => faults.push(error),
-        }
-    }
-    for (kernel, initrd) in family.kernels {
-        match files(image, kernel, &[*initrd]) {
-            Ok((kernel, initrds)) => return Ok((kernel, initrds, None)),
-            // No ISO has all that its family ever had.
-            Err(Error::Missing(_)) => {}
-            Err(error) => faults.push(error),
-        }
-    }
-    // What is there and can't be used says more than what isn't there.
-    let first = faults.iter().position(|error| !matches!(error, Error::Missing(_))).unwrap_or(0);
-    Err(if faults.is_empty() { Error::NothingToBoot } else { faults.swap_remove(first) })
-}
-
-/// A kernel and its initrds.
-fn files(
-    image: &mut Image,
-    kernel: &str,
-    initrds: &[impl AsRef<str>],
-) -> Result<(iso::File, Vec<iso::File>), Error> {
-    let missing = |path: &str| Error::Missing(path.to_owned());
-    let kernel = filled(image, kernel)?.ok_or_else(|| missing(kernel))?;
-    let mut found = Vec::new();
-    for path in initrds {
-        found.push(image.file(path.as_ref())?.ok_or_else(|| missing(path.as_ref()))?);
-    }
-    match found.first() {
-        None => Err(Error::NothingToBoot),
-        Some(first) if found.iter().all(|file| file.len == 0) => Err(Error::Empty(first.path.clone())),
-        Some(_) => Ok((kernel, found)),
-    }
-}
-
-fn filled(image: &mut Image, path: &str) -> Result<Option<iso::File>, Error> {
-    match image.file(path)? {
-        Some(file) if file.len == 0 => Err(Error::Empty(file.path)),
-        file => Ok(file),
-    }
-}
-
-/// The entry that each of the ISO's menus boots by itself, the most useful menu first, each with the others of its menu
-/// that boot the same kernel.
-fn menu_entries(image: &mut Image) -> Vec<(MenuEntry, Vec<(String, Args)>)> {
-    let label = String::from_utf8_lossy(image.volume_id()).into_owned();
-    let environment =
-        menu::Environment { label: Some(label), fs_uuid: image.uuid(), ..menu::Environment::default() };
-    let files = MenuFiles(RefCell::new(image));
-    let menus = menu::read(&files, &environment);
-    menus.iter().filter_map(|menu| Some((menu.boot_entry()?.clone(), variants(menu)))).collect()
-}
-
-fn variants(menu: &Menu) -> Vec<(String, Args)> {
-    let Some(main) = menu.boot_entry() else { return Vec::new() };
-    let others = menu.entries.iter().filter(|entry| {
-        entry.kernel == main.kernel
-            && entry.initrds == main.initrds
-            && entry.args != main.args
-            && !entry.checks_media()
-    });
-    others.take(MAX_VARIANTS).map(|entry| (entry.title.clone(), entry.args.clone())).collect()
-}
-
 fn find_root(image: &mut Image, family: &Family, source: &Arc<dyn ReadAt>) -> Result<Option<Root>, Error> {
     for path in family.roots {
         if let Some(file) = filled(image, path)? {
@@ -282,26 +272,16 @@ fn find_root(image: &mut Image, family: &Family, source: &Arc<dyn ReadAt>) -> Re
     Ok(None)
 }
 
+fn filled(image: &mut Image, path: &str) -> Result<Option<iso::File>, Error> {
+    match image.file(path)? {
+        Some(file) if file.len == 0 => Err(Unbootable::Empty(file.path).into()),
+        file => Ok(file),
+    }
+}
+
 fn head(source: &Arc<dyn ReadAt>, file: &iso::File) -> Result<Vec<u8>, Error> {
     let Some(first) = file.extents.first() else { return Ok(Vec::new()) };
     let mut head = vec![0; Format::HEAD.min(usize::try_from(first.len).unwrap_or(Format::HEAD))];
     source.read_exact_at(&mut head, first.offset).map_err(iso::Error::from)?;
     Ok(head)
-}
-
-/// The image as the menu readers see it. What can't be read is not there.
-struct MenuFiles<'a>(RefCell<&'a mut Image>);
-
-impl menu::Files for MenuFiles<'_> {
-    fn read(&self, path: &str) -> Option<Vec<u8>> {
-        self.0.borrow_mut().read(path, menu::MAX_FILE as u64).ok().flatten()
-    }
-
-    fn exists(&self, path: &str) -> bool {
-        self.0.borrow_mut().exists(path)
-    }
-
-    fn list(&self, directory: &str) -> Vec<String> {
-        self.0.borrow_mut().list(directory).unwrap_or_default()
-    }
 }

@@ -40,19 +40,33 @@ pub fn whole_iso(label: &Label) -> String {
     format!("{label}{}", label::WHOLE_ISO)
 }
 
-/// The kernel, in [`TFTP`].
-pub fn kernel(label: &Label) -> String {
-    format!("vmlinuz_{label}")
+/// A kernel, in [`TFTP`]: the ISO's first, or the one of that name.
+///
+/// ```
+/// use netrootfs::boot::names;
+/// use netrootfs::image::label::Label;
+///
+/// let label = Label::parse("Ubuntu").unwrap();
+/// assert_eq!(names::kernel(&label, None), "vmlinuz_Ubuntu");
+/// assert_eq!(names::kernel(&label, Some("casper-hwe-vmlinuz")), "vmlinuz_Ubuntu+casper-hwe-vmlinuz");
+/// ```
+pub fn kernel(label: &Label, name: Option<&str>) -> String {
+    format!("vmlinuz_{}", with_name(label, name))
 }
 
-/// The initrds, in [`TFTP`].
-pub fn initrd(label: &Label) -> String {
-    format!("initrd_{label}.img")
+/// Its initrds, in [`TFTP`].
+pub fn initrd(label: &Label, name: Option<&str>) -> String {
+    format!("initrd_{}.img", with_name(label, name))
 }
 
-/// The second initramfs, in [`TFTP`].
-pub fn netroot(label: &Label) -> String {
-    format!("netroot_{label}.img")
+/// The second initramfs for it, in [`TFTP`].
+pub fn netroot(label: &Label, name: Option<&str>) -> String {
+    format!("netroot_{}.img", with_name(label, name))
+}
+
+/// No label has a `+`, so none is taken for another ISO's.
+fn with_name(label: &Label, name: Option<&str>) -> String {
+    name.map_or_else(|| label.to_string(), |name| format!("{label}+{name}"))
 }
 
 /// The directory of an ISO's own loaders for UEFI, in [`TFTP`].

@@ -14,17 +14,15 @@ use crate::image::args::{Arg, Args};
 #[cfg(test)]
 mod tests;
 
-/// Arguments of a menu that make no sense over a network: media checks, and where a loop-mounted ISO file lies.
-const LOCAL_ONLY: [&str; 13] = [
-    "BOOT_IMAGE",
-    "BOOTIF",
+/// Arguments of a menu that make no sense over a network: where a loop-mounted ISO file lies, and the like.
+const LOCAL_ONLY: [&str; 6] =
+    ["BOOT_IMAGE", "BOOTIF", "cms_verify", "findiso", "iso-scan/filename", "netboot"];
+
+/// Arguments that check the medium, which an entry for that keeps.
+const CHECKS: [&str; 7] = [
     "checksum",
-    "cms_verify",
-    "findiso",
     "inst.mediacheck",
-    "iso-scan/filename",
     "mediacheck",
-    "netboot",
     "rd.live.check",
     "rd.md5check",
     "verify",
@@ -55,6 +53,8 @@ const INIT: &str = "rdinit=/netrootfs/init";
 ///     root: None,
 ///     initrd: None,
 ///     netroot: true,
+///     has_initrd: true,
+///     checks_media: false,
 /// };
 /// let servers =
 ///     Servers { host: Some("10.0.0.1".into()), port: NBD_PORT, prefer: None, http: None, nfs: None };
@@ -69,6 +69,19 @@ const INIT: &str = "rdinit=/netrootfs/init";
 /// If it can't be booted with these servers, or not as it is wished.
 pub fn boot(iso: &Subject<'_>, own: Args, wish: Option<Wish>, servers: &Servers) -> Result<Boot, Refusal> {
     let own = own.without(&LOCAL_ONLY);
+    if !iso.has_initrd {
+        return Ok(Boot::by(Transport::Own, own));
+    }
+    if iso.checks_media {
+        let whole = Servers { prefer: Some(Export::Iso), ..servers.clone() };
+        let boot = by_wish(iso, own, wish, &whole)?;
+        let is_whole = boot.transport.export() == Some(Export::Iso);
+        return if is_whole { Ok(boot) } else { Err(Refusal::NoWholeMedium) };
+    }
+    by_wish(iso, own.without(&CHECKS), wish, servers)
+}
+
+fn by_wish(iso: &Subject<'_>, own: Args, wish: Option<Wish>, servers: &Servers) -> Result<Boot, Refusal> {
     let Some(wish) = wish else { return best(iso, own, servers) };
     let boot = wished(iso, own, wish, servers)?;
     if wish.is_met_by(boot.transport) { Ok(boot) } else { Err(Refusal::OtherTransport) }
@@ -103,6 +116,7 @@ fn best(iso: &Subject<'_>, own: Args, servers: &Servers) -> Result<Boot, Refusal
     let family = iso.family;
     let nbd = family.nbd.as_ref().map(|way| (way, (way.able)(iso, servers)));
     match nbd {
+        _ if matches!(family.otherwise, Otherwise::ByItself) => return Ok(Boot::by(Transport::Own, own)),
         Some((way, Ability::Yes)) => return Ok((way.boot)(iso, own, servers)),
         _ if iso.netroot => return Ok(netroot(iso, own, servers)),
         Some((way, Ability::Perhaps)) => return Ok((way.boot)(iso, own, servers)),
@@ -118,6 +132,7 @@ fn best(iso: &Subject<'_>, own: Args, servers: &Servers) -> Result<Boot, Refusal
         (None, _, None, _) => match family.otherwise {
             Otherwise::Not(refusal) => Err(refusal),
             Otherwise::AsItIs(caveat) => Ok(Boot::by(Transport::Own, own).but(caveat)),
+            Otherwise::ByItself => Ok(Boot::by(Transport::Own, own)),
         },
     }
 }

@@ -2,11 +2,8 @@
 //!
 //! Sentences are for people and may get better; codes are for programs and stay.
 
-use serde::Serialize;
-
 /// Why an ISO can't be booted with the servers and wishes that there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error, Serialize, strum::IntoStaticStr)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error, strum::IntoStaticStr)]
 #[strum(serialize_all = "kebab-case")]
 pub enum Refusal {
     /// Only HTTP would do.
@@ -33,11 +30,13 @@ pub enum Refusal {
     /// A LiveOS with neither of dracut's ways.
     #[error("its initrd has neither NBD nor livenet: make the image with nbd and dracut-network in it")]
     NoNbdNorLivenet,
+    /// A media check of a part, or of a copy.
+    #[error("it checks the whole medium, which isn't attached")]
+    NoWholeMedium,
 }
 
 /// Something that may stand in the way of a boot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error, Serialize, strum::IntoStaticStr)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error, strum::IntoStaticStr)]
 #[strum(serialize_all = "kebab-case")]
 pub enum Caveat {
     /// The image, or the ISO, is fetched.

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::boot::families;
-use crate::boot::inspect;
+use crate::boot::inspect::{self, BootFiles};
 use crate::boot::netroot::Finding;
 use crate::boot::netroot::program::Programs;
 use crate::boot::netroot::store::Store;
@@ -54,6 +54,9 @@ struct ProbeResult {
     /// The packed drivers that the finding names.
     #[serde(skip)]
     pack: Option<Arc<Content>>,
+    /// The same for the ISO's other kernels, in their order.
+    #[serde(default)]
+    further: Vec<ProbeResult>,
 }
 
 impl ProbeResult {
@@ -62,7 +65,14 @@ impl ProbeResult {
         if let Some(pack) = self.netroot.pack() {
             self.pack = Some(Arc::new(store.open(pack)?));
         }
+        self.further =
+            self.further.into_iter().map(|result| result.with_pack(store)).collect::<Option<_>>()?;
         Some(self)
+    }
+
+    /// This one and those for other kernels.
+    fn all(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(&self.further)
     }
 }
 
@@ -92,24 +102,43 @@ impl ProbeResults {
             match known.get(&iso.disc.id) {
                 None => unknown.push(iso.disc.clone()),
                 Some(result) => {
-                    iso.initrd = Some(result.initrd.clone());
-                    iso.netroot = result.netroot.archive(&self.programs, result.pack.as_ref());
+                    let known = |result: &ProbeResult| {
+                        let archive = result.netroot.archive(&self.programs, result.pack.as_ref());
+                        (result.initrd.clone(), archive)
+                    };
+                    let (initrd, netroot) = known(result);
+                    (iso.initrd, iso.netroot) = (Some(initrd), netroot);
+                    iso.further = result.further.iter().map(known).collect();
                 }
             }
         }
         unknown
     }
 
-    /// Looks into an ISO's initrd and kernel, unless its result is known.
+    /// Looks into an ISO's initrds and kernels, unless its result is known.
     pub fn look_into(&self, disc: &IsoFile) {
         if self.known.lock().contains_key(&disc.id) {
             return;
         }
-        let initrd = Arc::new(probe(disc));
-        let kernel = plain_kernel(disc);
-        let (netroot, bytes) = Finding::of(kernel.reader(), &initrd, || plain_roots(disc));
+        let mut results = disc.facts.files.iter().map(|files| self.look_at(disc, files));
+        let Some(first) = results.next() else {
+            let netroot = Finding::Refused("it has no kernel".into());
+            let nothing = ProbeResult { initrd: Arc::default(), netroot, pack: None, further: Vec::new() };
+            self.known.lock().insert(disc.id, nothing);
+            return;
+        };
+        let result = ProbeResult { further: results.collect(), ..first };
+        self.known.lock().insert(disc.id, result);
+    }
+
+    fn look_at(&self, disc: &IsoFile, files: &BootFiles) -> ProbeResult {
+        let initrd = Arc::new(probe(disc, files));
+        let (netroot, bytes) = match files.initrds.is_empty() {
+            true => (Finding::Refused("its kernel has no initrd beside it".into()), None),
+            false => Finding::of(kernel_of(disc, files).reader(), &initrd, || plain_roots(disc)),
+        };
         let pack = netroot.pack().zip(bytes).map(|(pack, bytes)| Arc::new(self.store.keep(pack, bytes)));
-        self.known.lock().insert(disc.id, ProbeResult { initrd, netroot, pack });
+        ProbeResult { initrd, netroot, pack, further: Vec::new() }
     }
 
     /// Writes down what is known of the ISOs of a catalog, and forgets the others.
@@ -121,7 +150,8 @@ impl ProbeResults {
         let served: HashSet<FileId> = catalog.isos.iter().map(|iso| iso.disc.id).collect();
         let mut known = self.known.lock();
         known.retain(|id, _| served.contains(id));
-        let packs = known.values().filter_map(|result| Some(result.netroot.pack()?.sum));
+        let packs =
+            known.values().flat_map(ProbeResult::all).filter_map(|result| Some(result.netroot.pack()?.sum));
         self.store.keep_only(&packs.collect());
         let results = known.iter().map(|(id, result)| (*id, result.clone())).collect();
         drop(known);
@@ -183,19 +213,30 @@ fn lower_priority() {
     let _ = rustix::process::nice(10);
 }
 
-fn probe(disc: &IsoFile) -> Features {
-    let content = plain_initrd(disc);
+fn probe(disc: &IsoFile, files: &BootFiles) -> Features {
+    if files.initrds.is_empty() {
+        return Features::default();
+    }
+    let content = initrd_of(disc, files);
     let reader = BufReader::with_capacity(READ_SIZE, content.reader());
     initrd::probe_for(reader, Limits::default(), &families::marks())
         .unwrap_or_else(|error| Features { damage: Some(error.to_string()), ..Features::default() })
 }
 
-/// The initrds of an ISO as the one file that they are served as, for who reads it once.
+/// The initrds of an ISO's first entry as the one file that they are served as, for who reads it once.
 pub fn plain_initrd(disc: &IsoFile) -> Content {
+    disc.facts.main_files().map_or_else(nothing, |files| initrd_of(disc, files))
+}
+
+fn initrd_of(disc: &IsoFile, files: &BootFiles) -> Content {
     Content::Segments(
         Segments::new(disc.plain.clone(), identity(&disc.id))
-            .archives(disc.facts.initrds.iter().map(|file| file.extents.as_slice())),
+            .archives(files.initrds.iter().map(|file| file.extents.as_slice())),
     )
+}
+
+fn nothing() -> Content {
+    Content::text(String::new())
 }
 
 /// The images of an ISO that may be its root, for who reads them once.
@@ -210,11 +251,13 @@ pub fn plain_roots(disc: &IsoFile) -> Vec<(String, Arc<dyn ReadAt>)> {
     images.into_iter().chain(packages).map(with_bytes).collect()
 }
 
-/// The kernel of an ISO, for who reads it once.
+/// The kernel of an ISO's first entry, for who reads it once.
 pub fn plain_kernel(disc: &IsoFile) -> Content {
-    Content::Segments(
-        Segments::new(disc.plain.clone(), identity(&disc.id)).extents(&disc.facts.kernel.extents),
-    )
+    disc.facts.main_files().map_or_else(nothing, |files| kernel_of(disc, files))
+}
+
+fn kernel_of(disc: &IsoFile, files: &BootFiles) -> Content {
+    Content::Segments(Segments::new(disc.plain.clone(), identity(&disc.id)).extents(&files.kernel.extents))
 }
 
 fn read(file: &Path) -> io::Result<Vec<(FileId, ProbeResult)>> {

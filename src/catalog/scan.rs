@@ -68,6 +68,8 @@ pub struct Iso {
     pub initrd: Option<Arc<Features>>,
     /// Whether it can boot by a second initramfs.
     pub netroot: Netroot,
+    /// Both for its other kernels, in their order; empty until that is known.
+    pub further: Vec<(Arc<Features>, Netroot)>,
 }
 
 /// A file that is not served.
@@ -147,6 +149,19 @@ pub struct Catalog {
     pub skipped: Vec<Skipped>,
     /// Set if the directory, or a file in it, lies where changes go unnoticed by inotify.
     pub remote: bool,
+}
+
+impl Iso {
+    /// The features of the initrds at that position of the ISO's files, and the second initramfs for them.
+    pub fn known(&self, files: usize) -> (Option<&Features>, &Netroot) {
+        match files.checked_sub(1) {
+            None => (self.initrd.as_deref(), &self.netroot),
+            Some(further) => match self.further.get(further) {
+                Some((initrd, netroot)) => (Some(initrd), netroot),
+                None => (None, &Netroot::Unknown),
+            },
+        }
+    }
 }
 
 impl Catalog {
@@ -241,8 +256,9 @@ impl Scanner {
     /// # Errors
     /// If the directory itself can't be read.
     pub fn scan(&mut self) -> io::Result<Catalog> {
-        let mut catalog =
-            Catalog { remote: writers::is_remote(&File::open(&self.directory)?), ..Catalog::default() };
+        let directory = File::open(&self.directory)?;
+        let remote = writers::is_remote(&directory) || has_links(&self.directory);
+        let mut catalog = Catalog { remote, ..Catalog::default() };
         let mut candidates = Vec::new();
         let mut pending: Vec<OsString> = Vec::new();
         for entry in std::fs::read_dir(&self.directory)? {
@@ -380,6 +396,7 @@ impl Scanner {
                 disc,
                 initrd: None,
                 netroot: Netroot::Unknown,
+                further: Vec::new(),
             });
         }
         self.labels = labels;
@@ -441,6 +458,11 @@ pub fn is_iso_name(name: &OsStr) -> bool {
     let bytes = name.as_bytes();
     let extension = bytes.len().checked_sub(4).and_then(|start| bytes.get(start..));
     !bytes.starts_with(b".") && extension.is_some_and(|extension| extension.eq_ignore_ascii_case(b".iso"))
+}
+
+/// A link that is switched is seen by no watch on the directory that it leads to.
+fn has_links(directory: &Path) -> bool {
+    directory.canonicalize().is_ok_and(|real| real != directory)
 }
 
 fn modified(stat: &Metadata) -> SystemTime {

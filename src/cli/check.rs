@@ -6,13 +6,13 @@ use std::fmt::{self, Write as _};
 
 use serde::Serialize;
 
+use crate::boot::inspect::BootFiles;
 use crate::boot::names;
 use crate::boot::netroot::Netroot;
 use crate::boot::transport::{Export, Transport};
 use crate::catalog::scan::{Catalog, Iso};
 use crate::image::efi::{self, Arch};
 use crate::tree::layout::{self, Settings};
-use crate::tree::render::LeftOut;
 
 /// All that is known of the ISOs.
 #[derive(Debug, Serialize)]
@@ -56,14 +56,29 @@ pub struct Served {
     pub netroot: Option<Archive>,
     /// Why there is none.
     pub no_netroot: Option<String>,
+    /// Number of entries of its own menu that are offered.
+    pub entries: usize,
+    /// Those that are not.
+    pub left_out: Vec<LeftOut>,
     /// The loaders for UEFI that it carries, one a processor.
     pub uefi: Vec<Uefi>,
-    /// What single loaders have no entry for, and why.
-    pub left_out: Vec<String>,
+    /// Entries that single loaders can't boot, and why.
+    pub unwritable: Vec<String>,
     /// What stands in the way of a boot, or why there is no entry: a sentence.
     pub caveat: Option<String>,
     /// The same as a word that stays.
     pub caveat_code: Option<&'static str>,
+}
+
+/// An entry of an ISO's own menu that isn't offered.
+#[derive(Debug, Serialize)]
+pub struct LeftOut {
+    /// Its title.
+    pub title: String,
+    /// Why: a sentence.
+    pub reason: String,
+    /// The same as a word that stays.
+    pub code: &'static str,
 }
 
 /// An ISO's own loaders for UEFI.
@@ -142,7 +157,7 @@ impl Served {
                 Some((boot.transport, boot.args.to_string())),
                 boot.caveat.map(|caveat| (caveat.to_string(), caveat.code())),
             ),
-            Err(refusal) => (None, Some((refusal.to_string(), refusal.code()))),
+            Err(reason) => (None, Some((reason.to_string(), reason.code()))),
         };
         let transport = boot.as_ref().map(|(transport, _)| *transport);
         Self {
@@ -150,8 +165,8 @@ impl Served {
             file: iso.name.clone(),
             size: iso.disc.len,
             family: facts.family.name,
-            kernel: facts.kernel.path.clone(),
-            initrds: facts.initrds.iter().map(|file| file.path.clone()).collect(),
+            kernel: facts.main_files().map_or_else(|| "-".into(), |files| files.kernel.path.clone()),
+            initrds: facts.main_files().map_or_else(Vec::new, paths_of_initrds),
             root: facts.root.as_ref().map(|root| Root {
                 path: root.file.path.clone(),
                 offset: root.file.extents.first().map_or(0, |extent| extent.offset),
@@ -176,12 +191,37 @@ impl Served {
                 Netroot::Refused(reason) => Some(reason.to_string()),
                 _ => None,
             },
+            entries: facts
+                .entries
+                .iter()
+                .filter(|entry| layout::boot_entry(iso, entry, settings).is_ok())
+                .count(),
+            left_out: left_out(iso, settings),
             uefi: Arch::ALL.iter().filter_map(|arch| Uefi::new(iso, *arch)).collect(),
-            left_out: layout::left_out(iso, settings).iter().map(LeftOut::to_string).collect(),
+            unwritable: layout::left_out(iso, settings).iter().map(ToString::to_string).collect(),
             caveat_code: caveat.as_ref().map(|(_, code)| *code),
             caveat: caveat.map(|(sentence, _)| sentence),
         }
     }
+}
+
+fn paths_of_initrds(files: &BootFiles) -> Vec<String> {
+    files.initrds.iter().map(|file| file.path.clone()).collect()
+}
+
+/// What isn't for a network, then what isn't Linux.
+fn left_out(iso: &Iso, settings: &Settings) -> Vec<LeftOut> {
+    let facts = &iso.disc.facts;
+    let refused = facts.entries.iter().skip(1).filter_map(|entry| {
+        let refusal = layout::boot_entry(iso, entry, settings).err()?;
+        Some(LeftOut { title: entry.title.clone(), reason: refusal.to_string(), code: refusal.code() })
+    });
+    let others = facts.left_out.iter().map(|entry| LeftOut {
+        title: entry.title.clone(),
+        reason: entry.reason.to_string(),
+        code: entry.reason.into(),
+    });
+    refused.chain(others).collect()
 }
 
 impl Uefi {
@@ -225,11 +265,17 @@ impl fmt::Display for Report {
             if let Some(reason) = iso.no_netroot.as_ref().filter(|_| !iso.boots_by_nbd()) {
                 writeln!(f, "  no netroot: {reason}")?;
             }
+            if iso.entries > 1 || !iso.left_out.is_empty() {
+                writeln!(f, "  menu: {} entries, {} left out", iso.entries, iso.left_out.len())?;
+            }
+            for LeftOut { title, reason, .. } in &iso.left_out {
+                writeln!(f, "    left out: {title}: {reason}")?;
+            }
             for uefi in &iso.uefi {
                 writeln!(f, "  UEFI {uefi}")?;
             }
-            for left_out in &iso.left_out {
-                writeln!(f, "  not offered: {left_out}")?;
+            for sentence in &iso.unwritable {
+                writeln!(f, "  not offered: {sentence}")?;
             }
             if let Some(caveat) = &iso.caveat {
                 writeln!(f, "  but: {caveat}")?;
@@ -319,13 +365,19 @@ mod tests {
             args: Some("root=live:/dev/nbd0 quiet".into()),
             netroot: None,
             no_netroot: Some("its kernel has no nbd".into()),
+            entries: 3,
+            left_out: vec![LeftOut {
+                title: "Restart".into(),
+                reason: "halts, restarts or leaves the boot loader".into(),
+                code: "power",
+            }],
             uefi: vec![Uefi {
                 arch: "x64",
                 loader: "efi/F42/bootx64.efi".into(),
                 signed: true,
                 network: true,
             }],
-            left_out: Vec::new(),
+            unwritable: Vec::new(),
             caveat: None,
             caveat_code: None,
         }
@@ -345,8 +397,10 @@ mod tests {
             args: Some(String::new()),
             netroot: Some(Archive { size: 680_000, holds: "nbd out of /x".into() }),
             no_netroot: None,
+            entries: 1,
+            left_out: Vec::new(),
             uefi: Vec::new(),
-            left_out: vec!["'Start' by GRUB: 'a\\x20b' would get more backslashes".into()],
+            unwritable: vec!["'Start' by GRUB: 'a\\x20b' would get more backslashes".into()],
             caveat: Some("how it would boot over a network is not known".into()),
             caveat_code: Some("unknown-network"),
             ..served()
@@ -378,6 +432,8 @@ Käse   generic  /k                       /a /b                       -         
 F42 (fedora.iso)
   initrd: dracut 104, nbd
   arguments: root=live:/dev/nbd0 quiet
+  menu: 3 entries, 1 left out
+    left out: Restart: halts, restarts or leaves the boot loader
   UEFI x64: signed shim and GRUB, boots by TFTP as efi/F42/bootx64.efi
 
 Käse (other.iso)
@@ -433,6 +489,14 @@ Unknown name: --label: there is no file 'x.iso'
       "args": "root=live:/dev/nbd0 quiet",
       "netroot": null,
       "no_netroot": "its kernel has no nbd",
+      "entries": 3,
+      "left_out": [
+        {
+          "title": "Restart",
+          "reason": "halts, restarts or leaves the boot loader",
+          "code": "power"
+        }
+      ],
       "uefi": [
         {
           "arch": "x64",
@@ -441,7 +505,7 @@ Unknown name: --label: there is no file 'x.iso'
           "network": true
         }
       ],
-      "left_out": [],
+      "unwritable": [],
       "caveat": null,
       "caveat_code": null
     }

@@ -163,7 +163,7 @@ fn configure(args: options::Mount, file: config::mount::Mount) -> Result<daemon:
     };
     let (iso_dir, mountpoint) =
         (places::iso_directory(iso_dir)?, places::mountpoint(mounted, args.nonempty)?);
-    if iso_dir.starts_with(&mountpoint) {
+    if iso_dir.canonicalize()?.starts_with(&mountpoint) {
         bail!("{}: the directory of ISOs would lie under the mount", iso_dir.display());
     }
     let mut pins = args.tree.pins()?;
@@ -279,7 +279,14 @@ fn check_file(path: &Path, pins: &HashMap<OsString, Label>, catalog: &mut Catalo
             let label = pinned
                 .or_else(|| Label::from_volume_id(&disc.facts.volume_id))
                 .unwrap_or_else(|| Label::from_file_stem(stem));
-            catalog.isos.push(Iso { label, name, disc, initrd: None, netroot: Netroot::Unknown });
+            catalog.isos.push(Iso {
+                label,
+                name,
+                disc,
+                initrd: None,
+                netroot: Netroot::Unknown,
+                further: Vec::new(),
+            });
         }
         Err(reason) => catalog.skipped.push(Skipped { name, reason, pending: false }),
     }

@@ -10,7 +10,7 @@ use rustix::fs::{Access, access};
 use crate::catalog::scan;
 use crate::cli::options;
 
-/// The absolute path of the directory of ISOs.
+/// The absolute path of the directory of ISOs. Links in it stay: they may lead to another directory later.
 ///
 /// # Errors
 /// If it is no directory, or this user can't read it.
@@ -26,7 +26,7 @@ pub fn iso_directory(path: &Path) -> Result<PathBuf> {
     if access(&absolute, Access::READ_OK | Access::EXEC_OK).is_err() {
         bail!("directory of ISOs {shown}: {} may not read it", this_user());
     }
-    Ok(absolute)
+    Ok(std::path::absolute(path)?)
 }
 
 fn not_there(path: &Path) -> anyhow::Error {

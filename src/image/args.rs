@@ -61,6 +61,11 @@ impl Arg {
         text.split_once('=').map_or(text, |(key, _)| key)
     }
 
+    /// What stands behind the first `=`, up to the server's address; `None` if there is no `=`.
+    pub fn value(&self) -> Option<&str> {
+        self.head().split_once('=').map(|(_, value)| value)
+    }
+
     /// The text up to the server's address, or all of it.
     fn head(&self) -> &str {
         match self.0.first() {

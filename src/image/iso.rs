@@ -12,7 +12,7 @@ use hadris_fs::sync::FileSystem;
 use hadris_fs::{DirCursor, FileType, MountOptions, NodeId, Resolve};
 use hadris_io::{Error as IsoError, ErrorType};
 use hadris_iso::sync::IsoFs;
-use hadris_iso::{CacheOptions, IsoId, Platform};
+use hadris_iso::{CacheOptions, IsoId, Namespace, Platform};
 use hadris_storage::sync::BlockDevice;
 use hadris_storage::{BlockIndex, BlockSize};
 
@@ -20,8 +20,12 @@ use crate::storage::extent::{Extent, SECTOR};
 use crate::storage::source::ReadAt;
 use crate::storage::source::limited_reads::LimitedReads;
 
+mod descriptors;
 mod listing;
 mod medium;
+mod partitions;
+
+use descriptors::Mended;
 
 pub use listing::{DirectoryEntry, EntryId, EntryKind};
 pub use medium::Medium;
@@ -60,7 +64,7 @@ pub enum Error {
     Incomplete {
         /// Length of the backing file in bytes.
         actual: u64,
-        /// Length of the volume in bytes, from its descriptor.
+        /// Length in bytes that its descriptor and its partition tables tell.
         declared: u64,
     },
     /// The logical block size isn't 2048 bytes.
@@ -125,7 +129,7 @@ impl Image {
             return Err(Error::NotIso);
         }
         let source = Arc::new(LimitedReads::new(source, MAX_READS));
-        let device = Device { source: source.clone() as Arc<dyn ReadAt> };
+        let device = Device { source: Arc::new(Mended::new(source.clone())) };
         let fs = IsoFs::mount(device, MountOptions::new()).map_err(|fault| match fault.kind() {
             hadris_fs::ErrorKind::NotRecognized => Error::NotIso,
             _ => plain_reason(&source).unwrap_or_else(|| damaged("/", fault.into_error())),
@@ -136,7 +140,8 @@ impl Image {
         if u64::from(image.fs.info().block_size()) != SECTOR {
             return Err(Error::BlockSize(image.fs.info().block_size()));
         }
-        let (actual, declared) = (image.source.len(), image.declared_len());
+        let actual = image.source.len();
+        let declared = image.declared_len().max(partitions::end(&image.source, image.declared_len()));
         if actual < declared {
             return Err(Error::Incomplete { actual, declared });
         }
@@ -148,6 +153,15 @@ impl Image {
         let id = self.fs.info().id(IsoId::Volume);
         let end = id.iter().rposition(|&byte| byte != 0 && byte != b' ').map_or(0, |last| last + 1);
         id.get(..end).unwrap_or_default()
+    }
+
+    /// The UUID that libblkid, udev and GRUB give the volume, such as `2024-02-13-23-36-30-00`; nothing if the image carries
+    /// no date.
+    pub fn uuid(&self) -> Option<String> {
+        let mut descriptor = [0; SECTOR as usize];
+        self.source.read_exact_at(&mut descriptor, 16 * SECTOR).ok()?;
+        // Volume modification and creation date and time (ECMA-119, 8.4.27 and 8.4.26).
+        uuid_of(descriptor.get(830..847)?).or_else(|| uuid_of(descriptor.get(813..830)?))
     }
 
     /// Length of the volume in bytes, as its descriptor has it (ECMA-119, 8.4.8).
@@ -211,6 +225,18 @@ impl Image {
         Ok(Some(bytes))
     }
 
+    /// Set if it has neither Rock Ridge nor Joliet: its names are in capitals, and Linux shows them in lower case
+    /// (iso9660, mount option `map=normal`).
+    fn is_plain(&self) -> bool {
+        self.fs.namespace() == Namespace::Primary
+    }
+
+    /// Size of a directory's records in bytes; 0 if there is no such directory.
+    pub fn directory_len(&mut self, path: &str) -> u64 {
+        let Ok(Some((node, _))) = self.resolve(path) else { return 0 };
+        self.fs.stat(node).map_or(0, |stat| if stat.file_type() == FileType::Dir { stat.len() } else { 0 })
+    }
+
     /// Names in a directory, in the order of the image; none for a path that isn't a directory.
     ///
     /// # Errors
@@ -249,6 +275,7 @@ impl Image {
         if let Some(names) = self.listed.get(&directory) {
             return Ok(names.clone());
         }
+        let plain = self.is_plain();
         let mut names = Vec::new();
         let mut cursor = DirCursor::START;
         for _ in 0..MAX_DIRECTORY {
@@ -257,7 +284,7 @@ impl Image {
             cursor = entry.next_cursor();
             // A name that is no UTF-8 can't be asked for by a boot menu either.
             if let Ok(name) = entry.name().to_str() {
-                names.push(name.to_owned());
+                names.push(if plain { name.to_ascii_lowercase() } else { name.to_owned() });
             }
         }
         let names: Arc<[String]> = names.into();
@@ -359,6 +386,20 @@ fn plain_reason(source: &Source) -> Option<Error> {
     }
 }
 
+/// The UUID that libblkid makes of a date and time: 16 digits and the offset from Greenwich, which is left out. It is unset
+/// if all digits and the offset are zero (ECMA-119, 8.4.26.1; libblkid, superblocks/iso9660.c).
+fn uuid_of(date: &[u8]) -> Option<String> {
+    let (digits, offset) = date.split_at_checked(16)?;
+    let is_unset = digits.iter().all(|&digit| digit == b'0') && offset == [0];
+    if is_unset || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let digits = str::from_utf8(digits).ok()?;
+    let parts =
+        [0..4, 4..6, 6..8, 8..10, 10..12, 12..14, 14..16].map(|part| digits.get(part).unwrap_or_default());
+    Some(parts.join("-"))
+}
+
 fn damaged(path: &str, fault: IsoError<io::Error>) -> Error {
     let reason = match hadris_iso::Detail::of(&fault) {
         Some(detail) => detail.to_string(),
@@ -401,5 +442,23 @@ impl BlockDevice for Device {
         self.source
             .read_exact_at(buf, offset)
             .map_err(|error| IsoError::device(error, "the image can't be read"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uuid_is_made_of_the_digits_of_a_date() {
+        assert_eq!(uuid_of(b"2024021323363000\x08").unwrap(), "2024-02-13-23-36-30-00");
+        assert_eq!(uuid_of(b"0000000000000000\x04").unwrap(), "0000-00-00-00-00-00-00");
+    }
+
+    #[test]
+    fn an_unset_date_gives_no_uuid() {
+        assert_eq!(uuid_of(b"0000000000000000\0"), None);
+        assert_eq!(uuid_of(&[0; 17]), None);
+        assert_eq!(uuid_of(b"2024"), None);
     }
 }

@@ -4,6 +4,7 @@
 //! It only says "look again", debounced; looking is cheap, and what has changed is found by it. A missed event costs one
 //! polling interval and nothing else.
 
+use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
@@ -104,9 +105,11 @@ pub fn start(
     Ok(())
 }
 
-/// The inotify watch on a directory.
+/// The inotify watch on a directory, and on what is mounted.
 struct Watch {
     events: OwnedFd,
+    /// Has an error pending when the table of mounts has changed (proc_pid_mountinfo(5)): on the directory, say.
+    mounts: Option<File>,
     directory: PathBuf,
     descriptor: i32,
 }
@@ -115,7 +118,8 @@ impl Watch {
     fn new(directory: &Path) -> Result<Self, Errno> {
         let events = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
         let descriptor = inotify::add_watch(&events, directory, EVENTS)?;
-        Ok(Self { events, directory: directory.to_owned(), descriptor })
+        let mounts = File::open("/proc/self/mountinfo").ok();
+        Ok(Self { events, mounts, directory: directory.to_owned(), descriptor })
     }
 
     /// Watches what has the directory's name now: it may have been replaced, or something mounted on it. For the same
@@ -135,11 +139,17 @@ impl Watch {
         loop {
             let Some(left) = pace.interval().checked_sub(since.elapsed()) else { return false };
             let mut waiting =
-                [PollFd::new(&self.events, PollFlags::IN), PollFd::new(&*pace.changed, PollFlags::IN)];
+                vec![PollFd::new(&self.events, PollFlags::IN), PollFd::new(&*pace.changed, PollFlags::IN)];
+            waiting.extend(self.mounts.as_ref().map(|mounts| PollFd::new(mounts, PollFlags::PRI)));
             let timeout = Timespec::try_from(left).ok();
             // Interrupted, it has waited less than it might.
             let _ = poll(&mut waiting, timeout.as_ref());
+            let mounted = waiting.get(2).is_some_and(|mounts| mounts.revents().contains(PollFlags::PRI));
+            drop(waiting);
             drain(&pace.changed);
+            if mounted {
+                return true;
+            }
             if drain(&self.events) {
                 return true;
             }

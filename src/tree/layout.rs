@@ -17,7 +17,8 @@ mod loaders;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::boot::families::{Boot, Subject};
+use crate::boot::families::{self, Boot, Subject};
+use crate::boot::inspect::{Entry, Unbootable};
 use crate::boot::loader::Loader;
 use crate::boot::names;
 use crate::boot::netroot::Netroot;
@@ -29,6 +30,7 @@ use crate::catalog::config::{Config, Defaults, IsoChoice};
 use crate::catalog::scan::{Catalog, FileId, Iso, IsoFile};
 use crate::image::args::Args;
 use crate::image::label::Label;
+use crate::image::menu;
 use crate::storage::content::{Content, Segments};
 use crate::storage::extent::Extent;
 use crate::storage::identity::identity;
@@ -177,13 +179,47 @@ pub fn loader_files(loaders: Vec<Loader>) -> Vec<LoaderFile> {
     loaders.into_iter().filter_map(open).collect()
 }
 
-/// How an ISO of the catalog boots.
+/// How an ISO of the catalog boots when nobody chooses one of its entries.
 ///
 /// # Errors
 /// If it can't be booted with these settings, with the reason.
-pub fn boot(iso: &Iso, settings: &Settings) -> Result<Boot, Refusal> {
+pub fn boot(iso: &Iso, settings: &Settings) -> Result<Boot, NoEntry> {
+    let facts = &iso.disc.facts;
+    if let Some(reason) = &facts.unbootable {
+        return Err(NoEntry::Unbootable(reason.clone()));
+    }
+    let first = facts.entries.first().ok_or(NoEntry::Unbootable(Unbootable::NothingToBoot))?;
+    Ok(boot_entry(iso, first, settings)?)
+}
+
+/// How an entry of an ISO boots: the first, or another.
+///
+/// # Errors
+/// If it can't be booted with these settings.
+pub fn boot_entry(iso: &Iso, entry: &Entry, settings: &Settings) -> Result<Boot, Refusal> {
     let choice = settings.config.iso(&iso.label, &iso.name);
-    boot_with(iso, own_args(iso, &choice), &choice, &settings.servers, settings)
+    boot_with(iso, entry, &choice, &settings.servers, settings)
+}
+
+/// Why an ISO has no entry in the menus.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoEntry {
+    /// There is nothing in it to boot.
+    #[error(transparent)]
+    Unbootable(#[from] Unbootable),
+    /// It doesn't boot with these servers and wishes.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+}
+
+impl NoEntry {
+    /// Its name for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Unbootable(reason) => reason.code(),
+            Self::Refused(refusal) => refusal.code(),
+        }
+    }
 }
 
 /// What of an ISO is left out of the menus of single loaders, because it can't be said in their languages.
@@ -194,29 +230,29 @@ pub fn left_out(iso: &Iso, settings: &Settings) -> Vec<LeftOut> {
     entry.map(|entry| render::left_out(&entry, &settings.host, settings.host_given)).unwrap_or_default()
 }
 
-/// The arguments of the ISO's own menu, or what is to take their place.
-fn own_args<'a>(iso: &'a Iso, choice: &'a IsoChoice) -> &'a Args {
-    choice.args.as_ref().unwrap_or(&iso.disc.facts.args)
-}
-
 fn boot_with(
     iso: &Iso,
-    args: &Args,
+    entry: &Entry,
     choice: &IsoChoice,
     servers: &Servers,
     settings: &Settings,
 ) -> Result<Boot, Refusal> {
     let facts = &iso.disc.facts;
+    let (initrd, netroot) = iso.known(entry.files);
     let subject = Subject {
-        family: facts.family,
+        family: families::of_initrd(facts.family, initrd),
         found: &facts.found,
         label: &iso.label,
         medium: &facts.medium,
         len: iso.disc.len,
         root: facts.root.as_ref().map(|root| root.format),
-        initrd: iso.initrd.as_deref(),
-        netroot: iso.netroot.is_ready(),
+        initrd,
+        netroot: netroot.is_ready(),
+        has_initrd: facts.files.get(entry.files).is_some_and(|files| !files.initrds.is_empty()),
+        checks_media: entry.checks_media,
     };
+    let is_first = facts.entries.first() == Some(entry);
+    let args = choice.args.as_ref().filter(|_| is_first).unwrap_or(&entry.args);
     let boot = plan::boot(&subject, args.clone(), choice.transport, servers)?;
     let more = choice.append.clone().unwrap_or_default();
     Ok(Boot { args: boot.args.append(settings.append.clone()).append(more), ..boot })
@@ -228,14 +264,17 @@ fn add_iso(builder: &mut Builder, images: NodeId, tftp: NodeId, iso: &Iso) {
     let mut file = |parent, name: String, content| builder.file(parent, &name, content, disc.mtime);
     let whole = Extent { offset: 0, len: disc.len };
     file(images, names::whole_iso(label), Content::Segments(segments(disc).extents([&whole])));
-    file(tftp, names::kernel(label), Content::Segments(segments(disc).extents(&facts.kernel.extents)));
-    file(
-        tftp,
-        names::initrd(label),
-        Content::Segments(segments(disc).archives(facts.initrds.iter().map(|file| file.extents.as_slice()))),
-    );
-    if let Netroot::Ready(archive) = &iso.netroot {
-        file(tftp, names::netroot(label), archive.content());
+    for (position, files) in facts.files.iter().enumerate() {
+        let name = files.name.as_deref();
+        let kernel = segments(disc).extents(&files.kernel.extents);
+        file(tftp, names::kernel(label, name), Content::Segments(kernel));
+        if !files.initrds.is_empty() {
+            let initrds = segments(disc).archives(files.initrds.iter().map(|file| file.extents.as_slice()));
+            file(tftp, names::initrd(label, name), Content::Segments(initrds));
+        }
+        if let (_, Netroot::Ready(archive)) = iso.known(position) {
+            file(tftp, names::netroot(label, name), archive.content());
+        }
     }
     if let Some(root) = &facts.root {
         let content = Content::Segments(segments(disc).extents(&root.file.extents));
@@ -283,41 +322,47 @@ fn offers(catalog: &Catalog, settings: &Settings) -> Offers {
 
 fn entry(iso: &Iso, choice: &IsoChoice, servers: &Servers, settings: &Settings) -> Option<IsoEntry> {
     let facts = &iso.disc.facts;
-    let boot = |own: &Args| boot_with(iso, own, choice, servers, settings).ok();
-    let Boot { args, transport, .. } = boot(own_args(iso, choice))?;
-    let initrds = initrds(iso, transport);
-    let item = |name: String, title: &str, args: Args| Item {
-        name,
-        title: title.to_owned(),
-        submenu: Vec::new(),
-        kernel: names::kernel(&iso.label),
-        initrds: initrds.clone(),
-        args,
-        firmware: Firmware::Both,
-    };
-    let more = facts.more.iter().filter_map(|(title, own)| Some((title, boot(own)?.args)));
-    let more = more.enumerate().map(|(number, (title, args))| item(number.to_string(), title, args));
+    let boot = |entry: &Entry| boot_with(iso, entry, choice, servers, settings).ok();
+    let (first, others) = facts.entries.split_first()?;
+    let boot_first = boot(first)?;
+    let transport = boot_first.transport;
+    let others = others.iter().enumerate();
+    let others = others.filter_map(|(number, entry)| item(iso, number.to_string(), entry, boot(entry)?));
     Some(IsoEntry {
         label: iso.label.to_string(),
-        title: choice.title.clone().unwrap_or_else(|| title(iso)),
+        title: choice.title.clone().unwrap_or_else(|| title(iso, first)),
         // Who gives a title has said all that it is to say.
         way: (choice.title.is_none() && transport != Transport::Own).then(|| transport.name()),
-        items: std::iter::once(item(String::new(), &facts.title, args)).chain(more).collect(),
+        items: item(iso, String::new(), first, boot_first).into_iter().chain(others).collect(),
     })
 }
 
-/// The initrds of an entry, in the order in which they are unpacked.
-fn initrds(iso: &Iso, transport: Transport) -> Vec<String> {
-    let mut initrds = vec![names::initrd(&iso.label)];
-    if transport == Transport::Netroot {
+fn item(iso: &Iso, name: String, entry: &Entry, boot: Boot) -> Option<Item> {
+    let files = iso.disc.facts.files.get(entry.files)?;
+    let own = files.name.as_deref();
+    let mut initrds = Vec::new();
+    initrds.extend((!files.initrds.is_empty()).then(|| names::initrd(&iso.label, own)));
+    if boot.transport == Transport::Netroot {
         let first = matches!(&iso.netroot, Netroot::Ready(archive) if archive.first);
-        initrds.insert(if first { 0 } else { 1 }, names::netroot(&iso.label));
+        initrds.insert(if first { 0 } else { initrds.len() }, names::netroot(&iso.label, own));
     }
-    initrds
+    Some(Item {
+        name,
+        title: entry.title.clone(),
+        submenu: entry.submenu.clone(),
+        kernel: names::kernel(&iso.label, own),
+        initrds,
+        args: boot.args,
+        firmware: match entry.firmware {
+            menu::Firmware::Bios => Firmware::Bios,
+            menu::Firmware::Uefi => Firmware::Uefi,
+            menu::Firmware::Both => Firmware::Both,
+        },
+    })
 }
 
-fn title(iso: &Iso) -> String {
-    match iso.disc.facts.title.as_str() {
+fn title(iso: &Iso, first: &Entry) -> String {
+    match first.title.as_str() {
         "" => iso.label.to_string(),
         title => format!("{}: {title}", iso.label),
     }

@@ -16,7 +16,9 @@ use netrootfs::boot::inspect::Facts;
 use netrootfs::boot::servers::Servers;
 use netrootfs::catalog::scan::{self, Catalog, Plain, Scanner};
 use netrootfs::image::iso::Image;
+use netrootfs::image::menu::Firmware;
 use netrootfs::storage::content::Content;
+use netrootfs::storage::source::limited_reads::LimitedReads;
 use netrootfs::storage::source::{FileSource, PageCache, ReadAt};
 use netrootfs::tree::arena::{Kind, Tree};
 use netrootfs::tree::layout::{self, Settings};
@@ -45,7 +47,7 @@ fn rock_ridge_and_joliet_by_genisoimage() {
 fn joliet_without_rock_ridge() {
     let iso = Made::by_genisoimage(&menagerie(), &["-J", "-V", "LIVE"]);
     iso.assert_files_are_those_extracted();
-    assert_eq!(iso.facts().kernel.path, "/images/pxeboot/vmlinuz");
+    assert_eq!(iso.facts().files[0].kernel.path, "/images/pxeboot/vmlinuz");
     iso.assert_served_as_extracted();
 }
 
@@ -53,7 +55,7 @@ fn joliet_without_rock_ridge() {
 fn plain_level_1_by_genisoimage() {
     let iso = Made::by_genisoimage(&Files::live(), &PLAIN);
     iso.assert_files_are_those_extracted();
-    assert_eq!(iso.facts().kernel.path, "/images/pxeboot/vmlinuz");
+    assert_eq!(iso.facts().files[0].kernel.path, "/images/pxeboot/vmlinuz");
     iso.assert_served_as_extracted();
 }
 
@@ -61,7 +63,7 @@ fn plain_level_1_by_genisoimage() {
 fn plain_level_1_by_xorriso() {
     let iso = Made::by_xorriso(&Files::live(), &["--norock", "-iso-level", "1", "-V", "LIVE"]);
     iso.assert_files_are_those_extracted();
-    assert_eq!(iso.facts().kernel.path, "/images/pxeboot/vmlinuz");
+    assert_eq!(iso.facts().files[0].kernel.path, "/images/pxeboot/vmlinuz");
     iso.assert_served_as_extracted();
 }
 
@@ -144,7 +146,7 @@ fn the_uuid_is_the_one_that_blkid_finds() {
         let found = Command::new("blkid").args(blkid).arg(&iso.path).output().expect("blkid");
         let uuid = String::from_utf8(found.stdout).unwrap();
         assert_eq!(iso.image().uuid().unwrap(), uuid.trim());
-        assert_eq!(iso.facts().args.to_string(), format!("media=UUID={}", uuid.trim()));
+        assert_eq!(iso.facts().entries[0].args.to_string(), format!("media=UUID={}", uuid.trim()));
     }
 }
 
@@ -170,8 +172,8 @@ fn live_os_of_all_ages() {
             .with("LiveOS/squashfs.img", squashfs(30_000));
         let iso = Made::by_xorriso(&files, &ROCK_RIDGE_AND_JOLIET);
         let facts = iso.facts();
-        assert_eq!(facts.kernel.path, format!("/{kernel}"));
-        assert_eq!(facts.initrds[0].path, format!("/{initrd}"));
+        assert_eq!(facts.files[0].kernel.path, format!("/{kernel}"));
+        assert_eq!(facts.files[0].initrds[0].path, format!("/{initrd}"));
         assert_eq!(facts.family, &live_os::FAMILY);
         iso.assert_served_as_extracted();
     }
@@ -214,7 +216,7 @@ fn menus_of_each_loader_name_kernel_and_initrd() {
         let iso = Made::by_genisoimage(&files, &ROCK_RIDGE_AND_JOLIET);
         let facts = iso.facts();
         assert_eq!(
-            (facts.family, facts.title.as_str(), facts.args.to_string().as_str()),
+            (facts.family, facts.entries[0].title.as_str(), facts.entries[0].args.to_string().as_str()),
             (&generic::FAMILY, "A Title", "quiet")
         );
         assert_eq!(facts.root, None);
@@ -249,7 +251,10 @@ fn a_menu_that_checks_the_medium_by_itself_boots_the_entry_that_does_not() {
         .with("isolinux/initrd.img", pattern(2, 100))
         .with("LiveOS/squashfs.img", squashfs(3000));
     let facts = Made::by_xorriso(&files, &ROCK_RIDGE_AND_JOLIET).facts();
-    assert_eq!((facts.title.as_str(), facts.args.to_string().as_str()), ("Start", "rd.live.image quiet"));
+    assert_eq!(
+        (facts.entries[0].title.as_str(), facts.entries[0].args.to_string().as_str()),
+        ("Start", "rd.live.image quiet")
+    );
 }
 
 #[test]
@@ -257,8 +262,8 @@ fn a_menu_whose_kernel_is_not_there_gives_way_to_the_layout() {
     let files = Files::live()
         .with("isolinux/isolinux.cfg", "label x\n kernel /gone\n append initrd=/images/pxeboot/initrd.img\n");
     let facts = Made::by_xorriso(&files, &ROCK_RIDGE_AND_JOLIET).facts();
-    assert_eq!(facts.kernel.path, "/images/pxeboot/vmlinuz");
-    assert_eq!(facts.args, "rd.live.image quiet");
+    assert_eq!(facts.files[0].kernel.path, "/images/pxeboot/vmlinuz");
+    assert_eq!(facts.entries[0].args, "rd.live.image quiet");
 }
 
 #[test]
@@ -288,7 +293,7 @@ fn an_iso_whose_menu_boots_nothing_that_is_there_is_told_so() {
 }
 
 #[test]
-fn an_iso_without_kernel_and_initrd_is_kept_out() {
+fn an_iso_without_kernel_and_initrd_has_no_entry() {
     let iso = Made::by_xorriso(&Files::new().with("readme", "hello"), &ROCK_RIDGE_AND_JOLIET);
     assert_eq!(
         iso.refusal(),
@@ -373,27 +378,153 @@ fn roots_and_their_layers_are_found_the_likely_one_first() {
 
 #[test]
 fn images_of_others_that_boot_no_linux_say_so() {
-    let nothing = "no kernel and initrd found: no boot menu names them, and the layout is not a known one";
     // Its menu starts the Linux of a disk.
-    let others = "its boot menu names /vmlinuz, which is not in it";
+    let others = Some("its boot menu names /vmlinuz, which is not in it");
+    // It is started by its boot record.
+    let nothing =
+        Some("no kernel and initrd found: no boot menu names them, and the layout is not a known one");
     let isos = [
         ("/usr/lib/grub-rescue/grub-rescue-cdrom.iso", "grub-rescue-pc", others),
-        ("/usr/lib/ipxe/ipxe.iso", "ipxe", nothing),
+        ("/usr/lib/ipxe/ipxe.iso", "ipxe", None),
         ("/usr/lib/memtest86+/memtest86+x64.iso", "memtest86+", nothing),
     ];
     for (path, package, wanted) in isos {
         assert!(Path::new(path).exists(), "this test needs {path}: install the package {package}");
-        let reason = scan::open_file(Path::new(path)).err().unwrap();
-        assert_eq!(reason.to_string(), wanted, "{path}");
+        let disc = scan::open_file(Path::new(path)).unwrap();
+        let reason = disc.facts.unbootable.as_ref().map(ToString::to_string);
+        assert_eq!(reason.as_deref(), wanted, "{path}");
+        // What boots of the others looks like a kernel to its loader, and needs no initrd.
+        assert!(disc.facts.files.iter().all(|files| files.initrds.is_empty()), "{path}");
+        assert_eq!(disc.facts.files.is_empty(), wanted.is_some(), "{path}");
         assert_files_are_those_extracted(Path::new(path));
     }
+}
+
+#[test]
+fn what_is_no_linux_is_served_as_a_whole_and_named() {
+    let isos: [(&[&str], &str); 5] = [
+        (&["bootmgr", "sources/boot.wim"], "windows"),
+        (&["b.b00", "boot.cfg"], "esxi"),
+        (&["boot/kernel/kernel"], "free-bsd"),
+        (&["boot/grub/grub.cfg"], "multiboot"),
+        (&["readme"], "nothing-to-boot"),
+    ];
+    for (paths, code) in isos {
+        let menu = "menuentry Xen {\n multiboot2 /xen\n module2 /vmlinuz\n}\n";
+        let files = paths.iter().fold(Files::new(), |files, path| files.with(path, menu));
+        let iso = Made::by_xorriso(&files, &ROCK_RIDGE_AND_JOLIET);
+        let facts = iso.facts();
+        assert_eq!(facts.unbootable.unwrap().code(), code);
+        assert!(facts.entries.is_empty() && facts.files.is_empty());
+        assert_eq!(iso.served("images/LIVE.iso").len() as u64, fs::metadata(&iso.path).unwrap().len());
+    }
+}
+
+#[test]
+fn every_entry_has_its_own_kernel_and_initrds() {
+    let menu = "set default=0\n\
+        menuentry 'Try' {\n linux /casper/vmlinuz a\n initrd /casper/initrd\n}\n\
+        menuentry 'Try (safe graphics)' {\n linux /casper/vmlinuz nomodeset\n initrd /casper/initrd\n}\n\
+        submenu 'HWE' {\n menuentry 'Try with HWE' {\n linux /casper/hwe-vmlinuz a\n initrd /casper/hwe-initrd\n}\n}\n\
+        menuentry 'Memory test' {\n linux /boot/memtest86+.bin\n}\n\
+        menuentry 'Lost' {\n linux /gone a\n initrd /casper/initrd\n}\n\
+        menuentry 'Off' {\n halt\n}\n";
+    let files = Files::new()
+        .with("boot/grub/grub.cfg", menu)
+        .with("casper/vmlinuz", pattern(1, 1000))
+        .with("casper/initrd", pattern(2, 2000))
+        .with("casper/hwe-vmlinuz", pattern(3, 3000))
+        .with("casper/hwe-initrd", pattern(4, 4000))
+        .with("boot/memtest86+.bin", pattern(5, 5000))
+        .with("casper/filesystem.squashfs", squashfs(3000));
+    let iso = Made::by_xorriso(&files, &ROCK_RIDGE_AND_JOLIET);
+    let facts = iso.facts();
+    let entries: Vec<_> = facts.entries.iter().map(|entry| (entry.title.as_str(), entry.files)).collect();
+    assert_eq!(entries, [("Try", 0), ("Try (safe graphics)", 0), ("Try with HWE", 1), ("Memory test", 2)]);
+    assert_eq!(facts.entries[2].submenu, ["HWE"]);
+    assert_eq!(facts.left_out.iter().map(|entry| entry.title.as_str()).collect::<Vec<_>>(), ["Off"]);
+    assert!(iso.served("tftp/vmlinuz_LIVE") == pattern(1, 1000));
+    assert!(iso.served("tftp/vmlinuz_LIVE+casper-hwe-vmlinuz") == pattern(3, 3000));
+    assert!(iso.served("tftp/initrd_LIVE+casper-hwe-vmlinuz.img") == pattern(4, 4000));
+    assert!(iso.served("tftp/vmlinuz_LIVE+boot-memtest86_.bin") == pattern(5, 5000));
+}
+
+#[test]
+fn machines_are_offered_the_menu_of_their_firmware() {
+    let isolinux = "default bios\n\
+        label bios\n menu label By BIOS\n kernel /k/linux\n append initrd=/k/rd bios\n\
+        label both\n menu label Either\n kernel /k/linux\n append initrd=/k/rd both\n";
+    let grub = "menuentry 'By UEFI' {\n linux /k/linux uefi\n initrd /k/rd\n}\n\
+        menuentry 'Either' {\n linux /k/linux both\n initrd /k/rd\n}\n";
+    let files = Files::new()
+        .with("isolinux/isolinux.cfg", isolinux)
+        .with("boot/grub/grub.cfg", grub)
+        .with("k/linux", pattern(1, 1000))
+        .with("k/rd", pattern(2, 1000));
+    let facts = Made::by_xorriso(&files, &ROCK_RIDGE_AND_JOLIET).facts();
+    let entries: Vec<_> = facts.entries.iter().map(|entry| (entry.title.as_str(), entry.firmware)).collect();
+    assert_eq!(
+        entries,
+        [("By UEFI", Firmware::Uefi), ("By BIOS", Firmware::Bios), ("Either", Firmware::Both)]
+    );
+    let alone = Files::new()
+        .with("isolinux/isolinux.cfg", isolinux)
+        .with("k/linux", pattern(1, 1000))
+        .with("k/rd", pattern(2, 1000));
+    let facts = Made::by_xorriso(&alone, &ROCK_RIDGE_AND_JOLIET).facts();
+    assert!(facts.entries.iter().all(|entry| entry.firmware == Firmware::Both));
+}
+
+#[test]
+fn the_label_and_the_uuid_are_those_of_blkid() {
+    for options in
+        [&["-R", "-V", "A B-1"][..], &["-R", "-J", "-V", "A B-1"], &["-R", "-J", "-udf", "-V", "A B-1"]]
+    {
+        let iso = Made::by_genisoimage(&Files::live(), options);
+        let medium = iso.facts().medium;
+        let blkid = |tag: &str| {
+            let out =
+                Command::new("blkid").args(["-p", "-s", tag, "-o", "value"]).arg(&iso.path).output().unwrap();
+            String::from_utf8(out.stdout).unwrap().trim_end().to_owned()
+        };
+        assert_eq!(String::from_utf8(medium.label).unwrap(), blkid("LABEL"), "{options:?}");
+        if let Some(uuid) = medium.uuid {
+            assert_eq!(uuid, blkid("UUID"), "{options:?}");
+        }
+    }
+}
+
+#[test]
+fn a_plain_iso_has_names_in_lower_case_as_linux_shows_them() {
+    let files = Files::new()
+        .with("live/vmlinuz", pattern(1, 1000))
+        .with("live/initrd.img", pattern(2, 1000))
+        .with("live/filesystem.squashfs", squashfs(3000));
+    let iso = Made::by_genisoimage(&files, &["-iso-level", "3", "-V", "LIVE"]);
+    assert_eq!(iso.facts().found, "/live/filesystem.squashfs");
+    let mut image = iso.image();
+    let root = image.root();
+    let names: Vec<_> = image.entries(root, "/").unwrap().into_iter().map(|entry| entry.name).collect();
+    assert_eq!(names, [b"live".as_slice().into()]);
+}
+
+#[test]
+fn a_crowded_directory_is_passed_over() {
+    let many = (0..9000).fold(Files::live(), |files, n| files.with(&format!("pool/f{n:05}"), ""));
+    let iso = Made::by_genisoimage(&many, &["-R", "-V", "LIVE"]);
+    let source = open(&iso.path);
+    let counted: Arc<dyn ReadAt> = Arc::new(LimitedReads::new(source, 5000));
+    assert!(netrootfs::boot::inspect::inspect(&counted).is_ok(), "it takes more than 5000 reads");
 }
 
 #[test]
 fn an_independent_reader_finds_the_same_files() {
     for files in [menagerie(), Files::live()] {
         let iso = Made::by_genisoimage(&files, &["-iso-level", "3", "-V", "LIVE"]);
-        let theirs = by_iso9660(&iso.path);
+        let theirs: BTreeMap<_, _> = by_iso9660(&iso.path)
+            .into_iter()
+            .map(|(path, bytes)| (path.to_ascii_lowercase(), bytes))
+            .collect();
         let mut image = iso.image();
         let mut ours = BTreeMap::new();
         walk(&mut image, "", &mut ours);
@@ -401,7 +532,7 @@ fn an_independent_reader_finds_the_same_files() {
         assert_eq!(
             ours.keys().collect::<Vec<_>>(),
             theirs.keys().collect::<Vec<_>>(),
-            "names, without their version"
+            "names in lower case, without their version"
         );
         assert!(ours == theirs, "bytes differ");
     }
@@ -479,8 +610,9 @@ impl Made {
 
     fn refusal(&self) -> String {
         let catalog = self.catalog();
-        assert!(catalog.isos.is_empty());
-        catalog.skipped[0].reason.to_string()
+        let no_entry =
+            catalog.isos.first().map(|iso| iso.disc.facts.unbootable.as_ref().unwrap().to_string());
+        no_entry.unwrap_or_else(|| catalog.skipped[0].reason.to_string())
     }
 
     fn served(&self, path: &str) -> Vec<u8> {
@@ -504,9 +636,9 @@ impl Made {
         let wanted = |path: &str| fs::read(&by_name[&path.to_ascii_lowercase()]).unwrap();
         let tree = lay_out(&catalog);
         assert!(bytes(&tree, &format!("images/{label}.iso")) == fs::read(&self.path).unwrap());
-        assert!(bytes(&tree, &format!("tftp/vmlinuz_{label}")) == wanted(&facts.kernel.path));
+        assert!(bytes(&tree, &format!("tftp/vmlinuz_{label}")) == wanted(&facts.files[0].kernel.path));
         let mut initrd = Vec::new();
-        for part in &facts.initrds {
+        for part in &facts.files[0].initrds {
             initrd.resize(initrd.len().next_multiple_of(4), 0);
             initrd.extend(wanted(&part.path));
         }

@@ -301,6 +301,7 @@ fn nothing_is_read_until_somebody_looks_and_then_only_that_directory() {
         name: "live.iso".into(),
         disc,
         initrd: None,
+        further: Vec::new(),
         netroot: Default::default(),
     };
     let catalog = Catalog { isos: vec![iso], ..Catalog::default() };

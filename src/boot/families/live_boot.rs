@@ -10,10 +10,10 @@ use crate::image::initrd::Mark;
 /// live-boot.
 pub static FAMILY: Family = Family {
     name: "live-boot",
-    markers: &[&["/live/*.squashfs"]],
+    markers: &[&["/live/*.squashfs"], &["/live/*/*.squashfs"]],
     kernels: &[("/live/vmlinuz", "/live/initrd.img"), ("/live/vmlinuz", "/live/initrd")],
     args: "boot=live components",
-    images: &["/live/filesystem.squashfs", "/live/*.squashfs"],
+    images: &["/live/filesystem.squashfs", "/live/*.squashfs", "/live/*/*.squashfs"],
     marks: &[
         Mark::new("scripts/live", "live-boot"),
         Mark::new("lib/live/boot/*", "live-boot"),
@@ -34,7 +34,7 @@ fn nfs(iso: &Subject<'_>, own: Args, place: &str) -> Boot {
     Boot::by(Transport::Nfs, own.without(&PLACES).prepend(Args::parse(&place)))
 }
 
-/// `fetch=` takes the image that `live/` holds, by its extension.
+/// `fetch=` takes the image that `live/`, or a directory of grml's in it, holds, by its extension.
 fn http(iso: &Subject<'_>, own: Args, url: &str) -> Boot {
     let place = format!("boot=live fetch={url}/{}{}", names::tree_path(iso.label), iso.found);
     Boot::by(Transport::Http, own.without(&PLACES).prepend(Args::parse(&place))).but(Caveat::RootCopied)

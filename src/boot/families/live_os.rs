@@ -42,8 +42,9 @@ const ATTACHED: &str = "/dev/nbd0";
 /// kiwi's own live module for dracut.
 const KIWI: &str = "kiwi-live";
 
-/// Arguments that say where the root is, and are said anew.
-const PLACES: [&str; 4] = ["root", "netroot", "ip", "rd.neednet"];
+/// Arguments that say where the root is, and are said anew. By the last, kiwi makes a partition on the disk that it boots
+/// from, which is none.
+const PLACES: [&str; 5] = ["root", "netroot", "ip", "rd.neednet", "rd.live.overlay.persistent"];
 
 fn attaches(iso: &Subject<'_>) -> Ability {
     // What is not known yet, or could not be read, may be able to: the whole ISO by its label always works then.

@@ -47,7 +47,19 @@ fn subject<'a>(family: &'static Family, label: &'a Label, initrd: Option<&'a Fea
         label: b"Fedora 42".to_vec(),
         uuid: Some("2025-04-11-00-00-00-00".into()),
     });
-    Subject { family, found, label, medium: &MEDIUM, len: 5000, root, initrd, netroot: false }
+    let (has_initrd, checks_media) = (true, false);
+    Subject {
+        family,
+        found,
+        label,
+        medium: &MEDIUM,
+        len: 5000,
+        root,
+        initrd,
+        netroot: false,
+        has_initrd,
+        checks_media,
+    }
 }
 
 fn try_boot(
@@ -360,4 +372,64 @@ fn a_refusal_names_every_server_that_would_do() {
 fn reasons_have_codes_that_stay() {
     assert_eq!(Refusal::NoHttpOrNfs.code(), "no-http-or-nfs");
     assert_eq!(Caveat::Networkd.code(), "networkd");
+}
+
+#[test]
+fn a_kernel_without_an_initrd_is_started_as_its_menu_says() {
+    let label = Label::parse("F42").unwrap();
+    let iso = Subject { has_initrd: false, netroot: true, ..subject(&casper::FAMILY, &label, None) };
+    let boot = boot(&iso, "console=ttyS0".into(), None, &servers()).unwrap();
+    assert_eq!(
+        (boot.args.to_string().as_str(), boot.transport, boot.caveat),
+        ("console=ttyS0", Transport::Own, None)
+    );
+}
+
+#[test]
+fn a_media_check_needs_the_whole_medium() {
+    let label = Label::parse("F42").unwrap();
+    let manager = dracut("059", Feature::NetworkManager);
+    let iso = Subject { checks_media: true, ..subject(&live_os::FAMILY, &label, Some(&manager)) };
+    let boot = |wish| boot(&iso, "rd.live.check quiet".into(), wish, &http());
+    let whole = boot(None).unwrap();
+    assert_eq!(whole.transport, Transport::Nbd(Export::Iso));
+    assert!(whole.args.has("rd.live.check"), "{}", whole.args);
+    assert_eq!(boot(Some(Wish::Exactly(Transport::Http))), Err(Refusal::NoWholeMedium));
+}
+
+#[test]
+fn what_is_all_in_its_initrd_boots_by_itself() {
+    let boot = by_netroot(&crate::boot::families::flatcar::FAMILY, "flatcar.autologin", None, &nfs());
+    assert_eq!((boot.transport, boot.args.to_string().as_str()), (Transport::Own, "flatcar.autologin"));
+}
+
+#[test]
+fn a_kickstart_on_the_disc_is_named_where_it_is() {
+    let own = "inst.stage2=hd:LABEL=x inst.ks=cdrom:/ks.cfg quiet";
+    let args = |servers: &Servers| try_boot(&anaconda::FAMILY, own, None, servers).unwrap();
+    assert!(args(&http()).contains(" inst.ks=http://10.0.2.2/nb/trees/F42/ks.cfg "), "{}", args(&http()));
+    assert!(
+        args(&nfs()).contains(" inst.ks=nfs:10.0.2.2:/srv/netboot/trees/F42/ks.cfg "),
+        "{}",
+        args(&nfs())
+    );
+    let attached = by_netroot(&anaconda::FAMILY, own, None, &servers());
+    assert!(attached.args.to_string().contains(" inst.ks=hd:/dev/nbd0:/ks.cfg "), "{}", attached.args);
+}
+
+#[test]
+fn coreos_fetches_its_root_or_finds_its_disc() {
+    let own = "coreos.liveiso=fcos-42 ignition.firstboot";
+    let label = Label::parse("F42").unwrap();
+    let found = "/images/pxeboot/rootfs.img";
+    let iso = Subject { found, ..subject(&crate::boot::families::coreos::FAMILY, &label, None) };
+    let boot = |netroot| {
+        boot(&Subject { netroot, ..iso.clone() }, own.into(), None, &http()).unwrap().args.to_string()
+    };
+    assert_eq!(
+        boot(false),
+        "coreos.live.rootfs_url=http://10.0.2.2/nb/trees/F42/images/pxeboot/rootfs.img ip=dhcp rd.neednet=1 \
+         ignition.firstboot"
+    );
+    assert!(boot(true).ends_with(" coreos.liveiso=fcos-42 ignition.firstboot"));
 }

@@ -29,7 +29,7 @@ pub struct EntryId(NodeId);
 /// One entry of a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DirectoryEntry {
-    /// Its name: any bytes but `/` and NUL.
+    /// Its name: any bytes but `/` and NUL; in lower case where the image has capitals only.
     pub name: Box<[u8]>,
     /// Where it is recorded.
     pub id: EntryId,
@@ -115,8 +115,12 @@ impl Image {
             FileType::Symlink => self.link(entry.node()),
             _ => EntryKind::Other("a device, pipe or socket"),
         };
+        let name = match self.is_plain() {
+            true => entry.name().as_bytes().to_ascii_lowercase().into(),
+            false => entry.name().as_bytes().into(),
+        };
         DirectoryEntry {
-            name: entry.name().as_bytes().into(),
+            name,
             id: EntryId(entry.node()),
             kind,
             mode: u16::try_from(stat.permissions().bits()).unwrap_or_default(),

@@ -17,7 +17,8 @@ pub struct LeftOut {
 }
 
 /// Why an entry isn't offered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Reason {
     /// GRUB's `chainloader`, `chain.c32`, `localboot`, an EFI program.
     Chainload,

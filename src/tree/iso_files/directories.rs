@@ -143,7 +143,6 @@ mod tests {
     use std::time::SystemTime;
 
     fn disc(inode: u64) -> IsoFile {
-        let file = iso::File { path: "/k".into(), len: 0, extents: Vec::new() };
         IsoFile {
             id: FileId { device: 1, inode, len: 0, mtime: 0 },
             source: Arc::new(Vec::new()),
@@ -155,13 +154,12 @@ mod tests {
                 medium: Default::default(),
                 family: &generic::FAMILY,
                 found: String::new(),
-                kernel: file.clone(),
-                initrds: vec![file],
+                files: Vec::new(),
+                entries: Vec::new(),
+                left_out: Vec::new(),
+                unbootable: None,
                 root: None,
                 efi: Vec::new(),
-                title: String::new(),
-                args: "".into(),
-                more: Vec::new(),
             },
         }
     }

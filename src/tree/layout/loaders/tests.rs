@@ -3,8 +3,10 @@ use std::sync::Arc;
 use super::*;
 use crate::boot::families::generic;
 use crate::boot::inspect::Facts;
+use crate::boot::inspect::{BootFiles, Entry};
 use crate::catalog::scan::{FileId, IsoFile};
 use crate::image::iso::File;
+use crate::image::menu::Firmware;
 use crate::storage::source::ReadAt;
 use crate::tree::arena::Tree;
 
@@ -34,18 +36,25 @@ fn host(names: &[&str]) -> Vec<LoaderFile> {
 
 fn iso(label: &str, efi: Vec<EfiLoader>) -> Iso {
     let file = || File { path: "/x".into(), len: 1, extents: vec![Extent { offset: 0, len: 1 }] };
+    let entry = Entry {
+        title: String::new(),
+        submenu: Vec::new(),
+        files: 0,
+        args: "".into(),
+        firmware: Firmware::Both,
+        checks_media: false,
+    };
     let facts = Facts {
         volume_id: label.as_bytes().to_vec(),
         medium: Default::default(),
         family: &generic::FAMILY,
         found: String::new(),
-        kernel: file(),
-        initrds: vec![file()],
+        files: vec![BootFiles { name: None, kernel: file(), initrds: vec![file()] }],
+        entries: vec![entry],
+        left_out: Vec::new(),
+        unbootable: None,
         root: None,
         efi,
-        title: String::new(),
-        args: "".into(),
-        more: Vec::new(),
     };
     let disc = IsoFile {
         id: FileId { device: 1, inode: 1, len: 1, mtime: 1 },
@@ -60,6 +69,7 @@ fn iso(label: &str, efi: Vec<EfiLoader>) -> Iso {
         name: format!("{label}.iso"),
         disc: Arc::new(disc),
         initrd: None,
+        further: Vec::new(),
         netroot: Default::default(),
     }
 }

@@ -1,0 +1,272 @@
+//! The entries that an ISO's own menus offer, each with its kernel and initrds, for BIOS machines and UEFI machines.
+//!
+//! Where an ISO has a menu for each, a machine is offered that of its firmware. An entry whose files are damaged or not there
+//! doesn't stand in the way of the others.
+
+use std::cell::RefCell;
+
+use super::{Error, Unbootable};
+use crate::boot::families::Family;
+use crate::image::args::Args;
+use crate::image::iso::{self, Image};
+use crate::image::menu::{self, Firmware, LeftOut, Menu, MenuEntry};
+
+/// Entries that are offered. Language menus have hundreds.
+const MAX_ENTRIES: usize = 48;
+
+/// Kernels with their initrds: each initrd is unpacked once to look into it. An installer's disc with a text and a graphical
+/// installer, both also for speech, has four.
+const MAX_FILES: usize = 8;
+
+/// A kernel and its initrds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BootFiles {
+    /// What tells its files from those of the ISO's other kernels: made of the path of the kernel, so that it stays when
+    /// the menu is sorted anew. The first has none.
+    pub name: Option<String>,
+    /// The kernel.
+    pub kernel: iso::File,
+    /// The initrds, in the order in which they are loaded. A kernel without has its initramfs inside.
+    pub initrds: Vec<iso::File>,
+}
+
+/// An entry of the ISO's own menu.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its title: one line; empty if the ISO has no menu.
+    pub title: String,
+    /// Titles of the submenus that it lies in, outermost first.
+    pub submenu: Vec<String>,
+    /// Its kernel and initrds, as a position in [`Facts::files`](super::Facts::files).
+    pub files: usize,
+    /// Its arguments.
+    pub args: Args,
+    /// The machines that are shown it.
+    pub firmware: Firmware,
+    /// Set if it reads the whole medium before, or instead of, booting.
+    pub checks_media: bool,
+}
+
+/// All that was found.
+#[derive(Default)]
+pub(super) struct Entries {
+    pub files: Vec<BootFiles>,
+    pub entries: Vec<Entry>,
+    pub left_out: Vec<LeftOut>,
+    /// Why there is no entry.
+    pub unbootable: Option<Unbootable>,
+}
+
+/// The entries of an ISO: the one that boots by itself first, then the others in their order.
+///
+/// # Errors
+/// If there is none because the ISO is damaged.
+pub(super) fn find(image: &mut Image, family: &Family) -> Result<Entries, Error> {
+    let menus = menus(image);
+    let mut found = Entries::default();
+    let mut faults = Vec::new();
+    let chosen = choose(image, &menus, &mut found, &mut faults);
+    for (menu, firmware) in &chosen {
+        for entry in &menu.entries {
+            // The faults of these are no reason for anything.
+            let _ = found.add(image, entry, *firmware);
+        }
+    }
+    let shown = if chosen.is_empty() {
+        menus.iter().collect()
+    } else {
+        chosen.iter().map(|(menu, _)| *menu).collect()
+    };
+    found.left_out = left_out(shown);
+    if found.entries.is_empty() {
+        by_family(image, family, &mut found, &mut faults);
+    }
+    if found.entries.is_empty() {
+        // What is there and can't be used says more than what isn't there.
+        let damage = faults.iter().position(|fault| matches!(fault, Error::Iso(_)));
+        if let Some(damage) = damage {
+            return Err(faults.swap_remove(damage));
+        }
+        let empty = faults.iter().position(|fault| matches!(fault, Error::Unbootable(Unbootable::Empty(_))));
+        let first = (!faults.is_empty()).then(|| faults.swap_remove(empty.unwrap_or(0)));
+        found.unbootable = first.and_then(|fault| match fault {
+            Error::Unbootable(reason) => Some(reason),
+            Error::Iso(_) => None,
+        });
+    }
+    Ok(found)
+}
+
+/// The menu of UEFI machines and that of BIOS machines, or the one that all are shown; the entry that boots by itself is
+/// added already.
+fn choose<'a>(
+    image: &mut Image,
+    menus: &'a [Menu],
+    found: &mut Entries,
+    faults: &mut Vec<Error>,
+) -> Vec<(&'a Menu, Firmware)> {
+    let mut first_of = |firmware: Firmware, shown: Firmware, found: &mut Entries| {
+        menus.iter().filter(|menu| menu.firmware.is_for(firmware)).find(|menu| {
+            let Some(entry) = menu.boot_entry() else { return false };
+            match found.add(image, entry, shown) {
+                Ok(()) => true,
+                Err(error) => {
+                    faults.push(error);
+                    false
+                }
+            }
+        })
+    };
+    let has = |firmware: Firmware| {
+        menus.iter().any(|menu| menu.firmware.is_for(firmware) && !menu.entries.is_empty())
+    };
+    // A menu of the other firmware is better than none.
+    if !has(Firmware::Bios) || !has(Firmware::Uefi) {
+        return first_of(Firmware::Both, Firmware::Both, found)
+            .map(|menu| (menu, Firmware::Both))
+            .into_iter()
+            .collect();
+    }
+    let uefi = first_of(Firmware::Uefi, Firmware::Uefi, found);
+    let bios = first_of(Firmware::Bios, Firmware::Bios, found);
+    match (uefi, bios) {
+        (Some(uefi), Some(bios)) if std::ptr::eq(uefi, bios) => vec![(uefi, Firmware::Both)],
+        (Some(uefi), Some(bios)) => vec![(uefi, Firmware::Uefi), (bios, Firmware::Bios)],
+        (Some(only), None) | (None, Some(only)) => {
+            found.entries.iter_mut().for_each(|entry| entry.firmware = Firmware::Both);
+            vec![(only, Firmware::Both)]
+        }
+        (None, None) => Vec::new(),
+    }
+}
+
+/// Where the family has always kept its kernel, for an ISO without a menu that can be read.
+fn by_family(image: &mut Image, family: &Family, found: &mut Entries, faults: &mut Vec<Error>) {
+    for (kernel, initrd) in family.kernels {
+        let entry = MenuEntry {
+            title: String::new(),
+            submenu: Vec::new(),
+            kernel: (*kernel).to_owned(),
+            initrds: vec![(*initrd).to_owned()],
+            args: Args::parse(family.args),
+        };
+        match found.add(image, &entry, Firmware::Both) {
+            Ok(()) => return,
+            // No ISO has all that its family ever had.
+            Err(Error::Unbootable(Unbootable::Missing(_))) => {}
+            Err(error) => faults.push(error),
+        }
+    }
+}
+
+impl Entries {
+    /// Adds an entry, or the firmware to one that is the same.
+    fn add(&mut self, image: &mut Image, entry: &MenuEntry, firmware: Firmware) -> Result<(), Error> {
+        let files = self.files_of(image, entry)?;
+        let same = |other: &&mut Entry| other.files == files && other.args == entry.args;
+        if let Some(other) = self.entries.iter_mut().find(same) {
+            if other.firmware != firmware {
+                other.firmware = Firmware::Both;
+            }
+        } else if self.entries.len() < MAX_ENTRIES {
+            self.entries.push(Entry {
+                title: entry.title.clone(),
+                submenu: entry.submenu.clone(),
+                files,
+                args: entry.args.clone(),
+                firmware,
+                checks_media: entry.checks_media(),
+            });
+        }
+        Ok(())
+    }
+
+    fn files_of(&mut self, image: &mut Image, entry: &MenuEntry) -> Result<usize, Error> {
+        let (kernel, initrds) = load(image, &entry.kernel, &entry.initrds)?;
+        let same = |other: &BootFiles| other.kernel == kernel && other.initrds == initrds;
+        if let Some(position) = self.files.iter().position(same) {
+            return Ok(position);
+        }
+        if self.files.len() >= MAX_FILES {
+            return Err(Unbootable::TooMany.into());
+        }
+        let name = (!self.files.is_empty()).then(|| self.new_name(&kernel, &initrds));
+        self.files.push(BootFiles { name, kernel, initrds });
+        Ok(self.files.len() - 1)
+    }
+
+    /// The kernel's path, and behind it the last initrd's where another entry has the same kernel.
+    fn new_name(&self, kernel: &iso::File, initrds: &[iso::File]) -> String {
+        let own = plain_name(&kernel.path);
+        let taken = self.files.iter().any(|other| other.kernel == *kernel);
+        match initrds.last() {
+            Some(initrd) if taken => format!("{own}-{}", plain_name(&initrd.path)),
+            _ => own,
+        }
+    }
+}
+
+/// A path as a part of a file's name: `casper-hwe-vmlinuz`.
+fn plain_name(path: &str) -> String {
+    let symbol = |byte: u8| match byte {
+        byte if byte.is_ascii_alphanumeric() || b"._-".contains(&byte) => char::from(byte),
+        b'/' => '-',
+        _ => '_',
+    };
+    let name: Vec<char> = path.trim_matches('/').bytes().map(symbol).collect();
+    // Together with a label it must stay below atftpd's limit of 256 for a path.
+    name.get(name.len().saturating_sub(60)..).unwrap_or_default().iter().collect()
+}
+
+fn load(image: &mut Image, kernel: &str, initrds: &[String]) -> Result<(iso::File, Vec<iso::File>), Error> {
+    let missing = |path: &str| Unbootable::Missing(path.to_owned());
+    let kernel = image.file(kernel)?.ok_or_else(|| missing(kernel))?;
+    if kernel.len == 0 {
+        return Err(Unbootable::Empty(kernel.path).into());
+    }
+    let mut found = Vec::new();
+    for path in initrds {
+        found.push(image.file(path)?.ok_or_else(|| missing(path))?);
+    }
+    match found.first() {
+        Some(first) if found.iter().all(|file| file.len == 0) => {
+            Err(Unbootable::Empty(first.path.clone()).into())
+        }
+        _ => Ok((kernel, found)),
+    }
+}
+
+/// Each once, in the order of the menus.
+fn left_out(menus: Vec<&Menu>) -> Vec<LeftOut> {
+    let mut all: Vec<LeftOut> = Vec::new();
+    for entry in menus.into_iter().flat_map(|menu| &menu.left_out) {
+        if all.len() < MAX_ENTRIES && !all.contains(entry) {
+            all.push(entry.clone());
+        }
+    }
+    all
+}
+
+fn menus(image: &mut Image) -> Vec<Menu> {
+    let label = String::from_utf8_lossy(image.volume_id()).into_owned();
+    let environment =
+        menu::Environment { label: Some(label), fs_uuid: image.uuid(), ..menu::Environment::default() };
+    menu::read(&MenuFiles(RefCell::new(image)), &environment)
+}
+
+/// The image as the menu readers see it. What can't be read is not there.
+struct MenuFiles<'a>(RefCell<&'a mut Image>);
+
+impl menu::Files for MenuFiles<'_> {
+    fn read(&self, path: &str) -> Option<Vec<u8>> {
+        self.0.borrow_mut().read(path, menu::MAX_FILE as u64).ok().flatten()
+    }
+
+    fn exists(&self, path: &str) -> bool {
+        self.0.borrow_mut().exists(path)
+    }
+
+    fn list(&self, directory: &str) -> Vec<String> {
+        self.0.borrow_mut().list(directory).unwrap_or_default()
+    }
+}
