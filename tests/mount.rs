@@ -19,6 +19,7 @@ mod mounted {
     mod changes;
     mod end;
     mod files;
+    mod installer;
     mod netroot;
     mod people;
     mod start;
