@@ -12,6 +12,7 @@ use crate::boot::servers::Servers;
 use crate::boot::transport::Transport;
 use crate::image::args::Args;
 use crate::image::initrd::{Features, Mark};
+use crate::image::iso::Medium;
 use crate::image::label::Label;
 
 pub mod alpine;
@@ -121,8 +122,8 @@ pub struct Subject<'a> {
     pub found: &'a str,
     /// Its label, for export names and URLs.
     pub label: &'a Label,
-    /// Its volume id, for what looks for `/dev/disk/by-label`.
-    pub volume_id: &'a [u8],
+    /// What it is found by as a disc.
+    pub medium: &'a Medium,
     /// Its size in bytes.
     pub len: u64,
     /// Its root image.
@@ -210,9 +211,12 @@ pub fn marks() -> Vec<Mark> {
     FAMILIES.iter().flat_map(|family| family.marks).copied().collect()
 }
 
-/// Patterns of images that hold a root or the modules of a kernel, for all families: an ISO may mix them.
+/// Patterns of images that hold a root or the modules of a kernel, for all families: an ISO may mix them. A name comes
+/// before what many files may fit.
 pub fn images() -> impl Iterator<Item = &'static str> {
-    FAMILIES.iter().flat_map(|family| family.images).copied()
+    let all = || FAMILIES.iter().flat_map(|family| family.images).copied();
+    let named = all().filter(|pattern| !pattern.contains('*'));
+    named.chain(all().filter(|pattern| pattern.contains('*')))
 }
 
 /// Patterns of packages that hold the modules of a kernel, for all families.
@@ -314,8 +318,8 @@ mod tests {
         let servers = Servers { host: Some("h".into()), port: 10809, prefer: None, http: None, nfs: None };
         let label = Label::parse("M").unwrap();
         let boot = |initrd: Option<&Features>, netroot| {
-            let (volume_id, len, root) = (b"M".as_slice(), 1, None);
-            let iso = Subject { family, found: &found, label: &label, volume_id, len, root, initrd, netroot };
+            let (medium, len, root) = (&Medium::default(), 1, None);
+            let iso = Subject { family, found: &found, label: &label, medium, len, root, initrd, netroot };
             crate::boot::plan::boot(&iso, "quiet".into(), None, &servers).map(|boot| boot.args.to_string())
         };
         let (able, unable) = (probe("hooks/made-up"), probe("hooks/another"));

@@ -32,6 +32,8 @@ const MAX_PACKAGES: usize = 32;
 pub struct Facts {
     /// Volume id, as it stands in the ISO.
     pub volume_id: Vec<u8>,
+    /// What it is found by as a disc.
+    pub medium: iso::Medium,
     /// How it finds its root.
     pub family: &'static Family,
     /// Where the family's own files lie, such as `/arch/x86_64/airootfs.sfs`; empty for a generic ISO.
@@ -123,7 +125,8 @@ fn look_into(image: &mut Image, source: &Arc<dyn ReadAt>) -> Result<Facts, Error
         None => (String::new(), Args::parse(family.args), Vec::new()),
     };
     let efi = efi::find(image);
-    Ok(Facts { volume_id, family, found, kernel, initrds, root, efi, title, args, more })
+    let medium = image.medium();
+    Ok(Facts { volume_id, medium, family, found, kernel, initrds, root, efi, title, args, more })
 }
 
 /// The first path that fits a pattern.
@@ -251,7 +254,8 @@ fn filled(image: &mut Image, path: &str) -> Result<Option<iso::File>, Error> {
 /// that boot the same kernel.
 fn menu_entries(image: &mut Image) -> Vec<(MenuEntry, Vec<(String, Args)>)> {
     let label = String::from_utf8_lossy(image.volume_id()).into_owned();
-    let environment = menu::Environment { label: Some(label), ..menu::Environment::default() };
+    let environment =
+        menu::Environment { label: Some(label), fs_uuid: image.uuid(), ..menu::Environment::default() };
     let files = MenuFiles(RefCell::new(image));
     let menus = menu::read(&files, &environment);
     menus.iter().filter_map(|menu| Some((menu.boot_entry()?.clone(), variants(menu)))).collect()

@@ -50,7 +50,7 @@ const INIT: &str = "rdinit=/netrootfs/init";
 ///     family: &families::casper::FAMILY,
 ///     found: "/casper/filesystem.squashfs",
 ///     label: &Label::parse("Ubuntu").unwrap(),
-///     volume_id: b"Ubuntu",
+///     medium: &Default::default(),
 ///     len: 3 << 30,
 ///     root: None,
 ///     initrd: None,

@@ -12,6 +12,7 @@ use crate::boot::transport::{Export, Transport};
 use crate::catalog::scan::{Catalog, Iso};
 use crate::image::efi::{self, Arch};
 use crate::tree::layout::{self, Settings};
+use crate::tree::render::LeftOut;
 
 /// All that is known of the ISOs.
 #[derive(Debug, Serialize)]
@@ -57,6 +58,8 @@ pub struct Served {
     pub no_netroot: Option<String>,
     /// The loaders for UEFI that it carries, one a processor.
     pub uefi: Vec<Uefi>,
+    /// What single loaders have no entry for, and why.
+    pub left_out: Vec<String>,
     /// What stands in the way of a boot, or why there is no entry: a sentence.
     pub caveat: Option<String>,
     /// The same as a word that stays.
@@ -174,6 +177,7 @@ impl Served {
                 _ => None,
             },
             uefi: Arch::ALL.iter().filter_map(|arch| Uefi::new(iso, *arch)).collect(),
+            left_out: layout::left_out(iso, settings).iter().map(LeftOut::to_string).collect(),
             caveat_code: caveat.as_ref().map(|(_, code)| *code),
             caveat: caveat.map(|(sentence, _)| sentence),
         }
@@ -223,6 +227,9 @@ impl fmt::Display for Report {
             }
             for uefi in &iso.uefi {
                 writeln!(f, "  UEFI {uefi}")?;
+            }
+            for left_out in &iso.left_out {
+                writeln!(f, "  not offered: {left_out}")?;
             }
             if let Some(caveat) = &iso.caveat {
                 writeln!(f, "  but: {caveat}")?;
@@ -318,6 +325,7 @@ mod tests {
                 signed: true,
                 network: true,
             }],
+            left_out: Vec::new(),
             caveat: None,
             caveat_code: None,
         }
@@ -338,6 +346,7 @@ mod tests {
             netroot: Some(Archive { size: 680_000, holds: "nbd out of /x".into() }),
             no_netroot: None,
             uefi: Vec::new(),
+            left_out: vec!["'Start' by GRUB: 'a\\x20b' would get more backslashes".into()],
             caveat: Some("how it would boot over a network is not known".into()),
             caveat_code: Some("unknown-network"),
             ..served()
@@ -375,6 +384,7 @@ Käse (other.iso)
   initrd: nothing that is known
   arguments: -
   netroot: 680000 bytes; nbd out of /x
+  not offered: 'Start' by GRUB: 'a\\x20b' would get more backslashes
   but: how it would boot over a network is not known
 
 Not served:
@@ -431,6 +441,8 @@ Unknown name: --label: there is no file 'x.iso'
           "network": true
         }
       ],
+      "left_out": [],
+      "caveat": null
       "caveat": null,
       "caveat_code": null
     }

@@ -35,7 +35,7 @@ use crate::storage::identity::identity;
 use crate::storage::source::{FileSource, PageCache, ReadAt};
 use crate::tree::arena::{Builder, NodeId, Tree};
 use crate::tree::iso_files::{self, DirectoryCache};
-use crate::tree::render::{Firmware, IsoEntry, Item, grub, ipxe, nbd, pxelinux};
+use crate::tree::render::{self, Firmware, IsoEntry, Item, LeftOut, grub, ipxe, nbd, pxelinux};
 
 mod machines;
 
@@ -151,9 +151,9 @@ pub fn lay_out(
     let offers = Arc::new(offers(catalog, settings));
     let (menu, given) = (offers.menu(None), offers.given_host());
     let menus = loaders::Menus {
-        syslinux: &|graphical| pxelinux::render(&menu, graphical, &offers.host),
+        syslinux: &|firmware, graphical| pxelinux::render(&menu, firmware, graphical, &offers.host),
         grub: &|| grub::render(&menu, given),
-        grub_for: &|iso| grub::lead_to("/grub.cfg", iso.label.as_str()),
+        grub_for: &|iso| grub::lead_to("/grub.cfg", &menu, given, iso.label.as_str()),
         ipxe: &|| ipxe::render(&menu, given, offers.ipxe),
     };
     loaders::add(&mut builder, tftp, catalog, settings.default.as_ref(), host, &menus);
@@ -186,6 +186,14 @@ pub fn boot(iso: &Iso, settings: &Settings) -> Result<Boot, Refusal> {
     boot_with(iso, own_args(iso, &choice), &choice, &settings.servers, settings)
 }
 
+/// What of an ISO is left out of the menus of single loaders, because it can't be said in their languages.
+pub fn left_out(iso: &Iso, settings: &Settings) -> Vec<LeftOut> {
+    let choice = settings.config.iso(&iso.label, &iso.name);
+    let servers = Servers { host: None, ..settings.servers.clone() };
+    let entry = entry(iso, &choice, &servers, settings);
+    entry.map(|entry| render::left_out(&entry, &settings.host, settings.host_given)).unwrap_or_default()
+}
+
 /// The arguments of the ISO's own menu, or what is to take their place.
 fn own_args<'a>(iso: &'a Iso, choice: &'a IsoChoice) -> &'a Args {
     choice.args.as_ref().unwrap_or(&iso.disc.facts.args)
@@ -203,7 +211,7 @@ fn boot_with(
         family: facts.family,
         found: &facts.found,
         label: &iso.label,
-        volume_id: &facts.volume_id,
+        medium: &facts.medium,
         len: iso.disc.len,
         root: facts.root.as_ref().map(|root| root.format),
         initrd: iso.initrd.as_deref(),

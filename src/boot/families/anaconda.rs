@@ -5,7 +5,6 @@ use crate::boot::names;
 use crate::boot::transport::Transport;
 use crate::image::args::{Arg, Args};
 use crate::image::initrd::Mark;
-use crate::image::label::udev_encode;
 
 /// Anaconda.
 pub static FAMILY: Family = Family {
@@ -39,10 +38,6 @@ fn http(iso: &Subject<'_>, own: Args, url: &str) -> Boot {
     Boot::by(Transport::Http, own.without(&PLACES).prepend(Args::parse(&place)))
 }
 
-fn attached(iso: &Subject<'_>, own: Args) -> Args {
-    let own = own.without(&PLACES);
-    own.prepend([Arg::new(match iso.volume_id {
-        [] => "inst.stage2=hd:/dev/nbd0".to_owned(),
-        volume_id => format!("inst.stage2=hd:LABEL={}", udev_encode(volume_id)),
-    })])
+fn attached(_: &Subject<'_>, own: Args) -> Args {
+    own.without(&PLACES).prepend([Arg::new("inst.stage2=hd:/dev/nbd0")])
 }

@@ -36,6 +36,9 @@ pub static FAMILY: Family = Family {
     ..Family::UNKNOWN
 };
 
+/// The device that has nothing but what netroot-init or nbd-client has attached.
+const ATTACHED: &str = "/dev/nbd0";
+
 /// kiwi's own live module for dracut.
 const KIWI: &str = "kiwi-live";
 
@@ -77,8 +80,8 @@ fn nbd(iso: &Subject<'_>, own: Args, servers: &Servers) -> Boot {
     };
     let name = names::export(iso.label, export);
     let root = match export {
-        Export::Iso if !iso.volume_id.is_empty() => format!("CDLABEL={}", udev_encode(iso.volume_id)),
-        Export::Iso | Export::Image => "/dev/nbd0".to_owned(),
+        Export::Iso => whole_iso(iso),
+        Export::Image => ATTACHED.to_owned(),
     };
     // Server, export, file system, mount options, nbd-client's options. The third is a port if it is a number; then the
     // export is named to nbd-client itself (dracut, 95nbd/nbdroot.sh).
@@ -115,12 +118,29 @@ fn http(iso: &Subject<'_>, own: Args, url: &str) -> Boot {
     Boot::by(Transport::Http, args).but(Caveat::Copied)
 }
 
+/// kiwi knows a label only (kiwi, dracut/modules.d/55kiwi-live/parse-kiwi-live.sh).
 fn attached(iso: &Subject<'_>, own: Args) -> Args {
-    let root = match iso.volume_id {
-        [] => "root=live:/dev/nbd0".to_owned(),
-        volume_id => format!("root=live:CDLABEL={}", udev_encode(volume_id)),
-    };
-    live_image(own.without(&PLACES)).prepend([Arg::new(root)])
+    let root = if is_kiwi(iso) { by_label(iso) } else { ATTACHED.to_owned() };
+    live_image(own.without(&PLACES)).prepend([Arg::new(format!("root=live:{root}"))])
+}
+
+/// The whole ISO as what it is found by on a device that is attached while udev runs: a UUID needs no quotes in any
+/// loader's language, and no other disc has it. Every dracut takes one, but kiwi's module may be what the initrd has as
+/// long as that is not known.
+fn whole_iso(iso: &Subject<'_>) -> String {
+    match &iso.medium.uuid {
+        Some(uuid) if iso.initrd.is_some_and(|initrd| initrd.has(Feature::DmsquashLive)) && !is_kiwi(iso) => {
+            format!("UUID={uuid}")
+        }
+        _ => by_label(iso),
+    }
+}
+
+fn by_label(iso: &Subject<'_>) -> String {
+    match iso.medium.label.as_slice() {
+        [] => ATTACHED.to_owned(),
+        label => format!("CDLABEL={}", udev_encode(label)),
+    }
 }
 
 /// Fetched as a file: the root image, else the whole ISO.

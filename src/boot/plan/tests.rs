@@ -1,8 +1,11 @@
+use std::sync::LazyLock;
+
 use super::*;
 use crate::boot::families::{Family, alpine, anaconda, archiso, casper, generic, live_boot, live_os, nixos};
 use crate::boot::format::Format;
 use crate::boot::reasons::Caveat;
 use crate::image::initrd::{Feature, Features};
+use crate::image::iso::Medium;
 use crate::image::label::Label;
 
 const OWN: &str = "root=live:CDLABEL=Fedora-42 rd.live.image rd.live.check quiet rhgb";
@@ -40,8 +43,11 @@ fn subject<'a>(family: &'static Family, label: &'a Label, initrd: Option<&'a Fea
         _ => "/LiveOS/squashfs.img",
     };
     let root = (*family == live_os::FAMILY).then_some(Format::Squashfs);
-    let volume_id = b"Fedora 42";
-    Subject { family, found, label, volume_id, len: 5000, root, initrd, netroot: false }
+    static MEDIUM: LazyLock<Medium> = LazyLock::new(|| Medium {
+        label: b"Fedora 42".to_vec(),
+        uuid: Some("2025-04-11-00-00-00-00".into()),
+    });
+    Subject { family, found, label, medium: &MEDIUM, len: 5000, root, initrd, netroot: false }
 }
 
 fn try_boot(
@@ -256,8 +262,8 @@ fn an_attached_iso_boots_with_its_own_arguments() {
     const INIT: &str = "rdinit=/netrootfs/init netroot.nbd=10.0.2.2/F42.iso";
     let stock = features(&[Feature::Dracut, Feature::DmsquashLive, Feature::Livenet]);
     for (family, own, want) in [
-        (&live_os::FAMILY, OWN, "root=live:CDLABEL=Fedora\\x2042 rd.live.image quiet rhgb"),
-        (&live_os::FAMILY, "root=live:CDLABEL=x liveimg ip=dhcp", "root=live:CDLABEL=Fedora\\x2042 liveimg"),
+        (&live_os::FAMILY, OWN, "root=live:/dev/nbd0 rd.live.image quiet rhgb"),
+        (&live_os::FAMILY, "root=live:CDLABEL=x liveimg ip=dhcp", "root=live:/dev/nbd0 liveimg"),
         (
             &live_boot::FAMILY,
             "boot=live components ip=frommedia quiet",
@@ -268,20 +274,40 @@ fn an_attached_iso_boots_with_its_own_arguments() {
             "boot=casper quiet splash --- keyboard=x",
             "boot=casper live-media=/dev/nbd0 noprompt quiet splash --- keyboard=x",
         ),
-        (&anaconda::FAMILY, "inst.stage2=hd:LABEL=x quiet", "inst.stage2=hd:LABEL=Fedora\\x2042 quiet"),
+        (&anaconda::FAMILY, "inst.stage2=hd:LABEL=x quiet", "inst.stage2=hd:/dev/nbd0 quiet"),
         (
             &archiso::FAMILY,
             "archisobasedir=arch archisosearchuuid=1 quiet",
             "archisobasedir=arch archisodevice=/dev/nbd0 copytoram=n quiet",
         ),
         (&alpine::FAMILY, "modules=loop,squashfs quiet", "modules=loop,squashfs quiet"),
-        (&nixos::FAMILY, "root=LABEL=nixos init=/nix/x", "root=LABEL=nixos init=/nix/x"),
+        (&nixos::FAMILY, "root=LABEL=nixos init=/nix/x", "root=/dev/nbd0 init=/nix/x"),
         (&generic::FAMILY, "quiet", "quiet"),
     ] {
         // HTTP and NFS would do too, and are worse.
         let boot = by_netroot(family, own, Some(&stock), &nfs());
         assert_eq!((boot.args.to_string(), boot.transport), (format!("{INIT} {want}"), Transport::Netroot));
     }
+}
+
+#[test]
+fn an_attached_kiwi_iso_is_found_by_its_label() {
+    let kiwi = marked(&["kiwi-live"]);
+    let boot = by_netroot(&live_os::FAMILY, "root=live:CDLABEL=x", Some(&kiwi), &servers());
+    assert!(boot.args.to_string().contains(" root=live:CDLABEL=Fedora\\x2042 "), "{}", boot.args);
+}
+
+#[test]
+fn dracut_finds_a_whole_iso_by_its_uuid() {
+    let legacy = dracut("059", Feature::NetworkLegacy);
+    let boot = live(Some(Format::Squashfs), Some(&legacy), None);
+    assert!(
+        boot.args
+            .to_string()
+            .starts_with("root=live:UUID=2025-04-11-00-00-00-00 netroot=nbd:10.0.2.2:F42.iso::ro "),
+        "{}",
+        boot.args
+    );
 }
 
 #[test]

@@ -152,6 +152,7 @@ mod tests {
             mtime: SystemTime::UNIX_EPOCH,
             facts: Facts {
                 volume_id: Vec::new(),
+                medium: Default::default(),
                 family: &generic::FAMILY,
                 found: String::new(),
                 kernel: file.clone(),
