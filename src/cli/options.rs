@@ -54,6 +54,11 @@ pub enum Command {
     Cat(Cat),
     /// Print what a DHCP server has to say for the tree
     Dhcp(Dhcp),
+    /// Let the program that is installed now serve a mount; clients wait for that moment
+    Upgrade {
+        /// Where the tree is mounted
+        mountpoint: PathBuf,
+    },
     /// Say whether this host has what a netboot needs, and what to do; exit with 1 if something is missing
     Doctor(Doctor),
     /// Show a page of the manual, as roff if not on a terminal
@@ -289,7 +294,11 @@ impl Cli {
             Some(Command::Tree(args)) => Some(&args.tree),
             Some(Command::Cat(args)) => Some(&args.tree),
             Some(
-                Command::Dhcp(_) | Command::Doctor(_) | Command::Man { .. } | Command::Completions { .. },
+                Command::Dhcp(_)
+                | Command::Doctor(_)
+                | Command::Upgrade { .. }
+                | Command::Man { .. }
+                | Command::Completions { .. },
             ) => None,
         }
     }

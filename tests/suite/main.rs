@@ -14,7 +14,6 @@ mod support {
     pub mod patch;
     pub mod place;
     pub mod readers;
-    pub mod uml;
     pub mod writers;
 }
 
@@ -24,6 +23,7 @@ mod data_path;
 mod dhcp;
 mod efi;
 mod hadris;
+mod handover;
 mod hostile;
 mod isos;
 mod kickstarts;

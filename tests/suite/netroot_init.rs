@@ -18,9 +18,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use testkit::netns::{self, BRIDGE, GUESTS, SERVER};
 use testkit::ports;
 use testkit::process::{PATIENCE, Process, run, wait_for};
+use testkit::uml::Uml;
 use testkit::work::Work;
-
-use crate::support::uml::Uml;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_netroot-init");
 const DISC_SIZE: usize = 64 * 1024;

@@ -80,7 +80,7 @@ fn what_the_kernel_reads_by_itself_needs_no_daemon() {
         file.read_exact_at(&mut got, 0).unwrap();
         assert!(got == *bytes, "{name}");
     }
-    daemon.signal(rustix::process::Signal::CONT);
+    daemon.go_on();
     // What is on no disk is asked for.
     assert!(place.text("images/nbd.conf").contains("[One]"));
 }

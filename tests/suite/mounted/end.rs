@@ -199,7 +199,7 @@ fn it_ends_though_the_file_server_of_the_isos_hangs() {
     // And for the answer to what the server has begun with: so the one that asks stands still when the other is stopped.
     near.stand_still();
     let stopped = Stopped::new(&server);
-    near.signal(Signal::CONT);
+    near.go_on();
     near.signal(Signal::HUP);
     // It has begun to look when the kernel shows it waiting for an answer.
     place.eventually("it to hang", || {
@@ -225,6 +225,6 @@ impl<'a> Stopped<'a> {
 
 impl Drop for Stopped<'_> {
     fn drop(&mut self) {
-        self.0.signal(Signal::CONT);
+        self.0.go_on();
     }
 }

@@ -194,8 +194,7 @@ fn a_mount_that_a_killed_daemon_left_is_cleaned_up() {
     let place = Place::with("first.iso", &disc);
     for round in 0..2 {
         let mut killed = place.start(&[]);
-        killed.signal(Signal::KILL);
-        killed.wait();
+        killed.kill();
         assert_eq!(place.mounts(), 1, "round {round}");
         assert_eq!(fs::metadata(place.mnt()).unwrap_err().raw_os_error(), Some(libc::ENOTCONN));
     }
@@ -209,8 +208,7 @@ fn a_mount_that_a_killed_daemon_left_is_cleaned_up() {
 fn a_dead_mount_is_cleaned_up_by_its_relative_name_too() {
     let place = Place::new();
     let mut killed = place.start(&[]);
-    killed.signal(Signal::KILL);
-    killed.wait();
+    killed.kill();
     let mut command = Command::new(env!("CARGO_BIN_EXE_netrootfs"));
     command.args(["isos", "mnt/", "--state-dir", "state", "--log-file"]).arg(place.top().join("log"));
     let daemon = place.start_by(command.current_dir(place.top()));
@@ -250,7 +248,7 @@ fn a_start_that_is_interrupted_while_the_isos_can_not_be_reached_leaves_nothing(
     place.eventually("the child's end", || {
         fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z "))
     });
-    server.signal(Signal::CONT);
+    server.go_on();
     assert_eq!(place.mounts(), 0);
 }
 

@@ -116,7 +116,7 @@ impl Place {
         adopt_orphans();
         let output = command.output().expect("netrootfs");
         assert!(output.status.success(), "{}\n{}", said(&output), self.log());
-        let pid = daemon_of(self.top()).expect("a process that serves the mount");
+        let pid = holder_of(self.top()).expect("a process that holds the mount");
         Daemon { place: self, pid, ended: false }
     }
 
@@ -157,20 +157,52 @@ impl Drop for Place {
 /// A netrootfs in the background; killed and unmounted when the value goes.
 pub struct Daemon<'a> {
     place: &'a Place,
-    /// Its process id.
+    /// The process that stays, and starts the one that serves.
     pub pid: Pid,
     ended: bool,
 }
 
 impl Daemon<'_> {
+    /// The process that serves; another one after its death.
+    pub fn server(&self) -> Option<Pid> {
+        let pid = self.pid.as_raw_nonzero();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+        Pid::from_raw(children.split_whitespace().next()?.parse().ok()?)
+    }
+
+    /// Kills the process that serves, if there is one just now.
+    pub fn kill_server(&self) {
+        if let Some(pid) = self.server() {
+            // It may have ended.
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         kill_process(self.pid, signal).expect("a signal");
     }
 
-    /// Stops it, and waits until not one of its threads runs; SIGCONT makes it go on.
+    /// Kills both of its processes.
+    pub fn kill(&mut self) {
+        let server = self.server();
+        self.signal(Signal::KILL);
+        self.wait();
+        if let Some(pid) = server {
+            kill_process(pid, Signal::KILL).expect("a signal");
+            // It has been adopted.
+            waitpid(Some(pid), WaitOptions::empty()).expect("the server's end");
+        }
+    }
+
+    /// Lets the process that serves go on.
+    pub fn go_on(&self) {
+        kill_process(self.server().expect("a process that serves"), Signal::CONT).expect("a signal");
+    }
+
+    /// Stops it, and waits until not one of its threads runs; [`Daemon::go_on`] makes it go on.
     pub fn stand_still(&self) {
-        self.signal(Signal::STOP);
+        kill_process(self.server().expect("a process that serves"), Signal::STOP).expect("a signal");
         let still = || self.tasks("stat").iter().all(|stat| stat.contains(") T "));
         self.place.eventually("the daemon to stand still", still);
     }
@@ -202,7 +234,7 @@ impl Daemon<'_> {
 
     /// Descriptors that it has open.
     pub fn descriptors(&self) -> Vec<String> {
-        let fds = fs::read_dir(format!("/proc/{}/fd", self.pid.as_raw_nonzero())).expect("its descriptors");
+        let fds = fs::read_dir(self.proc("fd")).expect("its descriptors");
         // One may be closed between the listing and the question.
         let targets = fds.flatten().filter_map(|fd| fs::read_link(fd.path()).ok());
         let mut names: Vec<_> = targets.map(|target| target.display().to_string()).collect();
@@ -216,18 +248,22 @@ impl Daemon<'_> {
         tasks.filter_map(|task| fs::read_to_string(task.path().join(name)).ok()).collect()
     }
 
-    /// A file of its directory in /proc, or what a link there leads to.
+    /// A file of the directory in /proc of the process that serves, or what a link there leads to.
     pub fn proc(&self, name: &str) -> PathBuf {
-        PathBuf::from(format!("/proc/{}/{name}", self.pid.as_raw_nonzero()))
+        let pid = self.server().unwrap_or(self.pid);
+        PathBuf::from(format!("/proc/{}/{name}", pid.as_raw_nonzero()))
     }
 }
 
 impl Drop for Daemon<'_> {
     fn drop(&mut self) {
         if !self.ended {
+            let server = self.server();
             let _ = kill_process(self.pid, Signal::KILL);
+            let _ = server.map(|pid| kill_process(pid, Signal::KILL));
             let _ = unmount(self.place.mnt(), UnmountFlags::DETACH);
             let _ = waitpid(Some(self.pid), WaitOptions::empty());
+            let _ = server.map(|pid| waitpid(Some(pid), WaitOptions::empty()));
         }
         if std::thread::panicking() {
             println!("== the log\n{}", self.place.log());
@@ -260,8 +296,8 @@ fn adopt_orphans() {
     });
 }
 
-/// The process whose log lies in that directory, or whose mount point does.
-fn daemon_of(top: &Path) -> Option<Pid> {
+/// The process whose log lies in that directory, or whose mount point does, and which has none such above it.
+fn holder_of(top: &Path) -> Option<Pid> {
     let wanted = ["log", "mnt"].map(|name| top.join(name).into_os_string().into_encoded_bytes());
     let processes = fs::read_dir("/proc").expect("/proc").flatten();
     let ids = processes.filter_map(|process| process.file_name().to_str()?.parse().ok());
@@ -271,5 +307,13 @@ fn daemon_of(top: &Path) -> Option<Pid> {
         words.next() == Some(env!("CARGO_BIN_EXE_netrootfs").as_bytes())
             && words.any(|word| wanted.iter().any(|wanted| word == wanted))
     };
-    ids.into_iter().find(serves).and_then(Pid::from_raw)
+    let found: Vec<i32> = ids.into_iter().filter(serves).collect();
+    found.iter().find(|pid| !found.contains(&parent(**pid))).copied().and_then(Pid::from_raw)
+}
+
+/// The parent of a process: field 4 of proc_pid_stat(5).
+fn parent(pid: i32) -> i32 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let field = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse().ok());
+    field.unwrap_or(0)
 }

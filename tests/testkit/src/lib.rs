@@ -12,4 +12,5 @@ pub mod ports;
 pub mod process;
 pub mod promise;
 pub mod tftp;
+pub mod uml;
 pub mod work;

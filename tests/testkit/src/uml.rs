@@ -5,13 +5,15 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::Result;
 
-use testkit::process::{PATIENCE, Process, wait_for};
-use testkit::work::Work;
+use crate::process::{Process, wait_for};
+use crate::work::Work;
 
 const PROGRAM: &str = "linux.uml";
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A machine that runs.
 pub struct Uml<'a> {
