@@ -111,9 +111,9 @@ fn link_head(index: u32, flags: u32, change: u32) -> [u8; 16] {
 }
 
 fn address(held: &Held, kind: u16, flags: u16) -> Request {
-    let address = held.address.octets();
+    let address = held.address.addr().octets();
     // `ifaddrmsg`: family, prefix, flags, scope (universe), index.
-    let head = [&[FAMILY, held.prefix, 0, 0][..], &held.index.to_ne_bytes()].concat();
+    let head = [&[FAMILY, held.address.prefix_len(), 0, 0][..], &held.index.to_ne_bytes()].concat();
     let request = Request::new(kind, flags, &head).with(IFA_LOCAL, &address).with(IFA_ADDRESS, &address);
     match held.broadcast() {
         Some(broadcast) => request.with(IFA_BROADCAST, &broadcast.octets()),
