@@ -24,7 +24,7 @@ pub fn keep_address(held: &Held) {
     };
     let mut trouble = None;
     loop {
-        match link::hold(held) {
+        match link::restore(held) {
             Ok(()) => trouble = None,
             // While a card is away there is nothing to be done; its coming is the next event.
             Err(error) if trouble == Some(error.kind()) => {}
