@@ -273,3 +273,13 @@ fn root_s_mount_is_read_ahead_of_in_large_pieces() {
     let kib = fs::read_to_string(format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb")).unwrap();
     assert!(kib.trim().parse::<u64>().unwrap() >= 4096, "{kib}");
 }
+
+#[test]
+fn the_mount_s_type_names_the_program() {
+    let place = Place::new();
+    let _daemon = place.start(&[]);
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let mnt = place.mnt().to_str().unwrap().to_owned();
+    let line = mounts.lines().find(|line| line.split(' ').nth(4) == Some(&mnt)).unwrap();
+    assert!(line.contains(" - fuse.netrootfs netrootfs ro,"), "{line}");
+}
