@@ -6,6 +6,7 @@
 mod changes;
 mod end;
 mod files;
+mod installer;
 mod netroot;
 mod people;
 mod start;

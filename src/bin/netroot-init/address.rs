@@ -5,6 +5,7 @@
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
+use ipnet::Ipv4Net;
 use netrootfs::image::mac::Mac;
 
 /// Until when an address is ours: seconds from when the server gave it.
@@ -26,8 +27,8 @@ pub struct Held {
     /// The card, by its number: its name may change.
     pub index: u32,
     pub mac: Mac,
-    pub address: Ipv4Addr,
-    pub prefix: u8,
+    /// With the length of its network's prefix.
+    pub address: Ipv4Net,
     pub gateway: Option<Ipv4Addr>,
     /// Of the lease, if there is one that ends.
     pub terms: Option<Terms>,
@@ -38,12 +39,12 @@ pub struct Held {
 impl Held {
     /// The network's broadcast address; networks of one or two machines have none (RFC 3021).
     pub fn broadcast(&self) -> Option<Ipv4Addr> {
-        (self.prefix <= 30).then(|| (u32::from(self.address) | !mask(self.prefix)).into())
+        (self.address.prefix_len() <= 30).then(|| self.address.broadcast())
     }
 
     /// Whether that machine is in the same network.
     pub fn reaches(&self, other: Ipv4Addr) -> bool {
-        (u32::from(self.address) ^ u32::from(other)) & mask(self.prefix) == 0
+        self.address.contains(&other)
     }
 
     /// As `key=value` words.
@@ -51,7 +52,7 @@ impl Held {
         let mut words = vec![
             format!("if={}", self.index),
             format!("mac={}", self.mac),
-            format!("address={}/{}", self.address, self.prefix),
+            format!("address={}", self.address),
         ];
         words.extend(self.gateway.map(|gateway| format!("gateway={gateway}")));
         words.extend(
@@ -65,12 +66,10 @@ impl Held {
 
     /// Reads what [`Held::words`] wrote.
     pub fn from_words(words: &[String]) -> Option<Self> {
-        let (address, prefix) = value(words, "address")?.split_once('/')?;
         Some(Self {
             index: value(words, "if")?.parse().ok()?,
             mac: value(words, "mac")?.parse().ok()?,
-            address: address.parse().ok()?,
-            prefix: prefix.parse().ok().filter(|prefix| *prefix <= 32)?,
+            address: value(words, "address")?.parse().ok()?,
             gateway: optional(words, "gateway")?,
             terms: value(words, "lease").map_or(Some(None), |terms| parse_terms(terms).map(Some))?,
             disk_server: optional(words, "server")?,
@@ -95,17 +94,6 @@ fn parse_terms(text: &str) -> Option<Terms> {
     Some(Terms { server: fields.next()?.parse().ok()?, lease, renew, rebind })
 }
 
-fn mask(prefix: u8) -> u32 {
-    !u32::MAX.checked_shr(prefix.into()).unwrap_or(0)
-}
-
-/// The prefix length of a netmask without holes.
-pub fn prefix_of(netmask: Ipv4Addr) -> Option<u8> {
-    let bits = u32::from(netmask);
-    let prefix = u8::try_from(bits.leading_ones()).ok()?;
-    (bits == mask(prefix)).then_some(prefix)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,8 +103,7 @@ mod tests {
         Held {
             index: 2,
             mac: Mac([0x52, 0x54, 0, 0x12, 0x34, 0x56]),
-            address: [10, 0, 2, 15].into(),
-            prefix: 24,
+            address: Ipv4Net::new_assert([10, 0, 2, 15].into(), 24),
             gateway: None,
             terms: None,
             disk_server: None,
@@ -129,18 +116,13 @@ mod tests {
         assert_eq!(held.broadcast(), Some([10, 0, 2, 255].into()));
         assert!(held.reaches([10, 0, 2, 2].into()));
         assert!(!held.reaches([10, 0, 3, 2].into()));
-        let alone = Held { prefix: 32, ..held.clone() };
+        let alone = Held { address: Ipv4Net::new_assert([10, 0, 2, 15].into(), 32), ..held.clone() };
         assert_eq!(alone.broadcast(), None);
         assert!(!alone.reaches([10, 0, 2, 14].into()));
-        assert!(Held { prefix: 0, ..held }.reaches([192, 0, 2, 1].into()));
-    }
-
-    #[test]
-    fn a_netmask_has_no_holes() {
-        assert_eq!(prefix_of([255, 255, 254, 0].into()), Some(23));
-        assert_eq!(prefix_of([255, 255, 255, 255].into()), Some(32));
-        assert_eq!(prefix_of([0, 0, 0, 0].into()), Some(0));
-        assert_eq!(prefix_of([255, 0, 255, 0].into()), None);
+        assert!(
+            Held { address: Ipv4Net::new_assert([10, 0, 2, 15].into(), 0), ..held }
+                .reaches([192, 0, 2, 1].into())
+        );
     }
 
     #[test]
@@ -149,6 +131,10 @@ mod tests {
         assert!(Held::from_words(&words).is_some());
         words.push("gateway=nowhere".to_owned());
         assert_eq!(Held::from_words(&words), None);
+        for address in ["10.0.2.15", "10.0.2.15/33", "10.0.2/24", "2001:db8::1/64"] {
+            let words = ["if=2", "mac=52:54:00:12:34:56", &format!("address={address}")].map(str::to_owned);
+            assert_eq!(Held::from_words(&words), None, "{address}");
+        }
     }
 
     proptest! {
@@ -158,9 +144,9 @@ mod tests {
             gateway: Option<[u8; 4]>, terms: Option<([u8; 4], u32, u32, u32)>, server: Option<[u8; 4]>,
         ) {
             let held = Held {
-                index, prefix,
+                index,
                 mac: Mac(mac),
-                address: address.into(),
+                address: Ipv4Net::new_assert(address.into(), prefix),
                 gateway: gateway.map(Into::into),
                 terms: terms.map(|(server, lease, renew, rebind)| Terms { server: server.into(), lease, renew, rebind }),
                 disk_server: server.map(Into::into),

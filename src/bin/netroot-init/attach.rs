@@ -51,7 +51,7 @@ fn through(card: &Card, settings: &Settings, first: bool, patience: &[u64]) -> R
     let held = lease::held(card, &lease, Some(host));
     introduce(card, &lease);
     link::set_up(card.index, lease.mtu)?;
-    link::hold(&held).with_context(|| format!("the address {} can't be set", held.address))?;
+    link::hold(&held).with_context(|| format!("the address {} can't be set", held.address.addr()))?;
     let server = SocketAddrV4::new(host, settings.target.port);
     let remote = RemoteDisk { server, export: settings.target.export.clone() };
     let attached = disk(&held, &remote, settings);
@@ -66,7 +66,7 @@ fn through(card: &Card, settings: &Settings, first: bool, patience: &[u64]) -> R
 fn introduce(card: &Card, lease: &Lease) {
     let gateway = lease.gateway.map(|gateway| format!(", gateway {gateway}")).unwrap_or_default();
     let server = lease.server.map(|server| format!(", by DHCP from {server}")).unwrap_or_default();
-    say(&format!("{} ({}) has {}/{}{gateway}{server}", card.name, card.mac, lease.address, lease.prefix));
+    say(&format!("{} ({}) has {}{gateway}{server}", card.name, card.mac, lease.address));
 }
 
 fn vlan(card: &Card, id: u16) -> Result<Card> {
@@ -99,8 +99,8 @@ fn address(card: &Card, settings: &Settings, first: bool, patience: &[u64]) -> R
 
 /// The loader's address with what the DHCP server knows about it: the time, the name servers.
 fn confirmed(card: &Card, given: &StaticAddress, patience: &[u64]) -> Result<Lease> {
-    match lease::confirm(card, given.address) {
-        Ok(Some(Renewal::Until(lease))) if lease.address == given.address => {
+    match lease::confirm(card, given.address.addr()) {
+        Ok(Some(Renewal::Until(lease))) if lease.address.addr() == given.address.addr() => {
             Ok(Lease { boot_server: given.server.or(lease.boot_server), ..*lease })
         }
         Ok(Some(Renewal::Refused(sentence))) => {
@@ -111,7 +111,7 @@ fn confirmed(card: &Card, given: &StaticAddress, patience: &[u64]) -> Result<Lea
         _ => {
             say(&format!(
                 "no DHCP server confirms {}, which the loader had; taking it as it is",
-                given.address
+                given.address.addr()
             ));
             Ok(without_lease(given))
         }
@@ -121,7 +121,6 @@ fn confirmed(card: &Card, given: &StaticAddress, patience: &[u64]) -> Result<Lea
 fn without_lease(given: &StaticAddress) -> Lease {
     Lease {
         address: given.address,
-        prefix: given.prefix,
         gateway: given.gateway,
         mtu: None,
         dns: Vec::new(),

@@ -55,7 +55,7 @@ fn card(interface: &str) -> Result<Card> {
 
 fn dhcp(interface: &str) -> Result<()> {
     let lease = lease::obtain(&card(interface)?, lease::LONG)?;
-    println!("address {}/{}", lease.address, lease.prefix);
+    println!("address {}", lease.address);
     let addresses =
         [("gateway", lease.gateway), ("server", lease.server), ("boot-server", lease.boot_server)];
     for (name, address) in addresses {
@@ -84,6 +84,6 @@ fn hold(interface: &str) -> Result<()> {
     let held = lease::held(&card, &lease, None);
     link::set_up(card.index, lease.mtu)?;
     link::hold(&held)?;
-    println!("holds {}/{}", held.address, held.prefix);
+    println!("holds {}", held.address);
     Kept::address(held).hold()
 }

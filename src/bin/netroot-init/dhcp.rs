@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
+use ipnet::{Ipv4Net, ipv4_mask_to_prefix};
 use netrootfs::image::mac::Mac;
 
-use crate::address::{Terms, prefix_of};
+use crate::address::Terms;
 
 /// `op` to `file`: what stands before the options.
 const FIXED: usize = 236;
@@ -178,9 +179,10 @@ impl Answer {
             renew,
             rebind,
         });
+        let netmask = self.addresses(NETMASK).next();
+        let prefix = netmask.and_then(|mask| ipv4_mask_to_prefix(mask).ok()).unwrap_or(24);
         Some(Lease {
-            address,
-            prefix: self.addresses(NETMASK).next().and_then(prefix_of).unwrap_or(24),
+            address: Ipv4Net::new(address, prefix).ok()?,
             gateway: self.addresses(ROUTER).next().filter(|gateway| !gateway.is_unspecified()),
             mtu: self.mtu(),
             dns: self.addresses(DNS).take(3).collect(), // resolv.conf(5): MAXNS
@@ -219,8 +221,7 @@ impl Answer {
 /// An address and its surroundings, as a server grants them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
-    pub address: Ipv4Addr,
-    pub prefix: u8,
+    pub address: Ipv4Net,
     pub gateway: Option<Ipv4Addr>,
     pub mtu: Option<u16>,
     pub dns: Vec<Ipv4Addr>,

@@ -39,7 +39,6 @@ pub fn held(card: &Card, lease: &Lease, disk_server: Option<Ipv4Addr>) -> Held {
         index: card.index,
         mac: card.mac,
         address: lease.address,
-        prefix: lease.prefix,
         gateway: lease.gateway,
         terms: lease.terms,
         disk_server,
@@ -101,7 +100,7 @@ pub fn confirm(card: &Card, address: Ipv4Addr) -> Result<Option<Renewal>> {
 pub fn renew(held: &Held, terms: &Terms, rebind: bool) -> Result<Option<Renewal>> {
     let socket = ClientSocket::open(held.index)?;
     let mut question = question(Kind::Request, held.mac, Instant::now());
-    question.own = held.address;
+    question.own = held.address.addr();
     let to = if rebind { Ipv4Addr::BROADCAST } else { terms.server };
     requests(&socket, to, &question, &[2, 4, 8])
 }

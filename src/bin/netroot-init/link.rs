@@ -6,10 +6,14 @@ use std::io;
 use std::net::Ipv4Addr;
 
 use crate::address::Held;
-use crate::netlink::{Attributes, NLA_F_NESTED, NLM_F_CREATE, NLM_F_EXCL, Request, Socket, attribute};
+use crate::netlink::{
+    Attributes, NLA_F_NESTED, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, Request, Socket, attribute,
+};
 
 /// A default route of last resort, so that the live system's own wins.
 const METRIC: u32 = 4096;
+/// The prefix length of an address without a network.
+const ALONE: u8 = 32;
 const ANYWHERE: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
 /// `RTMGRP_LINK`, `RTMGRP_IPV4_IFADDR`, `RTMGRP_IPV4_ROUTE`.
 const EVENTS: u32 = 0x1 | 0x10 | 0x40;
@@ -74,7 +78,44 @@ fn name_in(attributes: &[u8]) -> Option<String> {
 pub fn hold(held: &Held) -> io::Result<()> {
     set_up(held.index, None)?;
     let socket = Socket::route(0)?;
-    there(socket.ask(address(held, libc::RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL)))?;
+    there(socket.ask(address(
+        held,
+        held.address.prefix_len(),
+        libc::RTM_NEWADDR,
+        NLM_F_CREATE | NLM_F_EXCL,
+    )))?;
+    add_routes(held, &socket)
+}
+
+/// The same after somebody has taken the address: alone, with a way into its network. A DHCP client that has flushed the card is
+/// about to add the address with its prefix, and Debian's installer's gives up where that is there already.
+pub fn restore(held: &Held) -> io::Result<()> {
+    set_up(held.index, None)?;
+    let socket = Socket::route(0)?;
+    let prefixes = prefixes(held, &socket)?;
+    if prefixes.is_empty() {
+        there(socket.ask(address(held, ALONE, libc::RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL)))?;
+    }
+    let network = held.address.trunc();
+    if !prefixes.contains(&network.prefix_len()) && (1..ALONE).contains(&network.prefix_len()) {
+        there(socket.ask(route(held.index, network.addr(), network.prefix_len(), None)))?;
+    }
+    add_routes(held, &socket)
+}
+
+/// The prefix lengths that the card has the address with.
+fn prefixes(held: &Held, socket: &Socket) -> io::Result<Vec<u8>> {
+    let request = Request::new(libc::RTM_GETADDR, NLM_F_DUMP, &[FAMILY, 0, 0, 0, 0, 0, 0, 0]);
+    let ours = |body: &Vec<u8>| {
+        let (head, attributes) = body.split_at_checked(8)?;
+        let local = Attributes(attributes).find(|(kind, _)| *kind == IFA_LOCAL)?.1;
+        let ours = head.get(4..)? == held.index.to_ne_bytes() && local == held.address.addr().octets();
+        ours.then(|| head.get(1).copied())?
+    };
+    Ok(socket.ask(request)?.iter().filter_map(ours).collect())
+}
+
+fn add_routes(held: &Held, socket: &Socket) -> io::Result<()> {
     let Some(gateway) = held.gateway else { return Ok(()) };
     if !held.reaches(gateway) {
         // Some networks give a single address, and a gateway outside it.
@@ -91,7 +132,7 @@ pub fn hold(held: &Held) -> io::Result<()> {
 
 /// Takes the address away, and its routes with it.
 pub fn release(held: &Held) -> io::Result<()> {
-    Socket::route(0)?.ask(address(held, libc::RTM_DELADDR, 0)).map(drop)
+    Socket::route(0)?.ask(address(held, held.address.prefix_len(), libc::RTM_DELADDR, 0)).map(drop)
 }
 
 fn there(answer: io::Result<Vec<Vec<u8>>>) -> io::Result<()> {
@@ -110,12 +151,12 @@ fn link_head(index: u32, flags: u32, change: u32) -> [u8; 16] {
     head
 }
 
-fn address(held: &Held, kind: u16, flags: u16) -> Request {
-    let address = held.address.octets();
+fn address(held: &Held, prefix: u8, kind: u16, flags: u16) -> Request {
+    let address = held.address.addr().octets();
     // `ifaddrmsg`: family, prefix, flags, scope (universe), index.
-    let head = [&[FAMILY, held.prefix, 0, 0][..], &held.index.to_ne_bytes()].concat();
+    let head = [&[FAMILY, prefix, 0, 0][..], &held.index.to_ne_bytes()].concat();
     let request = Request::new(kind, flags, &head).with(IFA_LOCAL, &address).with(IFA_ADDRESS, &address);
-    match held.broadcast() {
+    match held.broadcast().filter(|_| prefix != ALONE) {
         Some(broadcast) => request.with(IFA_BROADCAST, &broadcast.octets()),
         None => request,
     }

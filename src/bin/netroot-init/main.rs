@@ -2,7 +2,9 @@
 //!
 //! It comes in an initramfs of its own beside the ISO's (`rdinit=/netrootfs/init`), attaches the whole ISO as `/dev/nbd0`, and
 //! then becomes the ISO's own `/init`, which finds a disc as if it were in a drive. It speaks netlink, DHCP and NBD itself:
-//! the initramfs has no tools to rely on, and the crates for it bring an async runtime. Run by hand it tries a part:
+//! the initramfs has no tools to rely on, and each crate for it makes a static program of 1.5 MB larger by more than a tenth
+//! (dhcproto 0.15: 228 KB, netlink-packet-route 0.34: 507 KB) or replaces little (neli 0.7: 19 KB, and its own types for nbd's
+//! and VLAN's attributes). Run by hand it tries a part:
 //!
 //! ```text
 //! netroot-init nbd SERVER:PORT/EXPORT    what the NBD server says

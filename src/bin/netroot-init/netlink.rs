@@ -29,6 +29,8 @@ const NLM_F_ACK: u16 = 4;
 pub const NLM_F_CREATE: u16 = 0x400;
 /// Fail if it is there.
 pub const NLM_F_EXCL: u16 = 0x200;
+/// Answer with all that there are.
+pub const NLM_F_DUMP: u16 = 0x300;
 /// The attribute holds attributes.
 pub const NLA_F_NESTED: u16 = 0x8000;
 

@@ -3,10 +3,9 @@
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use ipnet::Ipv4Net;
 use netrootfs::image::args::Args;
 use netrootfs::image::mac::Mac;
-
-use crate::address::prefix_of;
 
 /// IANA's port for NBD.
 const PORT: u16 = 10809;
@@ -47,8 +46,7 @@ impl Target {
 /// An address that needs no DHCP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StaticAddress {
-    pub address: Ipv4Addr,
-    pub prefix: u8,
+    pub address: Ipv4Net,
     pub gateway: Option<Ipv4Addr>,
     /// The server that the loader booted from.
     pub server: Option<Ipv4Addr>,
@@ -111,8 +109,7 @@ fn from_loader(text: &str) -> Option<StaticAddress> {
     let (client, server, gateway, netmask) = (field()?, field()?, field()?, field()?);
     let some = |text: &str| text.parse().ok().filter(|address: &Ipv4Addr| !address.is_unspecified());
     Some(StaticAddress {
-        address: some(client)?,
-        prefix: netmask.parse().ok().and_then(prefix_of)?,
+        address: Ipv4Net::with_netmask(some(client)?, netmask.parse().ok()?).ok()?,
         gateway: some(gateway),
         server: some(server),
     })
@@ -122,10 +119,8 @@ fn fixed(text: &str) -> Result<StaticAddress> {
     let read = || {
         let (address, gateway) =
             text.split_once(',').map_or((text, None), |(address, gateway)| (address, Some(gateway)));
-        let (address, prefix) = address.split_once('/')?;
         Some(StaticAddress {
             address: address.parse().ok()?,
-            prefix: prefix.parse().ok().filter(|prefix| *prefix <= 32)?,
             gateway: gateway.map(str::parse).transpose().ok()?,
             server: None,
         })
@@ -188,12 +183,15 @@ mod tests {
         let settings = settings.unwrap();
         assert_eq!(settings.boot_card, Some(Mac([0x52, 0x54, 0, 0x12, 0x34, 0x56])));
         let given = settings.from_loader.unwrap();
-        assert_eq!(given.address, Ipv4Addr::new(10, 0, 2, 15));
-        assert_eq!((given.prefix, given.gateway), (24, Some([10, 0, 2, 3].into())));
+        assert_eq!(given.address.to_string(), "10.0.2.15/24");
+        assert_eq!((given.address.prefix_len(), given.gateway), (24, Some([10, 0, 2, 3].into())));
         assert_eq!(given.server, Some([10, 0, 2, 2].into()));
         // As the kernel's form goes on; and pxelinux without a gateway.
         let settings = parse("netroot.nbd=/a ip=10.0.2.15:10.0.2.2:0.0.0.0:255.0.0.0:name:eth0:off").unwrap();
-        assert_eq!(settings.from_loader.map(|given| (given.prefix, given.gateway)), Some((8, None)));
+        assert_eq!(
+            settings.from_loader.map(|given| (given.address.prefix_len(), given.gateway)),
+            Some((8, None))
+        );
     }
 
     #[test]
@@ -209,7 +207,7 @@ mod tests {
             parse("netroot.nbd=/a netroot.ip=10.0.2.9/16,10.0.0.1 netroot.vlan=7 netroot.connections=4");
         let settings = settings.unwrap();
         let fixed = settings.fixed.unwrap();
-        assert_eq!((fixed.prefix, fixed.gateway), (16, Some([10, 0, 0, 1].into())));
+        assert_eq!((fixed.address.prefix_len(), fixed.gateway), (16, Some([10, 0, 0, 1].into())));
         assert_eq!((settings.vlan, settings.connections), (Some(7), 4));
         for bad in
             ["ip=10.0.2.9", "ip=10.0.2.9/33", "ip=10.0.2.9/8,x", "vlan=0", "vlan=4095", "connections=0"]

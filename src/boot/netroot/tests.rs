@@ -144,6 +144,21 @@ fn an_archive_is_the_program_and_then_the_drivers() {
 }
 
 #[test]
+fn one_driver_does_not_stand_for_the_others() {
+    let packages = udeb::tests::disc("data.tar");
+    let path = |name| format!("/pool/main/l/linux/{name}-modules-6.1.0-50-amd64-di_1_amd64.udeb");
+    let roots = || ["nbd", "nic-shared", "nic"].map(path).into_iter().zip(packages).collect();
+    let virtio = Features {
+        kernels: ["6.1.0-50-amd64".to_owned()].into(),
+        nics: ["virtio_net", "amd_xgbe"].map(str::to_owned).into(),
+        ..initrd(&[Driver::Nbd, Driver::Nic])
+    };
+    let (finding, _) = Finding::of(kernel("6.1.0-50-amd64").as_slice(), &virtio, roots);
+    let pack = finding.pack().unwrap();
+    assert_eq!((pack.nbd, pack.nics.as_slice()), (false, &["r8169".to_owned()][..]));
+}
+
+#[test]
 fn an_installers_archive_has_drivers_out_of_packages_and_makes_a_disc_of_the_disk() {
     let path =
         |name: &str| format!("/pool/main/l/linux/{name}-modules-6.1.0-50-amd64-di_6.1.176-1_amd64.udeb");

@@ -15,13 +15,13 @@ const VERSION: &str = "6.1.0-test";
 const ARCHIVE: &str = "tftp/netroot_STOCK.img";
 const DEP: &str = "kernel/drivers/block/nbd.ko:\nkernel/drivers/net/virtio_net.ko: kernel/net/failover.ko\nkernel/net/failover.ko:\n";
 
-fn run(program: &str, arguments: &[&str]) {
+pub(super) fn run(program: &str, arguments: &[&str]) {
     let mut command = Command::new(program);
     let output = command.args(arguments).output().unwrap_or_else(|error| panic!("{program}: {error}"));
     assert!(output.status.success(), "{program}: {}", said(&output));
 }
 
-fn put(top: &Path, path: &str, bytes: &[u8]) {
+pub(super) fn put(top: &Path, path: &str, bytes: &[u8]) {
     let path = top.join(path);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, bytes).unwrap();
@@ -41,17 +41,21 @@ fn module(name: &str) -> Vec<u8> {
     [b"\x7fELF", name.as_bytes(), &noise(name.len() as u64, 20_000)].concat()
 }
 
-/// An ISO in Debian's layout, made as Debian's are, but that its initrd has nothing in it.
-fn stock(place: &Place, fault: Fault) -> PathBuf {
-    let top = place.elsewhere("stock");
-    // A kernel's header with its version (Linux, Documentation/arch/x86/boot.rst).
+/// A kernel's header with its version (Linux, Documentation/arch/x86/boot.rst).
+pub(super) fn kernel(version: &str) -> Vec<u8> {
     let mut kernel = vec![0; 0x2000];
     kernel[0x1fe..0x206].copy_from_slice(b"\x55\xaa\x00\x00HdrS");
     kernel[0x206..0x208].copy_from_slice(&[0x0f, 0x02]);
     kernel[0x20e..0x210].copy_from_slice(&[0x00, 0x08]);
     kernel[0x236] = 1;
-    kernel[0xa00..0xa00 + VERSION.len()].copy_from_slice(VERSION.as_bytes());
-    put(&top, "iso/live/vmlinuz", &kernel);
+    kernel[0xa00..0xa00 + version.len()].copy_from_slice(version.as_bytes());
+    kernel
+}
+
+/// An ISO in Debian's layout, made as Debian's are, but that its initrd has nothing in it.
+fn stock(place: &Place, fault: Fault) -> PathBuf {
+    let top = place.elsewhere("stock");
+    put(&top, "iso/live/vmlinuz", &kernel(VERSION));
     let junk: &[u8] = if fault == Fault::Junk { b"junk" } else { b"" };
     put(&top, "iso/live/initrd.img", &[&cpio(&top), junk].concat());
     let modules = format!("root/usr/lib/modules/{VERSION}");
@@ -91,7 +95,7 @@ fn cpio(top: &Path) -> Vec<u8> {
 }
 
 /// A directory with a static program for the archive: a head and one segment, and that text.
-fn program(place: &Place, text: &str) -> String {
+pub(super) fn program(place: &Place, text: &str) -> String {
     let mut elf = vec![0; 64 + 56];
     elf[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
     for (at, byte) in [(16, 2), (18, 62), (20, 1), (32, 64), (52, 64), (54, 56), (56, 1), (64, 1)] {
@@ -102,12 +106,12 @@ fn program(place: &Place, text: &str) -> String {
     place.top().join("programs").to_str().unwrap().to_owned()
 }
 
-fn menu(place: &Place) -> String {
+pub(super) fn menu(place: &Place) -> String {
     place.text("tftp/pxelinux.cfg/default")
 }
 
 /// Unpacks an archive as the kernel does: zeros, then gzip members, one after the other.
-fn unpacked(place: &Place, archive: &[u8]) -> PathBuf {
+pub(super) fn unpacked(place: &Place, archive: &[u8]) -> PathBuf {
     let directory = place.elsewhere("unpacked");
     let _ = fs::remove_dir_all(&directory);
     fs::create_dir(&directory).unwrap();

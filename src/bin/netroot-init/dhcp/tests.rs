@@ -71,7 +71,7 @@ fn an_answer_gives_what_a_machine_needs() {
         &[15, 4, b'l', b'a', b'n', 0, 26, 2, 5, 0xaa, 54, 4, 10, 0, 2, 2, 51, 4, 0, 0, 0x0e, 0x10, 255],
     ];
     let lease = parse(&options.concat()).unwrap().lease().unwrap();
-    assert_eq!((lease.address, lease.prefix), ([10, 0, 2, 15].into(), 23));
+    assert_eq!((lease.address.addr(), lease.address.prefix_len()), ([10, 0, 2, 15].into(), 23));
     assert_eq!(lease.gateway, Some([10, 0, 2, 1].into()));
     assert_eq!(lease.dns, [Ipv4Addr::new(9, 9, 9, 9), Ipv4Addr::new(8, 8, 8, 8)]);
     assert_eq!((lease.domain.as_deref(), lease.mtu), (Some("lan"), Some(1450)));
@@ -116,10 +116,10 @@ fn an_option_in_pieces_is_put_together() {
 fn bad_lengths_end_the_options_and_nothing_else() {
     assert_eq!(lease(&[6, 4, 9, 9, 9, 9, 3, 200, 1]).gateway, None);
     assert_eq!(lease(&[6, 4, 9, 9, 9, 9, 3]).dns.len(), 1);
-    assert_eq!(lease(&[1, 3, 255, 255, 255, 3, 0, 51, 1, 9]).prefix, 24);
+    assert_eq!(lease(&[1, 3, 255, 255, 255, 3, 0, 51, 1, 9]).address.prefix_len(), 24);
     assert_eq!(lease(&[26, 2, 0, 68]).mtu, None);
     assert_eq!(lease(&[15, 3, b'a', b'\n', b'b']).domain, None);
-    assert_eq!(lease(&[1, 4, 255, 0, 255, 0]).prefix, 24);
+    assert_eq!(lease(&[1, 4, 255, 0, 255, 0]).address.prefix_len(), 24);
 }
 
 #[test]
@@ -177,7 +177,7 @@ proptest! {
         bytes[44..76].copy_from_slice(&fields);
         bytes[108..140].copy_from_slice(&fields);
         if let Some(lease) = Answer::parse(&bytes, &question()).and_then(|answer| answer.lease()) {
-            prop_assert!(lease.prefix <= 32);
+            prop_assert!(lease.address.prefix_len() <= 32);
             if let Some(terms) = lease.terms {
                 prop_assert!(terms.renew <= terms.rebind && terms.rebind <= terms.lease, "{terms:?}");
             }

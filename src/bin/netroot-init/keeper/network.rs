@@ -24,12 +24,12 @@ pub fn keep_address(held: &Held) {
     };
     let mut trouble = None;
     loop {
-        match link::hold(held) {
+        match link::restore(held) {
             Ok(()) => trouble = None,
             // While a card is away there is nothing to be done; its coming is the next event.
             Err(error) if trouble == Some(error.kind()) => {}
             Err(error) => {
-                complain(&format!("the address {} can't be put back: {error}", held.address));
+                complain(&format!("the address {} can't be put back: {error}", held.address.addr()));
                 trouble = Some(error.kind());
             }
         }
@@ -58,16 +58,20 @@ pub fn keep_lease(held: &Held, mut terms: Terms) {
         let asked = Instant::now();
         let rebind = began.elapsed() >= seconds(terms.rebind);
         let trouble = match lease::renew(held, &terms, rebind) {
-            Ok(Some(Renewal::Until(lease))) if lease.address == held.address => {
+            Ok(Some(Renewal::Until(lease))) if lease.address.addr() == held.address.addr() => {
                 let Some(new) = lease.terms else { return };
                 if complained {
-                    say(&format!("the DHCP server {} has renewed the address {}", new.server, held.address));
+                    say(&format!(
+                        "the DHCP server {} has renewed the address {}",
+                        new.server,
+                        held.address.addr()
+                    ));
                 }
                 (terms, began, next, complained) = (new, asked, seconds(new.renew), false);
                 continue;
             }
             Ok(Some(Renewal::Until(lease))) => {
-                Some(format!("the DHCP server wants {} in its place", lease.address))
+                Some(format!("the DHCP server wants {} in its place", lease.address.addr()))
             }
             Ok(Some(Renewal::Refused(sentence))) => Some(sentence),
             Ok(None) | Err(_) if began.elapsed() >= seconds(terms.lease) => {
@@ -76,7 +80,7 @@ pub fn keep_lease(held: &Held, mut terms: Terms) {
             Ok(None) | Err(_) => None,
         };
         if let Some(sentence) = trouble.filter(|_| !complained) {
-            let address = held.address;
+            let address = held.address.addr();
             complain(&format!("{address}: {sentence}; the address stays, because the disk hangs on it"));
             complained = true;
         }
