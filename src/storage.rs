@@ -1,7 +1,8 @@
 //! Where bytes come from.
 //!
 //! A [source](source::ReadAt) reads a backing file; [content](content::Content) is segments of one or rendered bytes;
-//! between the two stand the [block cache](cache), what tells that a file is [whole](writers) and [unchanged],
+//! a [recipe] is what it is made of, as bytes. Between source and content stand the [block cache](cache), what tells that a
+//! file is [whole](writers) and [unchanged],
 //! and the way on which the kernel reads by itself ([passthrough]).
 //!
 //! Uses no other room, and knows neither ISOs nor names nor FUSE. A read gives all the bytes that were asked for or an
@@ -12,6 +13,7 @@ pub mod content;
 pub mod extent;
 pub mod identity;
 pub mod passthrough;
+pub mod recipe;
 pub mod source;
 pub mod unchanged;
 pub mod writers;

@@ -75,6 +75,8 @@ pub struct Family {
     pub roots: &'static [&'static str],
     /// Images that hold its root or the modules of its kernel, for who reads them on this host; the likeliest first.
     pub images: &'static [&'static str],
+    /// Packages that hold the modules of its kernel, where they lie in no image.
+    pub packages: &'static [&'static str],
     /// What to look for in its initrd.
     pub marks: &'static [Mark],
     /// By NBD, with what its initrd has.
@@ -174,6 +176,7 @@ impl Family {
         args: "",
         roots: &[],
         images: &[],
+        packages: &[],
         marks: &[],
         nbd: None,
         nfs: None,
@@ -244,6 +247,11 @@ pub fn images() -> impl Iterator<Item = &'static str> {
     named.chain(all().filter(|pattern| pattern.contains('*')))
 }
 
+/// Patterns of packages that hold the modules of a kernel, for all families.
+pub fn packages() -> impl Iterator<Item = &'static str> {
+    FAMILIES.iter().flat_map(|family| family.packages).copied()
+}
+
 /// Whether a file name fits a pattern with at most one `*`, in any case.
 pub fn fits(name: &str, pattern: &str) -> bool {
     let (name, pattern) = (name.to_ascii_lowercase(), pattern.to_ascii_lowercase());
@@ -284,6 +292,9 @@ mod tests {
         assert_eq!(family(&["/LiveOS/squashfs.img", "/.treeinfo"]), &anaconda::FAMILY);
         assert_eq!(family(&["/LiveOS/squashfs.img", "/images/install.img"]), &anaconda::FAMILY);
         assert_eq!(family(&["/boot/x86_64/root", "/boot/x86_64/loader/linux"]), &linuxrc::FAMILY);
+        let installer = ["/install.amd/initrd.gz", "/.disk/info", "/dists/bookworm/Release"];
+        assert_eq!(family(&installer), &debian_installer::FAMILY);
+        assert_eq!(recognise(&["/install/initrd.gz", "/.disk/info"]), None);
         assert_eq!(recognise(&["/boot/grub/root"]), None);
     }
 
@@ -327,7 +338,7 @@ mod tests {
         };
         let (family, found) = recognise_among(&[&MADE_UP], &["/made-up/x.root"]).unwrap();
         let probe = |name: &str| {
-            let mut archive = crate::boot::netroot::cpio::Writer::default();
+            let mut archive = crate::image::cpio::Writer::default();
             archive.file(name, 0o644, b"");
             crate::image::initrd::probe_for(archive.finish().as_slice(), Default::default(), MADE_UP.marks)
                 .unwrap()

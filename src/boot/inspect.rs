@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::boot::families::{self, FAMILIES, Family, generic};
 use crate::boot::format::Format;
+use crate::boot::netroot::root::udeb;
 use crate::image::efi::{self, EfiLoader};
 use crate::image::iso::{self, Image};
 use crate::image::menu::{LeftOut, Reason};
@@ -23,6 +24,12 @@ const MAX_ROOTS: usize = 16;
 
 /// Bytes of a directory that is looked into by pattern: some thousand records.
 const LARGEST_DIRECTORY: u64 = 1 << 19;
+
+/// Packages that are looked at by name: an installer's disc has some hundred, those of two kernels twice as many.
+const MAX_LISTED: usize = 1024;
+
+/// Packages that are looked into.
+const MAX_PACKAGES: usize = 32;
 
 /// All that an ISO has to boot from.
 #[derive(Debug, PartialEq, Eq)]
@@ -235,6 +242,22 @@ pub fn roots(source: &Arc<dyn ReadAt>) -> Result<Vec<iso::File>, Error> {
             }
         }
     }
+    image.check_budget()?;
+    Ok(found)
+}
+
+/// The packages of an ISO that may have drivers of its kernel in them.
+///
+/// # Errors
+/// If the ISO can't be read.
+pub fn packages(source: &Arc<dyn ReadAt>) -> Result<Vec<iso::File>, Error> {
+    let mut image = Image::open(source.clone())?;
+    let mut paths = Vec::new();
+    for pattern in families::packages() {
+        paths.extend(find_some(&mut image, pattern, MAX_LISTED));
+    }
+    paths.retain(|path| udeb::is_package(path));
+    let found = paths.iter().take(MAX_PACKAGES).filter_map(|path| image.file(path).ok().flatten()).collect();
     image.check_budget()?;
     Ok(found)
 }

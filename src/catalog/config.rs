@@ -14,12 +14,13 @@ use crate::boot::transport::{Export, Wish};
 use crate::catalog::written;
 use crate::image::args::Args;
 use crate::image::label::Label;
+use crate::image::mac::Mac;
 
 pub mod file;
 mod key;
 pub mod mount;
 
-pub use key::{Mac, Range, Uuid};
+pub use key::{Range, Uuid};
 
 use key::{List, checked, checked_option};
 

@@ -246,7 +246,9 @@ pub fn plain_roots(disc: &IsoFile) -> Vec<(String, Arc<dyn ReadAt>)> {
         (file.path, Arc::new(Content::Segments(content)) as Arc<dyn ReadAt>)
     };
     // What can't be read now could be when the ISO was looked into, so there is nothing new to say.
-    inspect::roots(&disc.plain).unwrap_or_default().into_iter().map(with_bytes).collect()
+    let images = inspect::roots(&disc.plain).unwrap_or_default();
+    let packages = inspect::packages(&disc.plain).unwrap_or_default();
+    images.into_iter().chain(packages).map(with_bytes).collect()
 }
 
 /// The kernel of an ISO's first entry, for who reads it once.

@@ -13,6 +13,7 @@ use crate::boot::transport::{Export, Transport};
 use crate::catalog::scan::{Catalog, Iso};
 use crate::image::efi::{self, Arch};
 use crate::tree::layout::{self, Settings};
+use crate::tree::render::LeftOut;
 
 /// All that is known of the ISOs.
 #[derive(Debug, Serialize)]
@@ -59,9 +60,11 @@ pub struct Served {
     /// Number of entries of its own menu that are offered.
     pub entries: usize,
     /// Those that are not.
-    pub left_out: Vec<LeftOut>,
+    pub not_offered: Vec<NotOffered>,
     /// The loaders for UEFI that it carries, one a processor.
     pub uefi: Vec<Uefi>,
+    /// What single loaders have no entry for, and why.
+    pub left_out: Vec<String>,
     /// What stands in the way of a boot, or why there is no entry: a sentence.
     pub caveat: Option<String>,
     /// The same as a word that stays.
@@ -70,7 +73,7 @@ pub struct Served {
 
 /// An entry of an ISO's own menu that isn't offered.
 #[derive(Debug, Serialize)]
-pub struct LeftOut {
+pub struct NotOffered {
     /// Its title.
     pub title: String,
     /// Why: a sentence.
@@ -194,8 +197,9 @@ impl Served {
                 .iter()
                 .filter(|entry| layout::boot_entry(iso, entry, settings).is_ok())
                 .count(),
-            left_out: left_out(iso, settings),
+            not_offered: not_offered(iso, settings),
             uefi: Arch::ALL.iter().filter_map(|arch| Uefi::new(iso, *arch)).collect(),
+            left_out: layout::left_out(iso, settings).iter().map(LeftOut::to_string).collect(),
             caveat_code: caveat.as_ref().map(|(_, code)| *code),
             caveat: caveat.map(|(sentence, _)| sentence),
         }
@@ -207,13 +211,13 @@ fn paths_of_initrds(files: &BootFiles) -> Vec<String> {
 }
 
 /// What isn't for a network, then what isn't Linux.
-fn left_out(iso: &Iso, settings: &Settings) -> Vec<LeftOut> {
+fn not_offered(iso: &Iso, settings: &Settings) -> Vec<NotOffered> {
     let facts = &iso.disc.facts;
     let refused = facts.entries.iter().skip(1).filter_map(|entry| {
         let refusal = layout::boot_entry(iso, entry, settings).err()?;
-        Some(LeftOut { title: entry.title.clone(), reason: refusal.to_string(), code: refusal.code() })
+        Some(NotOffered { title: entry.title.clone(), reason: refusal.to_string(), code: refusal.code() })
     });
-    let others = facts.left_out.iter().map(|entry| LeftOut {
+    let others = facts.left_out.iter().map(|entry| NotOffered {
         title: entry.title.clone(),
         reason: entry.reason.to_string(),
         code: entry.reason.into(),
@@ -262,14 +266,17 @@ impl fmt::Display for Report {
             if let Some(reason) = iso.no_netroot.as_ref().filter(|_| !iso.boots_by_nbd()) {
                 writeln!(f, "  no netroot: {reason}")?;
             }
-            if iso.entries > 1 || !iso.left_out.is_empty() {
-                writeln!(f, "  menu: {} entries, {} left out", iso.entries, iso.left_out.len())?;
+            if iso.entries > 1 || !iso.not_offered.is_empty() {
+                writeln!(f, "  menu: {} entries, {} left out", iso.entries, iso.not_offered.len())?;
             }
-            for LeftOut { title, reason, .. } in &iso.left_out {
+            for NotOffered { title, reason, .. } in &iso.not_offered {
                 writeln!(f, "    left out: {title}: {reason}")?;
             }
             for uefi in &iso.uefi {
                 writeln!(f, "  UEFI {uefi}")?;
+            }
+            for left_out in &iso.left_out {
+                writeln!(f, "  not offered: {left_out}")?;
             }
             if let Some(caveat) = &iso.caveat {
                 writeln!(f, "  but: {caveat}")?;
@@ -360,7 +367,7 @@ mod tests {
             netroot: None,
             no_netroot: Some("its kernel has no nbd".into()),
             entries: 3,
-            left_out: vec![LeftOut {
+            not_offered: vec![NotOffered {
                 title: "Restart".into(),
                 reason: "halts, restarts or leaves the boot loader".into(),
                 code: "power",
@@ -371,6 +378,7 @@ mod tests {
                 signed: true,
                 network: true,
             }],
+            left_out: Vec::new(),
             caveat: None,
             caveat_code: None,
         }
@@ -391,8 +399,9 @@ mod tests {
             netroot: Some(Archive { size: 680_000, holds: "nbd out of /x".into() }),
             no_netroot: None,
             entries: 1,
-            left_out: Vec::new(),
+            not_offered: Vec::new(),
             uefi: Vec::new(),
+            left_out: vec!["'Start' by GRUB: 'a\\x20b' would get more backslashes".into()],
             caveat: Some("how it would boot over a network is not known".into()),
             caveat_code: Some("unknown-network"),
             ..served()
@@ -432,6 +441,7 @@ Käse (other.iso)
   initrd: nothing that is known
   arguments: -
   netroot: 680000 bytes; nbd out of /x
+  not offered: 'Start' by GRUB: 'a\\x20b' would get more backslashes
   but: how it would boot over a network is not known
 
 Not served:
@@ -481,7 +491,7 @@ Unknown name: --label: there is no file 'x.iso'
       "netroot": null,
       "no_netroot": "its kernel has no nbd",
       "entries": 3,
-      "left_out": [
+      "not_offered": [
         {
           "title": "Restart",
           "reason": "halts, restarts or leaves the boot loader",
@@ -496,6 +506,7 @@ Unknown name: --label: there is no file 'x.iso'
           "network": true
         }
       ],
+      "left_out": [],
       "caveat": null,
       "caveat_code": null
     }

@@ -24,6 +24,8 @@ use crate::cli::options::{self, Cli, Command, TreeOptions};
 use crate::cli::places;
 use crate::image::label::Label;
 use crate::serve::fuse::Owner;
+use crate::serve::handover::holder::Holder;
+use crate::serve::handover::{store, upgrade};
 use crate::serve::logging::{self, Sink};
 use crate::serve::{background, daemon};
 use crate::storage::passthrough::DataPath;
@@ -50,8 +52,13 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         }
         Some(Command::Cat(args)) => cat(&args),
         Some(Command::Dhcp(args)) => {
-            let (dialect, site) = args.site();
+            let (dialect, site) = args.site()?;
             print(dhcp::render(dialect, &site).as_bytes())
+        }
+        Some(Command::Upgrade { mountpoint: path }) => {
+            let path = places::mountpoint(&path, true)?;
+            let daemon = upgrade::upgrade(&path)?.as_raw_nonzero();
+            print(format!("{}: served by process {daemon} now\n", path.display()).as_bytes())
         }
         Some(Command::Doctor(args)) => doctor(&args),
         Some(Command::Man { list: true, .. }) => print(manual::list().as_bytes()),
@@ -65,7 +72,8 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
 }
 
 fn mount(args: options::Mount) -> Result<ExitCode> {
-    if !args.foreground && !background::is_child() {
+    let role = Role::of(args.foreground);
+    if role == Role::Command {
         return background::start();
     }
     let (args, file) = with_file(args)?;
@@ -76,16 +84,60 @@ fn mount(args: options::Mount) -> Result<ExitCode> {
     };
     logging::start(sink, args.verbose)?;
     let foreground = args.foreground;
-    if !foreground {
-        background::detach();
+    match role {
+        Role::Command | Role::Holder => {
+            if !foreground {
+                background::detach();
+            }
+            let mounted = args.mountpoint.as_deref().unwrap_or(Path::new("/"));
+            // If that can't be, the daemon will say so.
+            let mounted = places::mountpoint(mounted, true).or_else(|_| std::path::absolute(mounted))?;
+            let holder = Holder::new(mounted, foreground)?;
+            Ok(ExitCode::from(holder.run(if foreground { || Ok(()) } else { background::ready })?))
+        }
+        Role::Daemon => {
+            background::end_with_parent(true)?;
+            daemon::run(configure(args, file)?, || {
+                // In front, who ends the holder means both.
+                if foreground {
+                    return Ok(());
+                }
+                background::end_with_parent(false)?;
+                background::let_go()
+            })?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Role::Service => {
+            daemon::run(configure(args, file)?, || Ok(()))?;
+            Ok(ExitCode::SUCCESS)
+        }
     }
-    let config = configure(args, file)?;
-    if foreground {
-        daemon::run(config, || Ok(()))?;
-    } else {
-        daemon::run(config, background::ready)?;
+}
+
+/// What this process is of those that a mount is made of.
+#[derive(Debug, PartialEq, Eq)]
+enum Role {
+    /// What was called, to return when the tree is usable.
+    Command,
+    /// What holds for the daemon what it would lose.
+    Holder,
+    /// The daemon, started by the holder.
+    Daemon,
+    /// The daemon, started by a service manager that is the holder.
+    Service,
+}
+
+impl Role {
+    fn of(foreground: bool) -> Self {
+        let set = |name| std::env::var_os(name).is_some();
+        match (set(store::SERVER), foreground) {
+            (true, _) => Self::Daemon,
+            (false, true) if set("NOTIFY_SOCKET") => Self::Service,
+            (false, true) => Self::Holder,
+            (false, false) if background::is_child() => Self::Holder,
+            (false, false) => Self::Command,
+        }
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// The options, and where they say nothing what the configuration file says of the mount.

@@ -14,6 +14,7 @@ mod table;
 pub use features::{Features, Presence};
 pub use table::{Driver, Feature, Mark};
 
+use super::cpio::TRAILER;
 use decompress::Format;
 use std::fmt;
 use std::io::{self, Read};
@@ -200,6 +201,7 @@ impl Walk<'_> {
                 return Err(Error::Limit { limit: Limit::Archives, most: self.limits.archives, place });
             }
             self.compressed(format, stream)?;
+            self.features.open_end = format == Format::Lz4;
         }
     }
 
@@ -245,6 +247,7 @@ impl Walk<'_> {
             return Err(Error::Limit { limit: Limit::Entries, most: self.limits.entries, place });
         }
         let entry = cpio::read_entry(stream, &self.limits)?;
+        self.features.open_end = false;
         let mut left = entry.body;
         if features::is_builtin_list(&entry.name) && left <= LONGEST_LIST {
             let mut list = vec![0; usize::try_from(left).unwrap_or(0)];
@@ -254,7 +257,7 @@ impl Walk<'_> {
         }
         cpio::finish_entry(stream, left)?;
 
-        if entry.name == cpio::TRAILER {
+        if entry.name == TRAILER.as_bytes() {
             self.end_archive();
         } else {
             self.features.note_path(&entry.name, self.marks);

@@ -16,7 +16,7 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -82,8 +82,31 @@ impl Error {
     }
 }
 
+/// Holds what is mapped where it outlives this process.
+pub trait Keeper: Send + Sync {
+    /// A mapping has been made; the number by which it goes.
+    fn made(&self, mapping: &Mapping, file: &File, metadata: &File) -> u64;
+
+    /// That mapping is no more.
+    fn gone(&self, number: u64);
+
+    /// The mappings of a file of that device and inode number that a process before this one has left, each once, with
+    /// their numbers, what is mapped and the metadata.
+    fn left(&self, device: u64, inode: u64) -> Vec<(u64, Mapping, File, File)>;
+}
+
+/// A mapping, for another process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mapping {
+    /// Device, inode, length and fingerprint ([`ReadAt::origin`]) of the ISO.
+    pub iso: [u64; 4],
+    /// What is mapped.
+    pub ranges: Vec<Range<u64>>,
+}
+
 /// What maps files.
 pub struct Mapper {
+    keeper: Option<Arc<dyn Keeper>>,
     ram: Ram,
     watch: Watch,
     kept: Mutex<LruCache<Place, Arc<File>>>,
@@ -99,10 +122,18 @@ impl Mapper {
     /// # Errors
     /// If not, with the reason.
     pub fn start() -> Result<Arc<Self>, Error> {
+        Self::held_by(None)
+    }
+
+    /// [`Mapper::start`] for mappings that `keeper` holds.
+    ///
+    /// # Errors
+    /// As for [`Mapper::start`].
+    pub fn held_by(keeper: Option<Arc<dyn Keeper>>) -> Result<Arc<Self>, Error> {
         let ram = Ram::mount()?;
         let watch = Watch::start().map_err(mount::Error::from)?;
         let kept = LruCache::new(NonZeroUsize::new(KEPT).unwrap_or(NonZeroUsize::MIN));
-        let mapper = Self { ram, watch, kept: Mutex::new(kept), next_iso: AtomicU64::new(0) };
+        let mapper = Self { keeper, ram, watch, kept: Mutex::new(kept), next_iso: AtomicU64::new(0) };
         let bytes = vec![1; 2 * erofs::BLOCK as usize];
         let range = erofs::BLOCK..2 * erofs::BLOCK;
         let image = erofs::encode(std::slice::from_ref(&range), bytes.len() as u64)?;
@@ -145,6 +176,16 @@ struct Map {
     file: Weak<File>,
     image: Metadata,
     metadata: File,
+    _held: Option<Held>,
+}
+
+/// A mapping that is held elsewhere too, for as long as it is one.
+struct Held(Arc<dyn Keeper>, u64);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.gone(self.1);
+    }
 }
 
 impl MappedIso {
@@ -152,7 +193,43 @@ impl MappedIso {
     pub fn new(mapper: &Arc<Mapper>, iso: Arc<File>, unchanged: Arc<UnchangedSource>) -> Arc<Self> {
         let number = mapper.next_iso.fetch_add(1, Ordering::Relaxed);
         let (revoked, maps) = (AtomicBool::new(false), Mutex::default());
-        Arc::new(Self { mapper: mapper.clone(), number, iso, unchanged, revoked, maps })
+        let mapped = Arc::new(Self { mapper: mapper.clone(), number, iso, unchanged, revoked, maps });
+        mapped.adopt();
+        mapped
+    }
+
+    /// Takes over what a process before this one has mapped. What is no longer the same image is revoked.
+    fn adopt(self: &Arc<Self>) {
+        let (Some(keeper), Some(mapping)) = (&self.mapper.keeper, self.describe(&[])) else { return };
+        let [device, inode, ..] = mapping.iso;
+        for (number, left, file, metadata) in keeper.left(device, inode) {
+            let held = Held(keeper.clone(), number);
+            let Ok(image) = erofs::encode(&left.ranges, left.iso[2]) else { continue };
+            if left.iso != mapping.iso || self.mapper.watch.add(self).is_err() {
+                let (at, bytes) = image.revocation();
+                let revoked = metadata.write_all_at(&bytes, at);
+                let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+                log::error!(
+                    "{}: changed while nobody looked; what clients have open of it can't be read any more{}",
+                    self.name(),
+                    revoked.err().map(|error| format!(", or can: {error}")).unwrap_or_default()
+                );
+                continue;
+            }
+            let file = Arc::new(file);
+            self.mapper.keep(self.number, &left.ranges, file.clone());
+            let file = Arc::downgrade(&file);
+            self.maps.lock().push(Map { ranges: left.ranges, file, image, metadata, _held: Some(held) });
+        }
+    }
+
+    fn describe(&self, ranges: &[Range<u64>]) -> Option<Mapping> {
+        let stat = self.iso.metadata().ok()?;
+        let (_, fingerprint) = self.unchanged.origin()?;
+        Some(Mapping {
+            iso: [stat.dev(), stat.ino(), self.unchanged.len(), fingerprint],
+            ranges: ranges.to_vec(),
+        })
     }
 
     /// The file of those ranges, one after the other. It stays readable as long as somebody holds it, whatever becomes
@@ -190,8 +267,11 @@ impl MappedIso {
         self.check_length().map_err(Error::Changed)?;
         let Mounted { file, metadata } = mount::mount(&self.mapper.ram, &image, &self.iso)?;
         taste(&file, &*self.unchanged, ranges).map_err(Error::Backing)?;
+        let held = self.mapper.keeper.as_ref().zip(self.describe(ranges));
+        let held =
+            held.map(|(keeper, mapping)| Held(keeper.clone(), keeper.made(&mapping, &file, &metadata)));
         let file = Arc::new(file);
-        maps.push(Map { ranges: ranges.to_vec(), file: Arc::downgrade(&file), image, metadata });
+        maps.push(Map { ranges: ranges.to_vec(), file: Arc::downgrade(&file), image, metadata, _held: held });
         Ok(file)
     }
 

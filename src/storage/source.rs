@@ -8,12 +8,13 @@
 use std::fs::File;
 use std::io::{self, IoSliceMut};
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
+use crate::storage::identity::identity;
 use direct::Direct;
 
 pub mod bounded;
@@ -39,6 +40,12 @@ pub trait ReadAt: Send + Sync {
     /// through here.
     fn file_of(&self, ranges: &[Range<u64>]) -> Option<Arc<File>> {
         let _ = ranges;
+        None
+    }
+
+    /// The file that the bytes are in, and a number that is another when another image is in it; `None` if they are in
+    /// none.
+    fn origin(&self) -> Option<(Arc<File>, u64)> {
         None
     }
 
@@ -120,6 +127,11 @@ impl ReadAt for FileSource {
     fn len(&self) -> u64 {
         self.len
     }
+
+    fn origin(&self) -> Option<(Arc<File>, u64)> {
+        let stat = self.file.metadata().ok()?;
+        Some((self.file.clone(), identity(&(self.len, stat.mtime(), stat.mtime_nsec()))))
+    }
 }
 
 /// A run of bytes inside another source.
@@ -194,6 +206,10 @@ impl<R: ReadAt + ?Sized> ReadAt for Arc<R> {
     fn file_of(&self, ranges: &[Range<u64>]) -> Option<Arc<File>> {
         (**self).file_of(ranges)
     }
+
+    fn origin(&self) -> Option<(Arc<File>, u64)> {
+        (**self).origin()
+    }
 }
 
 impl<R: ReadAt + ?Sized> ReadAt for &R {
@@ -207,6 +223,10 @@ impl<R: ReadAt + ?Sized> ReadAt for &R {
 
     fn file_of(&self, ranges: &[Range<u64>]) -> Option<Arc<File>> {
         (**self).file_of(ranges)
+    }
+
+    fn origin(&self) -> Option<(Arc<File>, u64)> {
+        (**self).origin()
     }
 }
 

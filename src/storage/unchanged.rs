@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 
 use crate::storage::extent::SECTOR;
+use crate::storage::identity::identity;
 use crate::storage::source::{FileSource, PageCache, ReadAt};
 
 /// Where the primary volume descriptor lies: sector 16 (ECMA-119, 6.2.1). Volume id, size and the time of its making in
@@ -91,6 +92,11 @@ impl ReadAt for UnchangedSource {
 
     fn len(&self) -> u64 {
         self.source.len()
+    }
+
+    fn origin(&self) -> Option<(Arc<File>, u64)> {
+        let stamp = *self.stamp.lock();
+        Some((self.file.clone(), identity(&(&self.descriptor, stamp))))
     }
 }
 

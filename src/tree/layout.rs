@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::boot::families::{self, Boot, Subject};
-use crate::boot::inspect::{Entry, Unbootable};
+use crate::boot::inspect::{BootFiles, Entry, Unbootable};
 use crate::boot::loader::Loader;
 use crate::boot::names;
 use crate::boot::netroot::Netroot;
@@ -37,7 +37,7 @@ use crate::storage::identity::identity;
 use crate::storage::source::{FileSource, PageCache, ReadAt};
 use crate::tree::arena::{Builder, NodeId, Tree};
 use crate::tree::iso_files::{self, DirectoryCache};
-use crate::tree::render::{Firmware, IsoEntry, Item, grub, ipxe, nbd, pxelinux};
+use crate::tree::render::{self, Firmware, IsoEntry, Item, LeftOut, grub, ipxe, nbd, pxelinux};
 
 mod machines;
 
@@ -50,7 +50,7 @@ pub struct Settings {
     pub mountpoint: String,
     /// The servers, as clients reach them.
     pub servers: Servers,
-    /// Their address or name, for loaders that have none of their own for it.
+    /// Their address or name, for loaders that have none of their own for it; empty where nobody knows it.
     pub host: String,
     /// Whether the host was given, and is not just where netrootfs runs.
     pub host_given: bool,
@@ -69,7 +69,7 @@ pub struct Settings {
 pub struct Given {
     /// Absolute path where the tree is mounted.
     pub mountpoint: String,
-    /// Where netrootfs runs, which is where the servers are unless somebody says otherwise.
+    /// Where netrootfs runs, which is where the servers are unless somebody says otherwise; empty where nobody knows it.
     pub own_host: String,
     /// What the command line says.
     pub options: Defaults,
@@ -88,7 +88,7 @@ impl Given {
             mountpoint: self.mountpoint.clone(),
             host_given,
             servers: Servers {
-                host: Some(host.clone()),
+                host: Some(host.clone()).filter(|host| !host.is_empty()),
                 port: chosen.nbd_port.unwrap_or(servers::NBD_PORT),
                 prefer: chosen.root_export.and_then(|choice| choice.0),
                 http: chosen.http_url,
@@ -153,9 +153,9 @@ pub fn lay_out(
     let offers = Arc::new(offers(catalog, settings));
     let (menu, given) = (offers.menu(None), offers.given_host());
     let menus = loaders::Menus {
-        syslinux: &|graphical| pxelinux::render(&menu, graphical, &offers.host),
+        syslinux: &|firmware, graphical| pxelinux::render(&menu, firmware, graphical, &offers.host),
         grub: &|| grub::render(&menu, given),
-        grub_for: &|iso| grub::lead_to("/grub.cfg", iso.label.as_str()),
+        grub_for: &|iso| grub::lead_to("/grub.cfg", &menu, given, iso.label.as_str()),
         ipxe: &|| ipxe::render(&menu, given, offers.ipxe),
     };
     loaders::add(&mut builder, tftp, catalog, settings.default.as_ref(), host, &menus);
@@ -220,6 +220,14 @@ impl NoEntry {
             Self::Refused(refusal) => refusal.code(),
         }
     }
+}
+
+/// What of an ISO is left out of the menus of single loaders, because it can't be said in their languages.
+pub fn left_out(iso: &Iso, settings: &Settings) -> Vec<LeftOut> {
+    let choice = settings.config.iso(&iso.label, &iso.name);
+    let servers = Servers { host: None, ..settings.servers.clone() };
+    let entry = entry(iso, &choice, &servers, settings);
+    entry.map(|entry| render::left_out(&entry, &settings.host, settings.host_given)).unwrap_or_default()
 }
 
 fn boot_with(
@@ -332,9 +340,7 @@ fn entry(iso: &Iso, choice: &IsoChoice, servers: &Servers, settings: &Settings) 
 fn item(iso: &Iso, name: String, entry: &Entry, boot: Boot) -> Option<Item> {
     let files = iso.disc.facts.files.get(entry.files)?;
     let own = files.name.as_deref();
-    let mut initrds = Vec::new();
-    initrds.extend((!files.initrds.is_empty()).then(|| names::initrd(&iso.label, own)));
-    initrds.extend((boot.transport == Transport::Netroot).then(|| names::netroot(&iso.label, own)));
+    let initrds = initrds(iso, entry, files, boot.transport);
     Some(Item {
         name,
         title: entry.title.clone(),
@@ -348,6 +354,19 @@ fn item(iso: &Iso, name: String, entry: &Entry, boot: Boot) -> Option<Item> {
             menu::Firmware::Both => Firmware::Both,
         },
     })
+}
+
+/// The initrds of an entry, in the order in which they are unpacked.
+fn initrds(iso: &Iso, entry: &Entry, files: &BootFiles, transport: Transport) -> Vec<String> {
+    let own = files.name.as_deref();
+    let mut initrds = Vec::new();
+    initrds.extend((!files.initrds.is_empty()).then(|| names::initrd(&iso.label, own)));
+    if transport == Transport::Netroot {
+        let (_, netroot) = iso.known(entry.files);
+        let first = matches!(netroot, Netroot::Ready(archive) if archive.first);
+        initrds.insert(if first { 0 } else { initrds.len() }, names::netroot(&iso.label, own));
+    }
+    initrds
 }
 
 fn title(iso: &Iso, first: &Entry) -> String {

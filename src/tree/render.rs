@@ -1,16 +1,23 @@
 //! Configuration files as text, from plain values. One file a format; none of them does I/O.
 //!
-//! The menus are all rendered from one [`Menu`], so what boots by one loader boots by the others. Everything foreign that
-//! gets in here is a [`crate::image::label::Label`] or has passed the gate of one printable line; what a loader would take for
-//! its own language is quoted, so no ISO can add a section, a line or a command to a file of ours.
+//! The menus are all rendered from one [`Menu`], so what boots by one loader boots by the others. Each loader has a module
+//! that knows its language: how it splits lines and words, what it quotes, and what can't be said in it. That is left out
+//! of this loader's menu, and [`left_out`] tells; no ISO can add a section, a line or a command to a file of ours.
 
 use crate::image::args::Args;
 
 pub mod dhcp;
 pub mod grub;
+#[cfg(test)]
+mod hostile;
 pub mod ipxe;
 pub mod nbd;
 pub mod pxelinux;
+mod refusal;
+mod rows;
+mod title;
+
+pub use refusal::{LeftOut, Refusal, left_out};
 
 /// Label of the entry that leaves the network boot. No ISO can have it, since it begins with a dot.
 const LOCAL: &str = ".local";
@@ -44,7 +51,7 @@ pub struct IsoEntry {
 /// One way to boot an ISO. Files are named as they are in the directory of the loader.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Item {
-    /// Name of the item, unique in its ISO and of the characters of a label; the first needs none.
+    /// Name of the item, unique in its ISO and of the characters of a label; the first may have none.
     pub name: String,
     /// What the menu shows.
     pub title: String,
@@ -72,12 +79,13 @@ pub enum Firmware {
     Uefi,
 }
 
-impl Menu {
-    /// The label that boots by itself.
-    fn default_label(&self) -> &str {
-        if self.default.is_empty() { LOCAL } else { &self.default }
+impl Firmware {
+    fn fits(self, other: Self) -> bool {
+        self == Self::Both || self == other
     }
+}
 
+impl Menu {
     /// Port and speed of the serial console that the kernel's messages go to, if that is the last of its consoles.
     fn serial(&self) -> Option<(u32, u32)> {
         let console = self.append.value("console")?.strip_prefix("ttyS")?;
@@ -85,23 +93,6 @@ impl Menu {
         let digits: String = options.chars().take_while(char::is_ascii_digit).collect();
         // 9600 is what the kernel takes (Documentation/admin-guide/serial-console.rst).
         Some((port.parse().ok()?, digits.parse().unwrap_or(9600)))
-    }
-}
-
-impl IsoEntry {
-    /// Title and way.
-    fn full_title(&self) -> String {
-        self.way.map_or_else(|| self.title.clone(), |way| format!("{} [{way}]", self.title))
-    }
-
-    /// What the entry stands for, and what else there is.
-    fn split(&self) -> Option<(&Item, &[Item])> {
-        self.items.split_first()
-    }
-
-    /// Name of an item in the menus. It begins with a dot, so no ISO has it.
-    fn item_label(&self, item: &Item) -> String {
-        format!(".{}.{}", self.label, item.name)
     }
 }
 
@@ -137,6 +128,14 @@ mod tests {
             items: vec![first, second],
         };
         Menu { default: "F42".into(), timeout: 5, append: Args::default(), entries: vec![entry] }
+    }
+
+    /// A menu that every loader can write.
+    pub(super) fn plain_menu() -> Menu {
+        let mut menu = menu();
+        let args = menu.entries[0].items[0].args.clone().without(&["root"]);
+        menu.entries[0].items[0].args = args.prepend([Arg::new("root=live:/dev/nbd0")]);
+        menu
     }
 
     /// A menu whose ISO boots by a second initramfs.

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 
 use crate::image::label::{Label, LabelError};
+use crate::image::mac::Mac;
 
 /// Addresses in a range. Larger ones are a whole site's, which the general menu is for.
 const MAX_ADDRESSES: u64 = 1 << 16;
@@ -23,10 +24,6 @@ const MAX_SINGLE: u64 = 256;
 
 /// Digits of an address in a loader's name.
 const DIGITS: u32 = 8;
-
-/// Address of a network card.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Mac([u8; 6]);
 
 /// UUID of a machine (SMBIOS reference specification, 7.2.1; DHCP option 97).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -46,9 +43,6 @@ pub struct List<T>(pub Vec<T>);
 /// Why a text is no key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// Not six bytes.
-    #[error("'{0}' is no MAC address such as 52:54:00:12:34:56")]
-    Mac(String),
     /// Not five fields of their lengths.
     #[error("'{0}' is no UUID such as 4c4c4544-0042-3510-8052-b4c04f4d3732")]
     Uuid(String),
@@ -71,29 +65,6 @@ pub enum KeyError {
     /// More than a menu should be made for.
     #[error("'{0}' has {1} addresses, more than {MAX_ADDRESSES}")]
     Large(String, u64),
-}
-
-impl Mac {
-    /// `aa-bb-cc-dd-ee-ff`.
-    pub fn dashed(self) -> String {
-        self.0.map(|byte| format!("{byte:02x}")).join("-")
-    }
-
-    /// `aabbccddeeff`.
-    pub fn plain(self) -> String {
-        self.0.map(|byte| format!("{byte:02x}")).concat()
-    }
-}
-
-impl FromStr for Mac {
-    type Err = KeyError;
-
-    fn from_str(text: &str) -> Result<Self, KeyError> {
-        let separator = if text.contains('-') { '-' } else { ':' };
-        let bytes: Option<Vec<u8>> = text.split(separator).map(|part| hex(part, 2)).collect();
-        let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
-        bytes.map(Self).ok_or_else(|| KeyError::Mac(text.to_owned()))
-    }
 }
 
 impl Uuid {
@@ -257,9 +228,9 @@ impl Element for Label {
 macro_rules! element {
     ($($key:ty),*) => {$(
         impl Element for $key {
-            type Error = KeyError;
+            type Error = <Self as FromStr>::Err;
 
-            fn read(text: &str) -> Result<Self, KeyError> {
+            fn read(text: &str) -> Result<Self, Self::Error> {
                 text.parse()
             }
         }
@@ -370,16 +341,6 @@ mod tests {
         assert_eq!(refusal("10.0.2.5/24"), "'10.0.2.5/24' is an address in the network 10.0.2.0/24");
         for text in ["", "10.0.0", "10.0.0.0/33", "10.0.0.0/", "10.0.0.1-", "::1", "10.0.0.1-20"] {
             assert!(refusal(text).contains("is no IPv4 address, range such as"), "{text}");
-        }
-    }
-
-    #[test]
-    fn cards_are_written_with_colons_or_dashes() {
-        let mac: Mac = "52:54:00:AB:cd:01".parse().unwrap();
-        assert_eq!((mac.dashed().as_str(), mac.plain().as_str()), ("52-54-00-ab-cd-01", "525400abcd01"));
-        assert_eq!("52-54-00-ab-cd-01".parse(), Ok(mac));
-        for text in ["", "52:54:00:ab:cd", "52:54:00:ab:cd:1", "52:54-00:ab:cd:01", "52:54:00:ab:cd:+1"] {
-            assert_eq!(text.parse::<Mac>(), Err(KeyError::Mac(text.to_owned())));
         }
     }
 

@@ -4,6 +4,7 @@
 //! are built into the kernel. What a name says is kept; the name is not, but for two short words of printable ASCII.
 
 use super::table::{self, Driver, Feature, Mark};
+use crate::image::{modules, nics};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -44,6 +45,12 @@ pub struct Features {
     pub modules: BTreeSet<Driver>,
     /// Drivers in the kernel itself, if the initrd says so.
     pub builtin: Option<BTreeSet<Driver>>,
+    /// Drivers of [`nics`] that are modules in the initrd, by name.
+    pub nics: BTreeSet<String>,
+    /// Drivers of [`nics`] in the kernel itself, as far as the initrd says so.
+    pub builtin_nics: BTreeSet<String>,
+    /// Whether its last archive is in the old lz4 format, which has no mark for its end.
+    pub open_end: bool,
     /// Why the initrd was not read to its end; everything up to there counts, as it does for the kernel.
     pub damage: Option<String>,
 }
@@ -68,6 +75,16 @@ impl Features {
             Some(builtin) if builtin.contains(&driver) => Presence::Builtin,
             Some(_) if !self.has(Feature::InnerImage) && self.damage.is_none() => Presence::Absent,
             _ => Presence::Unknown,
+        }
+    }
+
+    /// Where a driver of [`nics`] is.
+    pub fn nic(&self, name: &str) -> Presence {
+        match self.driver(Driver::Nic) {
+            _ if self.nics.contains(name) => Presence::Module,
+            _ if self.builtin_nics.contains(name) => Presence::Builtin,
+            Presence::Unknown => Presence::Unknown,
+            _ => Presence::Absent,
         }
     }
 
@@ -99,6 +116,7 @@ impl Features {
             self.kernels.insert(kernel);
         }
         self.modules.extend(table::drivers(module));
+        self.nics.extend(nic_of(module));
     }
 
     /// Notes the lines of a `modules.builtin`.
@@ -110,6 +128,7 @@ impl Features {
         let builtin = self.builtin.get_or_insert_default();
         for line in list.split(|&byte| byte == b'\n') {
             builtin.extend(table::drivers(line));
+            self.builtin_nics.extend(nic_of(line));
         }
     }
 }
@@ -165,6 +184,12 @@ fn below_modules(path: &[u8]) -> Option<&[u8]> {
     let start = path.windows(MODULES.len()).position(|window| window == MODULES)?;
     let whole = start == 0 || path.get(start - 1) == Some(&b'/');
     path.get(start + MODULES.len()..).filter(|rest| whole && !rest.is_empty())
+}
+
+/// The name of the driver of [`nics`] that a module's path is.
+fn nic_of(path: &[u8]) -> Option<String> {
+    let name = modules::name_of(std::str::from_utf8(path).ok()?.trim_end())?;
+    nics::named(&name).map(|nic| nic.name.to_owned())
 }
 
 fn printable(text: &[u8]) -> Option<String> {
@@ -238,6 +263,20 @@ mod tests {
         let marked = features(&["./usr/hooks/archiso", "hooks/another"]);
         assert!(marked.has_mark("archiso") && !marked.has_mark("casper"));
         assert_eq!(marked.marks.len(), 1);
+    }
+
+    #[test]
+    fn drivers_of_cards_are_told_one_by_one() {
+        let mut features = features(&[
+            "lib/modules/6.6/kernel/drivers/net/virtio_net.ko.gz",
+            "lib/modules/6.6/kernel/drivers/net/ethernet/amd/xgbe/amd-xgbe.ko.zst",
+            "lib/modules/6.6/kernel/drivers/net/ethernet/intel/e1000e.so",
+            "usr/share/e1000e.ko",
+        ]);
+        assert_eq!(features.nics, BTreeSet::from(["amd_xgbe", "virtio_net"].map(str::to_owned)));
+        features.note_builtin(b"kernel/drivers/net/ethernet/intel/igb/igb.ko\n");
+        let found = ["virtio_net", "igb", "e1000e"].map(|name| features.nic(name));
+        assert_eq!(found, [Presence::Module, Presence::Builtin, Presence::Absent]);
     }
 
     #[test]

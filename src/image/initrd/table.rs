@@ -125,6 +125,8 @@ pub(super) const FEATURES: &[(&str, Feature)] = &[
     ("sbin/modprobe", Feature::Modprobe),
     ("bin/kmod", Feature::Modprobe),
     ("sbin/kmod", Feature::Modprobe),
+    ("nix/store/*bin/modprobe", Feature::Modprobe),
+    ("nix/store/*bin/kmod", Feature::Modprobe),
 ];
 
 /// Path of a module under `lib/modules/`, or in a `modules.builtin`, and the driver it is.

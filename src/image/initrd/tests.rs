@@ -1,4 +1,5 @@
 use super::*;
+use crate::image::cpio::Header;
 use proptest::prelude::*;
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -14,9 +15,9 @@ const MARKS: [Mark; 4] = [
 
 /// A newc entry; the checksum variant of the format has the same shape.
 fn entry(magic: &str, mode: u32, name: &str, body: &[u8]) -> Vec<u8> {
-    let fields = [1, mode, 0, 0, 1, 0, body.len() as u32, 0, 0, 0, 0, name.len() as u32 + 1, 0];
-    let mut bytes = magic.as_bytes().to_vec();
-    fields.iter().for_each(|field| write!(bytes, "{field:08x}").unwrap());
+    let header = Header { inode: 1, mode, links: 1, body: body.len() as u32, name: name.len() as u32 + 1 };
+    let mut bytes = header.to_bytes();
+    bytes.splice(..6, magic.bytes());
     bytes.extend(name.as_bytes());
     bytes.push(0);
     pad(&mut bytes, 4);
@@ -110,6 +111,18 @@ fn checksum_archive() {
 fn every_compression() {
     for format in ALL {
         assert_whole(&pack(format, &main_archive()), &["casper"]);
+    }
+}
+
+#[test]
+fn only_the_old_lz4_has_no_mark_for_its_end() {
+    for format in ALL {
+        let mut initrd = pack(format, &main_archive());
+        assert_eq!(probe_all(&initrd).unwrap().open_end, format == Format::Lz4, "{format:?}");
+        pad(&mut initrd, 512);
+        initrd.extend([0; 512]);
+        initrd.extend(archive(&["scripts/live"]));
+        assert!(!probe_all(&initrd).unwrap().open_end, "{format:?} in front");
     }
 }
 

@@ -10,8 +10,8 @@ use anyhow::{Result, anyhow};
 
 use crate::catalog::scan::Opener;
 use crate::storage::cache::{BlockCache, CachedSource};
-use crate::storage::passthrough::{DataPath, MappedIso, Mapper};
-use crate::storage::source::{PageCache, ReadAt};
+use crate::storage::passthrough::{DataPath, Keeper, MappedIso, Mapper};
+use crate::storage::source::{FileSource, PageCache, ReadAt};
 use crate::storage::unchanged::UnchangedSource;
 
 /// Smaller files are read through the cache: to mount and unmount one takes 0.6 ms, as long as it takes to read one of
@@ -30,11 +30,11 @@ pub(super) struct Served {
 ///
 /// # Errors
 /// If it has to be possible and isn't.
-pub(super) fn mapper(path: DataPath) -> Result<Option<Arc<Mapper>>> {
+pub(super) fn mapper(path: DataPath, keeper: Option<Arc<dyn Keeper>>) -> Result<Option<Arc<Mapper>>> {
     if path == DataPath::Cache {
         return Ok(None);
     }
-    match Mapper::start() {
+    match Mapper::held_by(keeper) {
         Ok(mapper) => Ok(Some(mapper)),
         Err(reason) if path == DataPath::Kernel => Err(anyhow!("--data-path kernel: {reason}")),
         Err(reason) => {
@@ -50,16 +50,24 @@ impl Opener for Served {
     fn open(&self, file: Arc<File>) -> io::Result<Arc<dyn ReadAt>> {
         let unchanged = Arc::new(UnchangedSource::new(file.clone(), PageCache::DropBehind)?);
         let cached = self.cache.attach(unchanged.clone());
-        let Some(mapper) = &self.mapper else { return Ok(Arc::new(cached)) };
-        let mapped = MappedIso::new(mapper, file, unchanged);
-        Ok(Arc::new(Both { cached, mapped, refused: AtomicBool::new(false) }))
+        let mapped = self.mapper.as_ref().map(|mapper| MappedIso::new(mapper, file, unchanged.clone()));
+        Ok(Arc::new(Both { cached, unchanged, mapped, refused: AtomicBool::new(false) }))
+    }
+}
+
+impl Served {
+    /// Opens an ISO, or a file that is none: a loader, or drivers that were packed.
+    pub(super) fn open_any(&self, file: Arc<File>) -> io::Result<Arc<dyn ReadAt>> {
+        self.open(file.clone()).or_else(|_| Ok(Arc::new(FileSource::new(file, PageCache::Keep)?)))
     }
 }
 
 /// An ISO that can be read either way.
 struct Both {
     cached: CachedSource,
-    mapped: Arc<MappedIso>,
+    unchanged: Arc<UnchangedSource>,
+    /// What hands its files to the kernel, if anything does.
+    mapped: Option<Arc<MappedIso>>,
     /// Whether it has been said that the kernel doesn't.
     refused: AtomicBool,
 }
@@ -73,19 +81,24 @@ impl ReadAt for Both {
         self.cached.len()
     }
 
+    fn origin(&self) -> Option<(Arc<File>, u64)> {
+        self.unchanged.origin()
+    }
+
     fn file_of(&self, ranges: &[Range<u64>]) -> Option<Arc<File>> {
         let lens = ranges.iter().map(|range| range.end.saturating_sub(range.start));
         if lens.fold(0, u64::saturating_add) < SMALLEST {
             return None;
         }
-        match self.mapped.file(ranges) {
+        let mapped = self.mapped.as_ref()?;
+        match mapped.file(ranges) {
             Ok(file) => Some(file),
             Err(reason) => {
                 let level = match reason.is_of_the_iso() && !self.refused.swap(true, Ordering::Relaxed) {
                     true => log::Level::Info,
                     false => log::Level::Debug,
                 };
-                log::log!(level, "{}: read through the block cache: {reason}", self.mapped.name());
+                log::log!(level, "{}: read through the block cache: {reason}", mapped.name());
                 None
             }
         }

@@ -24,14 +24,15 @@ use crate::image::label::Label;
 use crate::storage::content::{Content, Segments};
 use crate::storage::extent::Extent;
 use crate::tree::arena::{Builder, NodeId};
+use crate::tree::render::Firmware;
 
 #[cfg(test)]
 mod tests;
 
 /// The menus, as text.
 pub struct Menus<'a> {
-    /// syslinux's; whether its text menu can be loaded.
-    pub syslinux: &'a dyn Fn(bool) -> String,
+    /// syslinux's, for machines of a firmware; whether its text menu can be loaded.
+    pub syslinux: &'a dyn Fn(Firmware, bool) -> String,
     /// GRUB's.
     pub grub: &'a dyn Fn() -> String,
     /// GRUB's beside an ISO's own GRUB: leads to the other, with this ISO as the one that boots by itself.
@@ -169,11 +170,11 @@ impl Lay<'_> {
     fn add_menus(&mut self, menus: &Menus<'_>, booted: &[(String, NodeId)]) {
         let bios = self.directory("pxelinux.cfg");
         let graphical = self.names.contains(loader::MENU);
-        let menu = Content::text((menus.syslinux)(graphical));
+        let menu = Content::text((menus.syslinux)(Firmware::Bios, graphical));
         self.builder.file(bios, "default", menu, self.newest);
         if let Some(&efi64) = self.directories.get(loader::EFI64) {
             let graphical = self.names.contains(&format!("{}/{}", loader::EFI64, loader::MENU));
-            let menu = Content::text((menus.syslinux)(graphical));
+            let menu = Content::text((menus.syslinux)(Firmware::Uefi, graphical));
             let parent = self.directory(&format!("{}/pxelinux.cfg", loader::EFI64));
             self.builder.file(parent, "default", menu, self.newest);
             for (name, node) in booted {

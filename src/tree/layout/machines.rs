@@ -18,17 +18,18 @@ use std::time::SystemTime;
 use super::Settings;
 use crate::boot::loader;
 use crate::boot::names;
-use crate::catalog::config::{Mac, Machine};
+use crate::catalog::config::Machine;
 use crate::image::args::Args;
 use crate::image::label::Label;
+use crate::image::mac::Mac;
 use crate::storage::content::{Content, Lazy};
 use crate::storage::identity::identity;
 use crate::tree::arena::{Builder, NodeId};
 use crate::tree::render::ipxe::{self, Machines};
-use crate::tree::render::{IsoEntry, Menu, grub, pxelinux};
+use crate::tree::render::{Firmware, IsoEntry, Menu, grub, pxelinux};
 
 /// Directories below `tftp/` in which pxelinux and syslinux look for `pxelinux.cfg/`.
-const PXELINUX: [&str; 2] = ["", loader::EFI64];
+const PXELINUX: [(&str, Firmware); 2] = [("", Firmware::Bios), (loader::EFI64, Firmware::Uefi)];
 
 /// Directories below `tftp/` in which GRUB looks for the general menu. The ISOs' own, in `efi/<LABEL>`, fall back on the
 /// second.
@@ -228,14 +229,14 @@ impl Add<'_> {
     fn machine(&mut self, machine: &Arc<Machine>, names: &Names, identity: u64) {
         let tftp = self.shape.node;
         let mut menus = Menus::new();
-        for directory in PXELINUX {
+        for (directory, firmware) in PXELINUX {
             let Some(parent) = self.builder.find(tftp, &format!("{directory}/pxelinux.cfg")) else {
                 continue;
             };
             let menu_module = format!("{directory}/{}", loader::MENU);
             let graphical = self.builder.find(tftp, &menu_module).is_some();
-            let content = self.content(machine, &("pxelinux", graphical), move |offers, menu| {
-                pxelinux::render(menu, graphical, &offers.host)
+            let content = self.content(machine, &("pxelinux", firmware, graphical), move |offers, menu| {
+                pxelinux::render(menu, firmware, graphical, &offers.host)
             });
             let node = self.add(parent, "", &names.configs, content);
             let path = format!("{directory}/pxelinux.cfg/default");

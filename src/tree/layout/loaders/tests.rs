@@ -92,7 +92,7 @@ fn lay(host: &[LoaderFile], isos: Vec<Iso>, default: Option<&str>, grub: bool) -
     builder.file(Tree::ROOT, "vmlinuz_X", kernel, SystemTime::UNIX_EPOCH);
     let catalog = Catalog { isos, ..Catalog::default() };
     let menus = Menus {
-        syslinux: &|graphical| if graphical { "graphical".into() } else { "plain".into() },
+        syslinux: &|_, graphical| if graphical { "graphical".into() } else { "plain".into() },
         grub: &|| "?".repeat(10),
         grub_for: &|iso| iso.label.to_string(),
         ipxe: &|| "#!ipxe".into(),
