@@ -22,14 +22,14 @@ use entries::Entries;
 /// Images that are looked into for a root. Ubuntu's installers have ten layers.
 const MAX_ROOTS: usize = 16;
 
+/// Bytes of a directory that is looked into by pattern: some thousand records.
+const LARGEST_DIRECTORY: u64 = 1 << 19;
+
 /// Packages that are looked at by name: an installer's disc has some hundred, those of two kernels twice as many.
 const MAX_LISTED: usize = 1024;
 
 /// Packages that are looked into.
 const MAX_PACKAGES: usize = 32;
-
-/// Bytes of a directory that is looked into by pattern: some thousand records.
-const LARGEST_DIRECTORY: u64 = 1 << 19;
 
 /// All that an ISO has to boot from.
 #[derive(Debug, PartialEq, Eq)]

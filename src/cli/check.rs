@@ -59,7 +59,7 @@ pub struct Served {
     /// Number of entries of its own menu that are offered.
     pub entries: usize,
     /// Those that are not.
-    pub left_out: Vec<LeftOut>,
+    pub not_offered: Vec<NotOffered>,
     /// The loaders for UEFI that it carries, one a processor.
     pub uefi: Vec<Uefi>,
     /// Entries that single loaders can't boot, and why.
@@ -72,7 +72,7 @@ pub struct Served {
 
 /// An entry of an ISO's own menu that isn't offered.
 #[derive(Debug, Serialize)]
-pub struct LeftOut {
+pub struct NotOffered {
     /// Its title.
     pub title: String,
     /// Why: a sentence.
@@ -196,7 +196,7 @@ impl Served {
                 .iter()
                 .filter(|entry| layout::boot_entry(iso, entry, settings).is_ok())
                 .count(),
-            left_out: left_out(iso, settings),
+            not_offered: not_offered(iso, settings),
             uefi: Arch::ALL.iter().filter_map(|arch| Uefi::new(iso, *arch)).collect(),
             unwritable: layout::left_out(iso, settings).iter().map(ToString::to_string).collect(),
             caveat_code: caveat.as_ref().map(|(_, code)| *code),
@@ -210,13 +210,13 @@ fn paths_of_initrds(files: &BootFiles) -> Vec<String> {
 }
 
 /// What isn't for a network, then what isn't Linux.
-fn left_out(iso: &Iso, settings: &Settings) -> Vec<LeftOut> {
+fn not_offered(iso: &Iso, settings: &Settings) -> Vec<NotOffered> {
     let facts = &iso.disc.facts;
     let refused = facts.entries.iter().skip(1).filter_map(|entry| {
         let refusal = layout::boot_entry(iso, entry, settings).err()?;
-        Some(LeftOut { title: entry.title.clone(), reason: refusal.to_string(), code: refusal.code() })
+        Some(NotOffered { title: entry.title.clone(), reason: refusal.to_string(), code: refusal.code() })
     });
-    let others = facts.left_out.iter().map(|entry| LeftOut {
+    let others = facts.left_out.iter().map(|entry| NotOffered {
         title: entry.title.clone(),
         reason: entry.reason.to_string(),
         code: entry.reason.into(),
@@ -265,10 +265,10 @@ impl fmt::Display for Report {
             if let Some(reason) = iso.no_netroot.as_ref().filter(|_| !iso.boots_by_nbd()) {
                 writeln!(f, "  no netroot: {reason}")?;
             }
-            if iso.entries > 1 || !iso.left_out.is_empty() {
-                writeln!(f, "  menu: {} entries, {} left out", iso.entries, iso.left_out.len())?;
+            if iso.entries > 1 || !iso.not_offered.is_empty() {
+                writeln!(f, "  menu: {} entries, {} left out", iso.entries, iso.not_offered.len())?;
             }
-            for LeftOut { title, reason, .. } in &iso.left_out {
+            for NotOffered { title, reason, .. } in &iso.not_offered {
                 writeln!(f, "    left out: {title}: {reason}")?;
             }
             for uefi in &iso.uefi {
@@ -366,7 +366,7 @@ mod tests {
             netroot: None,
             no_netroot: Some("its kernel has no nbd".into()),
             entries: 3,
-            left_out: vec![LeftOut {
+            not_offered: vec![NotOffered {
                 title: "Restart".into(),
                 reason: "halts, restarts or leaves the boot loader".into(),
                 code: "power",
@@ -398,7 +398,7 @@ mod tests {
             netroot: Some(Archive { size: 680_000, holds: "nbd out of /x".into() }),
             no_netroot: None,
             entries: 1,
-            left_out: Vec::new(),
+            not_offered: Vec::new(),
             uefi: Vec::new(),
             unwritable: vec!["'Start' by GRUB: 'a\\x20b' would get more backslashes".into()],
             caveat: Some("how it would boot over a network is not known".into()),
@@ -490,7 +490,7 @@ Unknown name: --label: there is no file 'x.iso'
       "netroot": null,
       "no_netroot": "its kernel has no nbd",
       "entries": 3,
-      "left_out": [
+      "not_offered": [
         {
           "title": "Restart",
           "reason": "halts, restarts or leaves the boot loader",

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::boot::families::{self, Boot, Subject};
-use crate::boot::inspect::{Entry, Unbootable};
+use crate::boot::inspect::{BootFiles, Entry, Unbootable};
 use crate::boot::loader::Loader;
 use crate::boot::names;
 use crate::boot::netroot::Netroot;
@@ -340,12 +340,7 @@ fn entry(iso: &Iso, choice: &IsoChoice, servers: &Servers, settings: &Settings) 
 fn item(iso: &Iso, name: String, entry: &Entry, boot: Boot) -> Option<Item> {
     let files = iso.disc.facts.files.get(entry.files)?;
     let own = files.name.as_deref();
-    let mut initrds = Vec::new();
-    initrds.extend((!files.initrds.is_empty()).then(|| names::initrd(&iso.label, own)));
-    if boot.transport == Transport::Netroot {
-        let first = matches!(&iso.netroot, Netroot::Ready(archive) if archive.first);
-        initrds.insert(if first { 0 } else { initrds.len() }, names::netroot(&iso.label, own));
-    }
+    let initrds = initrds(iso, entry, files, boot.transport);
     Some(Item {
         name,
         title: entry.title.clone(),
@@ -359,6 +354,19 @@ fn item(iso: &Iso, name: String, entry: &Entry, boot: Boot) -> Option<Item> {
             menu::Firmware::Both => Firmware::Both,
         },
     })
+}
+
+/// The initrds of an entry, in the order in which they are unpacked.
+fn initrds(iso: &Iso, entry: &Entry, files: &BootFiles, transport: Transport) -> Vec<String> {
+    let own = files.name.as_deref();
+    let mut initrds = Vec::new();
+    initrds.extend((!files.initrds.is_empty()).then(|| names::initrd(&iso.label, own)));
+    if transport == Transport::Netroot {
+        let (_, netroot) = iso.known(entry.files);
+        let first = matches!(netroot, Netroot::Ready(archive) if archive.first);
+        initrds.insert(if first { 0 } else { initrds.len() }, names::netroot(&iso.label, own));
+    }
+    initrds
 }
 
 fn title(iso: &Iso, first: &Entry) -> String {

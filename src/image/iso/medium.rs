@@ -16,6 +16,9 @@ const MOST: u64 = 16;
 /// Bytes of a volume id.
 const ID: usize = 32;
 
+/// Where the dates of a volume's creation and modification lie in its descriptor (ECMA-119, 8.4.26 and 8.4.27).
+const DATES: [usize; 2] = [830, 813];
+
 /// Sector of UDF's anchor (ECMA-167, 3/8.4.2.1), and the descriptors that are looked at from there.
 const ANCHOR: u64 = 256;
 
@@ -56,7 +59,13 @@ impl Image {
             Some(joliet) => merged(&id(&joliet), &id(&primary)),
             None => trimmed(&id(&primary)).to_vec(),
         };
-        Medium { label, uuid: self.uuid() }
+        Medium { label, uuid: DATES.iter().find_map(|&at| date(&primary, at)) }
+    }
+
+    /// The UUID that GRUB makes of its dates, and libblkid where there is no UDF; nothing if it has no date.
+    pub fn uuid(&self) -> Option<String> {
+        let primary = self.sector(FIRST)?;
+        DATES.iter().find_map(|&at| date(&primary, at))
     }
 
     /// The id of UDF's logical volume.
@@ -122,6 +131,19 @@ fn trimmed(text: &[u8]) -> &[u8] {
     text.split(|&byte| byte == 0).next().unwrap_or_default().trim_ascii_end()
 }
 
+/// Digits and an offset from Greenwich; sixteen zeros are no date. libblkid takes any bytes for digits, which could then
+/// be no word of kernel arguments.
+fn date(descriptor: &Sector, at: usize) -> Option<String> {
+    let (digits, [offset]) = (field::<16>(descriptor, at), field(descriptor, at + 16));
+    let unset = digits.iter().all(|&digit| digit == b'0') && offset == 0;
+    if unset || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let (year, rest) = digits.split_at(4);
+    let parts = std::iter::once(year).chain(rest.chunks(2)).map(String::from_utf8_lossy);
+    Some(parts.collect::<Vec<_>>().join("-"))
+}
+
 fn number(sector: &Sector, at: usize) -> u16 {
     u16::from_le_bytes(field(sector, at))
 }
@@ -164,5 +186,18 @@ mod tests {
         ] {
             assert_eq!(both(primary, joliet), label, "{primary} {joliet}");
         }
+    }
+
+    #[test]
+    fn a_date_is_a_uuid() {
+        let sector = |text: &[u8]| {
+            let mut sector = [0; SECTOR as usize];
+            sector[830..830 + text.len()].copy_from_slice(text);
+            sector
+        };
+        assert_eq!(date(&sector(b"2026112521562200\x04"), 830).unwrap(), "2026-11-25-21-56-22-00");
+        assert_eq!(date(&sector(b"0000000000000000\0"), 830), None);
+        assert!(date(&sector(b"0000000000000000\x04"), 830).is_some());
+        assert_eq!(date(&sector(b"20261125 1562200\0"), 830), None);
     }
 }
