@@ -59,7 +59,7 @@ pub struct Served {
     /// The loaders for UEFI that it carries, one a processor.
     pub uefi: Vec<Uefi>,
     /// What single loaders have no entry for, and why.
-    pub left_out: Vec<String>,
+    pub left_out: Vec<NotOffered>,
     /// What stands in the way of a boot, or why there is no entry: a sentence.
     pub caveat: Option<String>,
     /// The same as a word that stays.
@@ -77,6 +77,30 @@ pub struct Uefi {
     pub signed: bool,
     /// Whether its GRUB can load files by TFTP.
     pub network: bool,
+}
+
+/// An entry that some loaders' menus don't have.
+#[derive(Debug, Serialize)]
+pub struct NotOffered {
+    /// Its title.
+    pub title: String,
+    /// The loaders.
+    pub loaders: Vec<&'static str>,
+    /// Why, for programs.
+    pub code: &'static str,
+    /// All of it as a sentence.
+    pub reason: String,
+}
+
+impl NotOffered {
+    fn new(left_out: &LeftOut) -> Self {
+        Self {
+            title: left_out.title.clone(),
+            loaders: left_out.loaders.clone(),
+            code: left_out.refusal.code(),
+            reason: left_out.to_string(),
+        }
+    }
 }
 
 /// A second initramfs.
@@ -177,7 +201,7 @@ impl Served {
                 _ => None,
             },
             uefi: Arch::ALL.iter().filter_map(|arch| Uefi::new(iso, *arch)).collect(),
-            left_out: layout::left_out(iso, settings).iter().map(LeftOut::to_string).collect(),
+            left_out: layout::left_out(iso, settings).iter().map(NotOffered::new).collect(),
             caveat_code: caveat.as_ref().map(|(_, code)| *code),
             caveat: caveat.map(|(sentence, _)| sentence),
         }
@@ -229,7 +253,7 @@ impl fmt::Display for Report {
                 writeln!(f, "  UEFI {uefi}")?;
             }
             for left_out in &iso.left_out {
-                writeln!(f, "  not offered: {left_out}")?;
+                writeln!(f, "  not offered: {}", left_out.reason)?;
             }
             if let Some(caveat) = &iso.caveat {
                 writeln!(f, "  but: {caveat}")?;
@@ -346,7 +370,12 @@ mod tests {
             netroot: Some(Archive { size: 680_000, holds: "nbd out of /x".into() }),
             no_netroot: None,
             uefi: Vec::new(),
-            left_out: vec!["'Start' by GRUB: 'a\\x20b' would get more backslashes".into()],
+            left_out: vec![NotOffered {
+                title: "Start".into(),
+                loaders: vec!["GRUB"],
+                code: "argument-backslash",
+                reason: "'Start' by GRUB: 'a\\x20b' would get more backslashes".into(),
+            }],
             caveat: Some("how it would boot over a network is not known".into()),
             caveat_code: Some("unknown-network"),
             ..served()
@@ -442,7 +471,6 @@ Unknown name: --label: there is no file 'x.iso'
         }
       ],
       "left_out": [],
-      "caveat": null
       "caveat": null,
       "caveat_code": null
     }
