@@ -13,6 +13,7 @@ use crate::boot::transport::{Export, Transport};
 use crate::catalog::scan::{Catalog, Iso};
 use crate::image::efi::{self, Arch};
 use crate::tree::layout::{self, Settings};
+use crate::tree::render::LeftOut;
 
 /// All that is known of the ISOs.
 #[derive(Debug, Serialize)]
@@ -62,8 +63,8 @@ pub struct Served {
     pub not_offered: Vec<NotOffered>,
     /// The loaders for UEFI that it carries, one a processor.
     pub uefi: Vec<Uefi>,
-    /// Entries that single loaders can't boot, and why.
-    pub unwritable: Vec<String>,
+    /// What single loaders have no entry for, and why.
+    pub unwritable: Vec<Unwritable>,
     /// What stands in the way of a boot, or why there is no entry: a sentence.
     pub caveat: Option<String>,
     /// The same as a word that stays.
@@ -92,6 +93,30 @@ pub struct Uefi {
     pub signed: bool,
     /// Whether its GRUB can load files by TFTP.
     pub network: bool,
+}
+
+/// An entry that some loaders' menus don't have.
+#[derive(Debug, Serialize)]
+pub struct Unwritable {
+    /// Its title.
+    pub title: String,
+    /// The loaders.
+    pub loaders: Vec<&'static str>,
+    /// Why, for programs.
+    pub code: &'static str,
+    /// All of it as a sentence.
+    pub reason: String,
+}
+
+impl Unwritable {
+    fn new(left_out: &LeftOut) -> Self {
+        Self {
+            title: left_out.title.clone(),
+            loaders: left_out.loaders.clone(),
+            code: left_out.refusal.code(),
+            reason: left_out.to_string(),
+        }
+    }
 }
 
 /// A second initramfs.
@@ -198,7 +223,7 @@ impl Served {
                 .count(),
             not_offered: not_offered(iso, settings),
             uefi: Arch::ALL.iter().filter_map(|arch| Uefi::new(iso, *arch)).collect(),
-            unwritable: layout::left_out(iso, settings).iter().map(ToString::to_string).collect(),
+            unwritable: layout::left_out(iso, settings).iter().map(Unwritable::new).collect(),
             caveat_code: caveat.as_ref().map(|(_, code)| *code),
             caveat: caveat.map(|(sentence, _)| sentence),
         }
@@ -274,8 +299,8 @@ impl fmt::Display for Report {
             for uefi in &iso.uefi {
                 writeln!(f, "  UEFI {uefi}")?;
             }
-            for sentence in &iso.unwritable {
-                writeln!(f, "  not offered: {sentence}")?;
+            for unwritable in &iso.unwritable {
+                writeln!(f, "  not offered: {}", unwritable.reason)?;
             }
             if let Some(caveat) = &iso.caveat {
                 writeln!(f, "  but: {caveat}")?;
@@ -400,7 +425,12 @@ mod tests {
             entries: 1,
             not_offered: Vec::new(),
             uefi: Vec::new(),
-            unwritable: vec!["'Start' by GRUB: 'a\\x20b' would get more backslashes".into()],
+            unwritable: vec![Unwritable {
+                title: "Start".into(),
+                loaders: vec!["GRUB"],
+                code: "argument-backslash",
+                reason: "'Start' by GRUB: 'a\\x20b' would get more backslashes".into(),
+            }],
             caveat: Some("how it would boot over a network is not known".into()),
             caveat_code: Some("unknown-network"),
             ..served()

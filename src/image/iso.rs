@@ -155,15 +155,6 @@ impl Image {
         id.get(..end).unwrap_or_default()
     }
 
-    /// The UUID that libblkid, udev and GRUB give the volume, such as `2024-02-13-23-36-30-00`; nothing if the image carries
-    /// no date.
-    pub fn uuid(&self) -> Option<String> {
-        let mut descriptor = [0; SECTOR as usize];
-        self.source.read_exact_at(&mut descriptor, 16 * SECTOR).ok()?;
-        // Volume modification and creation date and time (ECMA-119, 8.4.27 and 8.4.26).
-        uuid_of(descriptor.get(830..847)?).or_else(|| uuid_of(descriptor.get(813..830)?))
-    }
-
     /// Length of the volume in bytes, as its descriptor has it (ECMA-119, 8.4.8).
     pub fn declared_len(&self) -> u64 {
         u64::from(self.fs.info().volume_space_size()) * u64::from(self.fs.info().block_size())
@@ -386,20 +377,6 @@ fn plain_reason(source: &Source) -> Option<Error> {
     }
 }
 
-/// The UUID that libblkid makes of a date and time: 16 digits and the offset from Greenwich, which is left out. It is unset
-/// if all digits and the offset are zero (ECMA-119, 8.4.26.1; libblkid, superblocks/iso9660.c).
-fn uuid_of(date: &[u8]) -> Option<String> {
-    let (digits, offset) = date.split_at_checked(16)?;
-    let is_unset = digits.iter().all(|&digit| digit == b'0') && offset == [0];
-    if is_unset || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let digits = str::from_utf8(digits).ok()?;
-    let parts =
-        [0..4, 4..6, 6..8, 8..10, 10..12, 12..14, 14..16].map(|part| digits.get(part).unwrap_or_default());
-    Some(parts.join("-"))
-}
-
 fn damaged(path: &str, fault: IsoError<io::Error>) -> Error {
     let reason = match hadris_iso::Detail::of(&fault) {
         Some(detail) => detail.to_string(),
@@ -442,23 +419,5 @@ impl BlockDevice for Device {
         self.source
             .read_exact_at(buf, offset)
             .map_err(|error| IsoError::device(error, "the image can't be read"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_uuid_is_made_of_the_digits_of_a_date() {
-        assert_eq!(uuid_of(b"2024021323363000\x08").unwrap(), "2024-02-13-23-36-30-00");
-        assert_eq!(uuid_of(b"0000000000000000\x04").unwrap(), "0000-00-00-00-00-00-00");
-    }
-
-    #[test]
-    fn an_unset_date_gives_no_uuid() {
-        assert_eq!(uuid_of(b"0000000000000000\0"), None);
-        assert_eq!(uuid_of(&[0; 17]), None);
-        assert_eq!(uuid_of(b"2024"), None);
     }
 }

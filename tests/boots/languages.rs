@@ -220,7 +220,7 @@ impl Mount {
         let path = work.scratch("mnt");
         fs::create_dir_all(&path)?;
         let process = Process::spawn(
-            Command::new(env!("CARGO_BIN_EXE_netrootfs"))
+            Command::new(testkit::built::program("netrootfs"))
                 .args(["--foreground", "--server", "10.0.2.2", "--timeout", "2", "--default", way.default])
                 .args(["--append", "initrd=/gone"])
                 .arg("--state-dir")

@@ -33,10 +33,10 @@ fn a_machine_has_menus_of_its_own_that_no_listing_shows() -> Result<()> {
         ("pxelinux.cfg/01-52-54-00-ab-cd-01", "timeout 70\n"),
         ("grub.cfg-01-52-54-00-ab-cd-01", "set timeout=7\n"),
         ("grub/grub.cfg-01-52-54-00-ab-cd-01", "set timeout=7\n"),
-        ("mac-525400abcd01.ipxe", "--timeout 7000 "),
+        ("mac-525400abcd01.ipxe", "set netrootfs-wait 7000\n"),
         ("52-54-00-ab-cd-01/pxelinux.cfg/default", "timeout 70\n"),
         ("52-54-00-ab-cd-01/grub.cfg", "set timeout=7\n"),
-        ("52-54-00-ab-cd-01/boot.ipxe", "--timeout 7000 "),
+        ("52-54-00-ab-cd-01/boot.ipxe", "set netrootfs-wait 7000\n"),
     ] {
         let path = tftp.join(name);
         let size = fs::metadata(&path).with_context(|| name.to_owned())?.len();

@@ -83,7 +83,9 @@ fn write_mac(text: &mut String) -> Result {
     writeln!(text, "set {MAC}=$net_default_mac")?;
     writeln!(text, "regexp{sets} '^(..):(..):(..):(..):(..):(..)$' \"${MAC}\"")?;
     // A command that isn't there counts as done: only the last of the parts tells.
-    writeln!(text, "if [ -n \"${MAC}6\" ]; then set {MAC}={}; fi", dashed.join("-"))
+    writeln!(text, "if [ -n \"${MAC}6\" ]; then set {MAC}={}; fi", dashed.join("-"))?;
+    // A submenu has only what is exported.
+    writeln!(text, "export {MAC}")
 }
 
 fn write_rows(rows: &Rows<'_>, host: Option<&str>) -> String {
@@ -180,7 +182,7 @@ mod tests {
              regexp --set=1:netrootfs_mac1 --set=2:netrootfs_mac2 --set=3:netrootfs_mac3 --set=4:netrootfs_mac4 \
              --set=5:netrootfs_mac5 --set=6:netrootfs_mac6 '^(..):(..):(..):(..):(..):(..)$' \"$netrootfs_mac\"\n\
              if [ -n \"$netrootfs_mac6\" ]; then set netrootfs_mac=$netrootfs_mac1-$netrootfs_mac2-$netrootfs_mac3-\
-             $netrootfs_mac4-$netrootfs_mac5-$netrootfs_mac6; fi\n\
+             $netrootfs_mac4-$netrootfs_mac5-$netrootfs_mac6; fi\nexport netrootfs_mac\n\
              set default='F42'\nif [ -n \"$netrootfs_default\" ]; then set default=\"$netrootfs_default\"; fi\n\n\
              submenu 'F42: ^Start Fedora ...' --id 'F42' {\n  menuentry '^Start Fedora' --id 'F42' {\n    \
              echo 'Loading ^Start Fedora ...'\n    linux /vmlinuz_F42 BOOTIF=01-$netrootfs_mac root=live:/dev/nbd0 \

@@ -181,6 +181,15 @@ fn item(number: usize) -> impl Strategy<Value = Item> {
     )
 }
 
+/// Menus with arguments around the length that a kernel keeps.
+pub fn around_the_limit() -> impl Iterator<Item = Menu> {
+    (1900..2060).map(|len| {
+        let mut menu = super::tests::plain_menu();
+        menu.entries[0].items[0].args = Args::parse(&"a".repeat(len));
+        menu
+    })
+}
+
 fn entry() -> impl Strategy<Value = IsoEntry> {
     let items = (item(0), item(1), item(2), 1..4_usize);
     let items = items.prop_map(|(a, b, c, len)| [a, b, c].into_iter().take(len).collect::<Vec<_>>());

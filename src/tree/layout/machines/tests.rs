@@ -149,7 +149,7 @@ fn grub_finds_its_menu_by_every_name() {
                 '^(..):(..):(..):(..):(..):(..)$' \"$netrootfs_mac\"\n\
                 if [ -n \"$netrootfs_mac6\" ]; then set netrootfs_mac=$netrootfs_mac1-$netrootfs_mac2-\
                 $netrootfs_mac3-$netrootfs_mac4-$netrootfs_mac5-$netrootfs_mac6; fi\n\
-                set default='H'\n\
+                export netrootfs_mac\nset default='H'\n\
                 if [ -n \"$netrootfs_default\" ]; then set default=\"$netrootfs_default\"; fi\n\n\
                 menuentry 'Title of A' --id 'A' {\n  echo 'Loading Title of A ...'\n  \
                 linux /vmlinuz_A BOOTIF=01-$netrootfs_mac quiet console=ttyS1 --- init\n  \

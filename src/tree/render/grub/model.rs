@@ -88,6 +88,8 @@ impl Lexer<'_> {
 struct Run<'s> {
     lexer: Lexer<'s>,
     booted: Vec<Booted>,
+    /// Variables that a submenu has.
+    exported: Vec<String>,
     /// Names of the rows of the first screen, and of the first that is behind each of them.
     first: Vec<(String, String)>,
 }
@@ -138,10 +140,15 @@ impl Run<'_> {
                     let (name, value) = pair.split_once('=').unwrap();
                     self.lexer.variables.insert(name.into(), value.into());
                 }
+                ["export", name] => self.exported.push((*name).into()),
                 ["set", _] | ["regexp", ..] => {}
                 ["submenu", _title, "--id", id] => {
                     let at = self.booted.len();
+                    let all = self.lexer.variables.clone();
+                    let seen = |name: &String| self.exported.contains(name) || name.starts_with("net_");
+                    self.lexer.variables.retain(|name, _| seen(name));
                     self.block(counts, depth + 1);
+                    self.lexer.variables = all;
                     self.row(depth, id, at);
                 }
                 ["menuentry", title, "--id", id] => {
@@ -187,6 +194,8 @@ impl Run<'_> {
                     let [own, fedora] = [false, true].map(|fedora| loader_line(args, fedora));
                     assert_eq!(own, fedora, "the same by every GRUB");
                     booted.args = kernel_args(&format!("BOOT_IMAGE={kernel} {own}"));
+                    let bootif = ("BOOTIF".into(), Some("01-52:54:00:12:34:56".into()));
+                    assert!(booted.args.contains(&bootif), "{own}");
                     booted.args.retain(|(key, _)| !matches!(key.as_str(), "BOOT_IMAGE" | "BOOTIF"));
                 }
                 Some(("initrd", files)) => {
@@ -228,7 +237,7 @@ fn read(text: &str, platform: &str) -> Read {
     ];
     let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let lexer = Lexer { rest: text.chars().peekable(), variables: variables.into() };
-    let mut run = Run { lexer, booted: Vec::new(), first: Vec::new() };
+    let mut run = Run { lexer, booted: Vec::new(), exported: Vec::new(), first: Vec::new() };
     run.block(true, 0);
     let wanted = run.lexer.variables.get("default").cloned().unwrap();
     // By itself GRUB boots the first entry behind a row.
@@ -236,6 +245,17 @@ fn read(text: &str, platform: &str) -> Read {
     let default = row.map_or(wanted, |(_, first)| first.clone());
     run.booted.sort();
     Read { booted: run.booted, default }
+}
+
+#[test]
+fn the_kernel_keeps_all_that_is_written() {
+    let said = |menu: Menu| {
+        // Reading asserts the length of what the kernel gets.
+        let read = read(&render(&menu, None), "pc");
+        read.booted.iter().any(|booted| booted.name == "F42")
+    };
+    let said: Vec<bool> = hostile::around_the_limit().map(said).collect();
+    assert!(said.is_sorted_by(|one, other| one >= other) && said[0] && !said[said.len() - 1]);
 }
 
 proptest! {

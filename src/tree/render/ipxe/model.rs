@@ -221,6 +221,17 @@ fn read(text: &str, platform: &str) -> Read {
     read
 }
 
+#[test]
+fn the_kernel_keeps_all_that_is_written() {
+    let said = |menu: Menu| {
+        // Reading asserts the length of what the kernel gets.
+        let read = read(&render(&menu, None, Machines::default()), "efi");
+        read.booted.iter().any(|booted| booted.name == "F42")
+    };
+    let said: Vec<bool> = hostile::around_the_limit().map(said).collect();
+    assert!(said.is_sorted_by(|one, other| one >= other) && said[0] && !said[said.len() - 1]);
+}
+
 proptest! {
     #[test]
     fn it_reads_exactly_the_menu(menu in hostile::menu(), uefi: bool, given: bool) {
