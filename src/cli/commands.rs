@@ -147,6 +147,7 @@ fn configure(args: options::Mount) -> Result<daemon::Config> {
         cache_size: args.cache_size,
         data_path: args.data_path,
         on_change: args.on_change,
+        resend: !args.no_resend,
         programs: args.tree.netroot_init.as_deref().map(std::path::absolute).transpose()?,
         // The background has another working directory.
         state_dir: args.state_dir.or_else(default_state_dir).map(std::path::absolute).transpose()?,

@@ -87,7 +87,7 @@ pub(super) fn serve(
             // A file that is open already would go on as it was.
             read_ahead::raise(device, &config.iso_dir);
             let Agreed { passthrough, resends } = adapter.agreed();
-            let mountpoint = config.mountpoint.clone();
+            let (mountpoint, resends) = (config.mountpoint.clone(), resends && config.resend);
             Mount { mountpoint, device, passthrough, resends }
         }
     };
