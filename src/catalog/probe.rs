@@ -1,4 +1,4 @@
-//! What each initrd can do, and what a second one would need, found out beside the mount and remembered across restarts.
+//! The look into initrds, and for what a second one would need: beside the mount, and remembered across restarts.
 //!
 //! Unpacking an initrd takes a second or more, so nobody waits for it: threads of low priority do it one after the other,
 //! and tell when something new is known. The results are kept in a small file; one that can't be read is thrown away,
@@ -7,11 +7,13 @@
 use std::collections::{HashMap, HashSet};
 use std::io::{self, BufReader, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+use crate::boot::families;
 use crate::boot::inspect;
 use crate::boot::netroot::Finding;
 use crate::boot::netroot::program::Programs;
@@ -34,7 +36,7 @@ const WORKERS: usize = 2;
 const FILE_NAME: &str = "initrds.json";
 
 /// Version of its format.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 #[derive(Serialize, Deserialize)]
 struct Stored {
@@ -44,7 +46,7 @@ struct Stored {
     results: Vec<(FileId, ProbeResult)>,
 }
 
-/// What is known of an ISO.
+/// The outcome for an ISO.
 #[derive(Clone, Serialize, Deserialize)]
 struct ProbeResult {
     initrd: Arc<Features>,
@@ -84,7 +86,7 @@ impl ProbeResults {
 
     /// Enters what is known into a catalog, and returns the ISOs of which nothing is known.
     pub fn enter(&self, catalog: &mut Catalog) -> Vec<Arc<IsoFile>> {
-        let known = self.known();
+        let known = self.known.lock();
         let mut unknown = Vec::new();
         for iso in &mut catalog.isos {
             match known.get(&iso.disc.id) {
@@ -100,14 +102,14 @@ impl ProbeResults {
 
     /// Looks into an ISO's initrd and kernel, unless its result is known.
     pub fn look_into(&self, disc: &IsoFile) {
-        if self.known().contains_key(&disc.id) {
+        if self.known.lock().contains_key(&disc.id) {
             return;
         }
         let initrd = Arc::new(probe(disc));
         let kernel = plain_kernel(disc);
         let (netroot, bytes) = Finding::of(kernel.reader(), &initrd, || plain_roots(disc));
         let pack = netroot.pack().zip(bytes).map(|(pack, bytes)| Arc::new(self.store.keep(pack, bytes)));
-        self.known().insert(disc.id, ProbeResult { initrd, netroot, pack });
+        self.known.lock().insert(disc.id, ProbeResult { initrd, netroot, pack });
     }
 
     /// Writes down what is known of the ISOs of a catalog, and forgets the others.
@@ -117,7 +119,7 @@ impl ProbeResults {
     pub fn save(&self, catalog: &Catalog) -> io::Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
         let served: HashSet<FileId> = catalog.isos.iter().map(|iso| iso.disc.id).collect();
-        let mut known = self.known();
+        let mut known = self.known.lock();
         known.retain(|id, _| served.contains(id));
         let packs = known.values().filter_map(|result| Some(result.netroot.pack()?.sum));
         self.store.keep_only(&packs.collect());
@@ -125,10 +127,6 @@ impl ProbeResults {
         drop(known);
         let stored = Stored { version: VERSION, program: env!("CARGO_PKG_VERSION").into(), results };
         write(file, &serde_json::to_vec(&stored)?)
-    }
-
-    fn known(&self) -> MutexGuard<'_, HashMap<FileId, ProbeResult>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -155,7 +153,7 @@ impl Workers {
                 lower_priority();
                 while let Some(disc) = next(&orders) {
                     results.look_into(&disc);
-                    asked.lock().unwrap_or_else(PoisonError::into_inner).remove(&disc.id);
+                    asked.lock().remove(&disc.id);
                     done();
                 }
             };
@@ -166,7 +164,7 @@ impl Workers {
 
     /// Has these looked into, unless they are waiting for it.
     pub fn ask(&self, discs: Vec<Arc<IsoFile>>) {
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut asked = self.asked.lock();
         for disc in discs {
             if asked.insert(disc.id) {
                 // The threads live as long as the queue does.
@@ -177,7 +175,7 @@ impl Workers {
 }
 
 fn next(orders: &Mutex<Receiver<Arc<IsoFile>>>) -> Option<Arc<IsoFile>> {
-    orders.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
+    orders.lock().recv().ok()
 }
 
 /// Gives way to the threads that serve clients (nice(2) is per thread on Linux).
@@ -188,7 +186,7 @@ fn lower_priority() {
 fn probe(disc: &IsoFile) -> Features {
     let content = plain_initrd(disc);
     let reader = BufReader::with_capacity(READ_SIZE, content.reader());
-    initrd::probe(reader, Limits::default())
+    initrd::probe_for(reader, Limits::default(), &families::marks())
         .unwrap_or_else(|error| Features { damage: Some(error.to_string()), ..Features::default() })
 }
 
@@ -207,7 +205,9 @@ pub fn plain_roots(disc: &IsoFile) -> Vec<(String, Arc<dyn ReadAt>)> {
         (file.path, Arc::new(Content::Segments(content)) as Arc<dyn ReadAt>)
     };
     // What can't be read now could be when the ISO was looked into, so there is nothing new to say.
-    inspect::roots(&disc.plain).unwrap_or_default().into_iter().map(with_bytes).collect()
+    let images = inspect::roots(&disc.plain).unwrap_or_default();
+    let packages = inspect::packages(&disc.plain).unwrap_or_default();
+    images.into_iter().chain(packages).map(with_bytes).collect()
 }
 
 /// The kernel of an ISO, for who reads it once.

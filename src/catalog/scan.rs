@@ -12,10 +12,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::boot::inspect::{self, Facts};
@@ -70,24 +71,81 @@ pub struct Iso {
 }
 
 /// A file that is not served.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Skipped {
     /// Name of the file, for people.
     pub name: String,
     /// Why.
-    pub reason: String,
+    pub reason: Reason,
     /// Whether it may yet become whole by itself.
     pub pending: bool,
 }
 
-/// What a scan found. Both lists are in the order of the label or name.
+/// Why a file is not served.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Reason {
+    /// Not for who runs netrootfs.
+    #[error("permission denied")]
+    Denied,
+    /// Nothing is where it leads to.
+    #[error("it is a symbolic link to a file that isn't there")]
+    DanglingLink,
+    /// A directory, or a device.
+    #[error("it is not a regular file")]
+    NotAFile,
+    /// Somebody writes it, or has only just.
+    #[error("{0}")]
+    Unfinished(&'static str),
+    /// The same file has been found under another name.
+    #[error("it is another name of a file that is served")]
+    SecondName,
+    /// A reader of ISOs gave up in the worst way.
+    #[error("looking into it ended in a panic: please report that, with the beginning of the ISO")]
+    Panic,
+    /// It can't be opened or read.
+    #[error(transparent)]
+    Unreadable(Arc<io::Error>),
+    /// It is in it.
+    #[error(transparent)]
+    Unfit(Arc<inspect::Error>),
+}
+
+impl Reason {
+    /// Its name for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Denied => "permission-denied",
+            Self::DanglingLink => "dangling-link",
+            Self::NotAFile => "not-a-file",
+            Self::Unfinished(_) => "unfinished",
+            Self::SecondName => "second-name",
+            Self::Panic => "panic",
+            Self::Unreadable(_) => "unreadable",
+            Self::Unfit(error) => error.code(),
+        }
+    }
+}
+
+impl From<io::Error> for Reason {
+    fn from(error: io::Error) -> Self {
+        Self::Unreadable(Arc::new(error))
+    }
+}
+
+impl From<inspect::Error> for Reason {
+    fn from(error: inspect::Error) -> Self {
+        Self::Unfit(Arc::new(error))
+    }
+}
+
+/// The outcome of a scan. Both lists are in the order of the label or name.
 #[derive(Clone, Default)]
 pub struct Catalog {
     /// The ISOs that are served.
     pub isos: Vec<Iso>,
     /// The files that are not.
     pub skipped: Vec<Skipped>,
-    /// Whether the directory, or a file in it, lies where changes go unnoticed by inotify.
+    /// Set if the directory, or a file in it, lies where changes go unnoticed by inotify.
     pub remote: bool,
 }
 
@@ -123,6 +181,22 @@ impl Opener for Plain {
 }
 
 /// Scans a directory again and again.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use netrootfs::catalog::scan::{Plain, Scanner};
+///
+/// let directory = tempfile::tempdir()?;
+/// std::fs::write(directory.path().join("notes.iso"), "not an ISO at all")?;
+/// let mut scanner = Scanner::new(directory.path().to_owned(), Default::default(), Arc::new(Plain));
+///
+/// let catalog = scanner.scan()?;
+/// assert!(catalog.isos.is_empty());
+/// let [skipped] = catalog.skipped.as_slice() else { panic!() };
+/// assert_eq!((skipped.name.as_str(), skipped.reason.code()), ("notes.iso", "not-an-iso"));
+/// # std::io::Result::Ok(())
+/// ```
 pub struct Scanner {
     directory: PathBuf,
     /// Labels that the administrator gave, by file name.
@@ -135,9 +209,9 @@ pub struct Scanner {
     writers: Writers,
 }
 
-type Outcome = Result<Arc<IsoFile>, String>;
+type Outcome = Result<Arc<IsoFile>, Reason>;
 
-/// What a label sticks to: the file, whatever its name, as long as its volume id is the same.
+/// The thing that a label sticks to: the file, whatever its name, as long as its volume id is the same.
 type LabelKey = (u64, u64, Vec<u8>);
 
 struct Candidate {
@@ -198,10 +272,10 @@ impl Scanner {
 
     /// Looks at one name: a candidate, or nothing (a directory), or a reason.
     fn look_at(&mut self, name: &OsStr, catalog: &mut Catalog) -> Result<Option<Candidate>, Skipped> {
-        let skip = |reason: String, pending| Skipped { name: display(name), reason, pending };
+        let skip = |reason, pending| Skipped { name: display(name), reason, pending };
         let path = self.directory.join(name);
         // A file may vanish or be unreadable only for now, so such reasons are not remembered.
-        let fault = |error: io::Error| skip(explain(&error, &path), false);
+        let fault = |error: io::Error| skip(explain(error, &path), false);
         let stat = std::fs::metadata(&path).map_err(fault)?;
         if !stat.is_file() {
             return Ok(None);
@@ -213,7 +287,7 @@ impl Scanner {
         let file = File::open(&path).map_err(fault)?;
         catalog.remote |= writers::is_remote(&file);
         if let Some(reason) = self.writers.check(&file).map_err(fault)? {
-            return Err(skip(reason.to_owned(), true));
+            return Err(skip(Reason::Unfinished(reason), true));
         }
         // Over a network, opening a file is what brings its attributes up to date (nfs(5)).
         let stat = file.metadata().map_err(fault)?;
@@ -237,17 +311,16 @@ impl Scanner {
         let opener = &self.opener;
         let work = || {
             while let Some(slot) = queue.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let Some((id, mtime, file)) = slot.lock().unwrap_or_else(PoisonError::into_inner).take()
-                else {
+                let Some((id, mtime, file)) = slot.lock().take() else {
                     continue;
                 };
                 let outcome = open_disc(id, mtime, file, opener.as_ref());
-                found.lock().unwrap_or_else(PoisonError::into_inner).push((id, outcome));
+                found.lock().push((id, outcome));
             }
         };
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(queue.len());
         std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
-        self.outcomes.extend(found.into_inner().unwrap_or_else(PoisonError::into_inner));
+        self.outcomes.extend(found.into_inner());
     }
 
     /// Gives the ISOs their labels, and forgets what is gone.
@@ -293,7 +366,7 @@ impl Scanner {
         for (name, disc) in discs {
             let key = label_key(&disc);
             if !served.insert(disc.id) {
-                let reason = "it is another name of a file that is served".to_owned();
+                let reason = Reason::SecondName;
                 catalog.skipped.push(Skipped { name: display(&name), reason, pending: false });
                 continue;
             }
@@ -337,11 +410,11 @@ impl FileId {
 ///
 /// # Errors
 /// The reason why it can't be served.
-pub fn open_file(path: &Path) -> Result<Arc<IsoFile>, String> {
-    let fault = |error: io::Error| explain(&error, path);
+pub fn open_file(path: &Path) -> Result<Arc<IsoFile>, Reason> {
+    let fault = |error: io::Error| explain(error, path);
     let stat = std::fs::metadata(path).map_err(fault)?;
     if !stat.is_file() {
-        return Err("it is not a regular file".into());
+        return Err(Reason::NotAFile);
     }
     let file = File::open(path).map_err(fault)?;
     open_disc(FileId::of(&stat), modified(&stat), file, &Plain)
@@ -350,16 +423,12 @@ pub fn open_file(path: &Path) -> Result<Arc<IsoFile>, String> {
 fn open_disc(id: FileId, mtime: SystemTime, file: File, opener: &dyn Opener) -> Outcome {
     let file = Arc::new(file);
     // Directories and menus are a few scattered kilobytes: not worth blocks of the cache.
-    let plain = Plain.open(file.clone()).map_err(|error| error.to_string())?;
-    let look = || -> Result<(Facts, Arc<dyn ReadAt>), String> {
-        let facts = inspect::inspect(&plain).map_err(|error| error.to_string())?;
-        let source = opener.open(file).map_err(|error| error.to_string())?;
-        Ok((facts, source))
+    let plain = Plain.open(file.clone())?;
+    let look = || -> Result<(Facts, Arc<dyn ReadAt>), Reason> {
+        Ok((inspect::inspect(&plain)?, opener.open(file)?))
     };
     // Whatever an ISO does to the readers of it, the others are served. Nothing that is shared is left half done.
-    let (facts, source) = panic::catch_unwind(AssertUnwindSafe(look)).unwrap_or_else(|_| {
-        Err("looking into it ended in a panic: please report that, with the beginning of the ISO".into())
-    })?;
+    let (facts, source) = panic::catch_unwind(AssertUnwindSafe(look)).unwrap_or(Err(Reason::Panic))?;
     Ok(Arc::new(IsoFile { id, len: source.len(), source, plain, mtime, facts }))
 }
 
@@ -367,7 +436,8 @@ fn label_key(disc: &IsoFile) -> LabelKey {
     (disc.id.device, disc.id.inode, disc.facts.volume_id.clone())
 }
 
-fn is_iso_name(name: &OsStr) -> bool {
+/// Whether a file of that name is taken for an ISO.
+pub fn is_iso_name(name: &OsStr) -> bool {
     let bytes = name.as_bytes();
     let extension = bytes.len().checked_sub(4).and_then(|start| bytes.get(start..));
     !bytes.starts_with(b".") && extension.is_some_and(|extension| extension.eq_ignore_ascii_case(b".iso"))
@@ -377,12 +447,12 @@ fn modified(stat: &Metadata) -> SystemTime {
     stat.modified().unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-fn explain(error: &io::Error, path: &Path) -> String {
+fn explain(error: io::Error, path: &Path) -> Reason {
     let link = path.symlink_metadata().is_ok_and(|stat| stat.is_symlink());
     match error.kind() {
-        io::ErrorKind::NotFound if link => "it is a symbolic link to a file that isn't there".into(),
-        io::ErrorKind::PermissionDenied => "permission denied".into(),
-        _ => error.to_string(),
+        io::ErrorKind::NotFound if link => Reason::DanglingLink,
+        io::ErrorKind::PermissionDenied => Reason::Denied,
+        _ => error.into(),
     }
 }
 

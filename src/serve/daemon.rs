@@ -145,7 +145,7 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
         // Up to here a signal does what it always does: a scan may hang, and there is nothing to clean up.
         forward_signals(&sender, &end_sender)?;
     } else if let Some(ledger) = &ledger {
-        adopt(&operations, ledger, &left, &updater, &*opener);
+        adopt(&operations, ledger, &left, &updater, &opener);
     }
     let adapter = Adapter::new(operations.clone(), config.owner, wish, ledger.clone())?;
     let (notifier, mounted) = mount::serve(adapter, &config, ledger.as_ref(), left, &end_sender)?;

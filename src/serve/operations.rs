@@ -8,8 +8,10 @@ use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use parking_lot::{Mutex, RwLock};
 
 use crate::serve::handover::ledger::{Ledger, OpenFile};
 use crate::storage::content::Content;
@@ -121,10 +123,10 @@ impl Operations {
     /// Shows another tree from now on, and returns the one before.
     pub fn replace(&self, tree: Tree) -> Arc<Tree> {
         let tree = Arc::new(tree);
-        let mut current = self.tree.write().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.tree.write();
         let before = std::mem::replace(&mut *current, tree.clone());
         drop(current);
-        for known in self.known().values_mut().filter(|known| tree.by_ino(known.top).is_none()) {
+        for known in self.known.lock().values_mut().filter(|known| tree.by_ino(known.top).is_none()) {
             if let Some(stale) = lazy::stale(&known.node) {
                 known.node = Arc::new(stale);
             }
@@ -134,7 +136,7 @@ impl Operations {
 
     /// The tree that is shown now.
     pub fn tree(&self) -> Arc<Tree> {
-        self.tree.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.tree.read().clone()
     }
 
     /// Finds a name in a directory. Each success is to be matched by a [`Operations::forget`].
@@ -148,7 +150,7 @@ impl Operations {
             let node = tree.enter(&directory, name.as_ref()).map_err(Error::Lazy)?;
             let node = node.ok_or(Error::NotFound)?;
             let top = if let Kind::Lazy(_) = directory.kind { top } else { node.ino };
-            let mut known = self.known();
+            let mut known = self.known.lock();
             if matches!(node.kind, Kind::Lazy(_) | Kind::Unopened(_)) && self.tree().by_ino(top).is_none() {
                 // It went meanwhile; what is entered now would not be cleared away any more.
                 continue;
@@ -180,7 +182,7 @@ impl Operations {
     /// A directory whose names are there, and what is above it.
     fn directory(&self, tree: &Tree, ino: u64) -> Result<(Arc<Node>, u64), Error> {
         let found = tree.by_ino(ino).map(|node| (node.clone(), ino));
-        let known = || self.known().get(&ino).map(|known| (known.node.clone(), known.top));
+        let known = || self.known.lock().get(&ino).map(|known| (known.node.clone(), known.top));
         let found = found.or_else(known).or_else(|| self.revive(ino));
         let (node, top) = found.ok_or_else(|| self.unknown())?;
         // Whoever works in a directory that has been removed finds nothing there.
@@ -190,7 +192,7 @@ impl Operations {
 
     /// The kernel forgets `count` look-ups of an inode.
     pub fn forget(&self, ino: u64, count: u64) {
-        let mut known = self.known();
+        let mut known = self.known.lock();
         if let Some(entry) = known.get_mut(&ino) {
             entry.lookups = entry.lookups.saturating_sub(count);
             if entry.lookups == 0 {
@@ -212,7 +214,7 @@ impl Operations {
         if let Some(node) = self.tree().by_ino(ino) {
             return Ok(node.clone());
         }
-        let known = self.known().get(&ino).map(|known| known.node.clone());
+        let known = self.known.lock().get(&ino).map(|known| known.node.clone());
         known.or_else(|| Some(self.revive(ino)?.0)).ok_or_else(|| self.unknown())
     }
 
@@ -329,7 +331,7 @@ impl Operations {
 
     /// Closes a handle of either kind; whether it was open.
     pub fn release(&self, handle: u64) -> bool {
-        let closed = self.handles.write().unwrap_or_else(PoisonError::into_inner).remove(&handle).is_some();
+        let closed = self.handles.write().remove(&handle).is_some();
         if closed && let Some(ledger) = &self.ledger {
             ledger.closed(handle);
         }
@@ -338,18 +340,14 @@ impl Operations {
 
     fn enter(&self, handle: Handle) -> u64 {
         let number = self.next_handle.fetch_add(1, Ordering::Relaxed);
-        let mut handles = self.handles.write().unwrap_or_else(PoisonError::into_inner);
+        let mut handles = self.handles.write();
         handles.insert(number, Arc::new(handle));
         number
     }
 
     fn handle(&self, number: u64) -> Result<Arc<Handle>, Error> {
-        let handles = self.handles.read().unwrap_or_else(PoisonError::into_inner);
+        let handles = self.handles.read();
         handles.get(&number).cloned().ok_or(Error::BadHandle)
-    }
-
-    fn known(&self) -> MutexGuard<'_, HashMap<u64, Known>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

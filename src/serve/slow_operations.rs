@@ -6,7 +6,9 @@
 use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Condvar, Mutex};
 
 /// So many slow move at once.
 const THREADS: usize = 4;
@@ -46,41 +48,37 @@ impl SlowOperations {
     /// Runs a job: here and now without a waits_for, else on a thread when its turn has come.
     pub fn run(&self, waits_for: Option<u64>, job: impl FnOnce() + Send + 'static) {
         let Some(waits_for) = waits_for else { return job() };
-        self.0.state().waiting.push_back((waits_for, Box::new(job)));
+        self.0.state.lock().waiting.push_back((waits_for, Box::new(job)));
         self.0.changed.notify_one();
     }
 }
 
 impl Drop for SlowOperations {
     fn drop(&mut self) {
-        self.0.state().ended = true;
+        self.0.state.lock().ended = true;
         self.0.changed.notify_all();
     }
 }
 
 impl Shared {
     fn work(&self) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         while !state.ended {
             let State { waiting, busy, .. } = &mut *state;
             let free = waiting.iter().position(|(waits_for, _)| !busy.contains(waits_for));
             let Some((waits_for, job)) = free.and_then(|at| waiting.remove(at)) else {
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                self.changed.wait(&mut state);
                 continue;
             };
             busy.insert(waits_for);
             drop(state);
             // A job answers for itself; its waits_for must not stay closed behind it.
             let _ = catch_unwind(AssertUnwindSafe(job));
-            state = self.state();
+            state = self.state.lock();
             state.busy.remove(&waits_for);
             // Whoever passed over this waits_for may go on with it.
             self.changed.notify_one();
         }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

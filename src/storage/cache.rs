@@ -12,8 +12,8 @@
 use std::io;
 use std::iter;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::storage::source::{ReadAt, check_range};
 
@@ -370,9 +370,4 @@ fn copy(block: &Block, skip: usize, buf: &mut [u8]) -> usize {
         to.copy_from_slice(from);
     }
     len
-}
-
-/// No code under these locks leaves a value half changed, so one that a panic has poisoned is as good as any.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -18,9 +18,11 @@ use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use lru::LruCache;
+use parking_lot::Mutex;
+use serde::Deserialize;
 
 use crate::storage::source::ReadAt;
 use crate::storage::unchanged::UnchangedSource;
@@ -42,7 +44,8 @@ const KEPT: usize = 256;
 const TASTE: u64 = 4096;
 
 /// Who reads the ISOs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum DataPath {
     /// The kernel where it can, else the block cache
     Auto,
@@ -142,14 +145,14 @@ impl Mapper {
 
     /// Keeps a file that is opened now, in the place of the one that was for the longest time not.
     fn keep(&self, iso: u64, ranges: &[Range<u64>], file: Arc<File>) {
-        let gone = lock(&self.kept).push((iso, ranges.to_vec()), file);
+        let gone = self.kept.lock().push((iso, ranges.to_vec()), file);
         // It may be the last one of a mount, which others need not wait for.
         drop(gone);
     }
 
     /// Keeps nothing more of an ISO.
     fn forget(&self, iso: u64) {
-        let mut kept = lock(&self.kept);
+        let mut kept = self.kept.lock();
         let keys: Vec<_> = kept.iter().map(|(key, _)| key).filter(|key| key.0 == iso).cloned().collect();
         let gone: Vec<_> = keys.iter().filter_map(|key| kept.pop(key)).collect();
         drop(kept);
@@ -216,7 +219,7 @@ impl MappedIso {
             let file = Arc::new(file);
             self.mapper.keep(self.number, &left.ranges, file.clone());
             let file = Arc::downgrade(&file);
-            lock(&self.maps).push(Map { ranges: left.ranges, file, image, metadata, _held: Some(held) });
+            self.maps.lock().push(Map { ranges: left.ranges, file, image, metadata, _held: Some(held) });
         }
     }
 
@@ -235,7 +238,7 @@ impl MappedIso {
     /// # Errors
     /// If they can't be mapped.
     pub fn file(self: &Arc<Self>, ranges: &[Range<u64>]) -> Result<Arc<File>, Error> {
-        let mut maps = lock(&self.maps);
+        let mut maps = self.maps.lock();
         self.unchanged.check().map_err(Error::Changed)?;
         if self.revoked.load(Ordering::Relaxed) {
             return Err(Error::Changed(io::Error::other("it was cut short or overwritten")));
@@ -282,7 +285,7 @@ impl MappedIso {
         }
         let Err(reason) = self.check_length().and_then(|()| self.unchanged.compare()) else { return Ok(()) };
         self.revoked.store(true, Ordering::Relaxed);
-        for map in &*lock(&self.maps) {
+        for map in &*self.maps.lock() {
             let (at, bytes) = map.image.revocation();
             if let Err(error) = map.metadata.write_all_at(&bytes, at) {
                 log::error!("a mapping can't be revoked: {error}");
@@ -295,7 +298,7 @@ impl MappedIso {
     /// Drops the pages of what is mapped: those that were read after a change may be anything. The kernel keeps what
     /// somebody is just reading, and what a program has mapped.
     fn forget_pages(&self) {
-        let files: Vec<_> = lock(&self.maps).iter().filter_map(|map| map.file.upgrade()).collect();
+        let files: Vec<_> = self.maps.lock().iter().filter_map(|map| map.file.upgrade()).collect();
         for file in files {
             let _ = rustix::fs::fadvise(&*file, 0, None, rustix::fs::Advice::DontNeed);
         }
@@ -321,11 +324,6 @@ impl Drop for MappedIso {
     fn drop(&mut self) {
         self.mapper.forget(self.number);
     }
-}
-
-/// No code under these locks leaves a value half changed, so one that a panic has poisoned is as good as any.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Compares the first and the last bytes of a mapped file with those that should be there.

@@ -10,8 +10,10 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use crate::storage::extent::SECTOR;
 use crate::storage::identity::identity;
@@ -67,7 +69,7 @@ impl UnchangedSource {
             return Err(overwritten());
         }
         let now = stamp(&self.file)?;
-        let mut known = self.stamp.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.stamp.lock();
         if *known == now && !written {
             return Ok(());
         }
@@ -93,7 +95,7 @@ impl ReadAt for UnchangedSource {
     }
 
     fn origin(&self) -> Option<(Arc<File>, u64)> {
-        let stamp = *self.stamp.lock().unwrap_or_else(PoisonError::into_inner);
+        let stamp = *self.stamp.lock();
         Some((self.file.clone(), identity(&(&self.descriptor, stamp))))
     }
 }

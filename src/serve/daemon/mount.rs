@@ -3,6 +3,7 @@
 //! Each event loop is a session of its own on a device of its own, since only those that are known here can be held. The
 //! library begins a session with a handshake that a mount has once only: it makes one with us, and then gets the device.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -13,6 +14,7 @@ use std::sync::mpsc::Sender;
 
 use anyhow::{Context, Result};
 use fuser::{MountOption, Notifier, Session, SessionACL};
+use rustix::mount::MountFlags;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use crate::serve::fuse::{Adapter, Agreed};
@@ -139,12 +141,32 @@ fn make(adapter: &Adapter, config: &Config) -> Result<OwnedFd> {
         MountOption::Subtype(NAME.into()),
     ];
     options.acl = SessionACL::All;
-    let session = Session::new(adapter.clone(), &config.mountpoint, &options);
+    let session = match mount_directly(&config.mountpoint) {
+        Ok(device) => Session::from_fd(adapter.clone(), device, SessionACL::All, fuser::Config::default()),
+        // fusermount3 may; and it has the better sentences for whatever else is wrong.
+        Err(_) => Session::new(adapter.clone(), &config.mountpoint, &options),
+    };
     let session = session.map_err(|error| mountpoint::explain(&error, &config.mountpoint))?;
     let device = session.as_fd().try_clone_to_owned()?;
     // It would unmount when it is dropped, also where another process is to go on.
     std::mem::forget(session);
     Ok(device)
+}
+
+/// Mounts without fusermount3, as root may. The library would call the type plain `fuse`, by which updatedb(8), findmnt(8)
+/// and their like can't tell it from others.
+fn mount_directly(mountpoint: &Path) -> io::Result<OwnedFd> {
+    let device = File::options().read(true).write(true).open("/dev/fuse")?;
+    let options = format!(
+        "fd={},rootmode=40000,user_id={},group_id={},default_permissions,allow_other",
+        device.as_raw_fd(),
+        rustix::process::geteuid().as_raw(),
+        rustix::process::getegid().as_raw()
+    );
+    let flags = MountFlags::RDONLY | MountFlags::NODEV | MountFlags::NOSUID;
+    let options = CString::new(options)?;
+    rustix::mount::mount(NAME, mountpoint, format!("fuse.{NAME}"), flags, Some(options.as_c_str()))?;
+    Ok(device.into())
 }
 
 /// The devices that are read from, one for each event loop; all that has to outlive this process is held.

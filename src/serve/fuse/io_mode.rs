@@ -5,7 +5,9 @@
 //! is kept until the last one is closed.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 /// How the open files of one inode are read: from a backing file, or by asking (`None`).
 type IoMode<B> = Option<Arc<B>>;
@@ -20,7 +22,7 @@ impl<B> IoModes<B> {
 
     /// A file of this inode is opened. `first` says which io_mode, if there is none yet.
     pub fn enter(&self, ino: u64, first: impl FnOnce() -> Option<B>) -> IoMode<B> {
-        let mut io_modes = self.lock();
+        let mut io_modes = self.0.lock();
         let (io_mode, files) = io_modes.entry(ino).or_insert_with(|| (first().map(Arc::new), 0));
         *files += 1;
         io_mode.clone()
@@ -28,27 +30,23 @@ impl<B> IoModes<B> {
 
     /// The io_mode of an inode that has open files.
     pub fn of(&self, ino: u64) -> IoMode<B> {
-        self.lock().get(&ino).and_then(|(io_mode, _)| io_mode.clone())
+        self.0.lock().get(&ino).and_then(|(io_mode, _)| io_mode.clone())
     }
 
     /// So many files of this inode are open from before, in this io_mode.
     pub fn adopt(&self, ino: u64, io_mode: Option<B>, files: usize) {
-        self.lock().insert(ino, (io_mode.map(Arc::new), files));
+        self.0.lock().insert(ino, (io_mode.map(Arc::new), files));
     }
 
     /// One of its files is closed.
     pub fn leave(&self, ino: u64) {
-        let mut io_modes = self.lock();
+        let mut io_modes = self.0.lock();
         let Some((_, files)) = io_modes.get_mut(&ino) else { return };
         *files = files.saturating_sub(1);
         let gone = if *files == 0 { io_modes.remove(&ino) } else { None };
         // Closing a backing file may end a mount, which others need not wait for.
         drop(io_modes);
         drop(gone);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, (IoMode<B>, usize)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

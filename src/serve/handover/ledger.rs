@@ -11,8 +11,10 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use rustix::fs::{MemfdFlags, memfd_create};
 
@@ -150,6 +152,8 @@ impl Ledger {
             store.release(name)?;
         }
         drop(inherited);
+        // The mount is dead then, and may be asked about.
+        store.settle()?;
         let file = File::from(memfd_create("netrootfs", MemfdFlags::CLOEXEC)?);
         store.hold(STATE, file.as_fd())?;
         Ok((Some(Arc::new(Self::with(store, Slots::create(file)?))), Left::default()))
@@ -204,6 +208,7 @@ impl Ledger {
         {
             self.store.release(&name)?;
         }
+        self.store.settle()?;
         let file = File::from(memfd_create("netrootfs", MemfdFlags::CLOEXEC)?);
         self.store.hold(STATE, file.as_fd())?;
         *entries = Entries::new(Slots::create(file)?);
@@ -360,7 +365,7 @@ impl Ledger {
     }
 
     fn entries(&self) -> MutexGuard<'_, Entries> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+        self.entries.lock()
     }
 }
 

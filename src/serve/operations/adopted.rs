@@ -4,7 +4,9 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::serve::handover::ledger::Left;
@@ -35,7 +37,7 @@ struct Inner {
 
 impl Adopted {
     fn with<T>(&self, call: impl FnOnce(&mut Inner) -> T) -> T {
-        call(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        call(&mut self.0.lock())
     }
 }
 
@@ -58,7 +60,7 @@ impl Operations {
             });
             adopted.requests = files.chain(directories).collect();
         });
-        let mut handles = self.handles.write().unwrap_or_else(PoisonError::into_inner);
+        let mut handles = self.handles.write();
         for directory in &left.directories {
             handles.insert(directory.handle, Arc::new(Handle::Directory(directory.entries.clone())));
         }
@@ -104,7 +106,7 @@ impl Operations {
     /// Finds a node again that was known to the process before this one.
     pub(super) fn revive(&self, ino: u64) -> Option<(Arc<Node>, u64)> {
         let (node, top) = self.by_name(ino).or_else(|| self.by_handle(ino))?;
-        self.known().entry(ino).or_insert_with(|| Known { node: node.clone(), lookups: 0, top });
+        self.known.lock().entry(ino).or_insert_with(|| Known { node: node.clone(), lookups: 0, top });
         Some((node, top))
     }
 
@@ -113,7 +115,7 @@ impl Operations {
         let (parent, name) = self.adopted.with(|adopted| adopted.names.get(&ino).cloned())?;
         let tree = self.tree();
         let found = tree.by_ino(parent).map(|node| (node.clone(), parent));
-        let known = || self.known().get(&parent).map(|known| (known.node.clone(), known.top));
+        let known = || self.known.lock().get(&parent).map(|known| (known.node.clone(), known.top));
         let (directory, top) = found.or_else(known).or_else(|| self.revive(parent))?;
         // The same number is the same content; another one is another ISO's.
         let node = tree.enter(&directory, &name).ok()?.filter(|node| node.ino == ino)?;

@@ -1,10 +1,11 @@
 //! How several readers share one read of a block.
 
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Condvar, Mutex};
 
 use super::budget::Block;
-use super::lock;
 
 /// A block that someone reads from its source right now, for others to wait for.
 #[derive(Debug, Default)]
@@ -25,17 +26,17 @@ pub(super) enum Outcome {
 
 impl InFlight {
     pub fn wait(&self) -> Outcome {
-        let mut outcome = lock(&self.outcome);
+        let mut outcome = self.outcome.lock();
         loop {
             if let Some(outcome) = &*outcome {
                 return outcome.clone();
             }
-            outcome = self.ended.wait(outcome).unwrap_or_else(PoisonError::into_inner);
+            self.ended.wait(&mut outcome);
         }
     }
 
     pub fn settle(&self, outcome: Outcome) {
-        *lock(&self.outcome) = Some(outcome);
+        *self.outcome.lock() = Some(outcome);
         self.ended.notify_all();
     }
 }

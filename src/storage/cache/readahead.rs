@@ -6,11 +6,13 @@
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, Once, TryLockError, Weak};
+use std::sync::{Arc, Once, Weak};
 use std::thread;
 
+use parking_lot::Mutex;
+
+use super::Attachment;
 use super::budget::Lease;
-use super::{Attachment, lock};
 
 /// Streams told apart on one source. More clients than that still share what others read ahead; all of them are scanned
 /// with every read.
@@ -65,11 +67,7 @@ impl Streams {
     /// Takes note of a read and calls `request` for runs of blocks that should be read ahead, until it returns false.
     /// Returns whether the read is part of a stream, as far as can be told without waiting.
     pub fn note(&self, read: Range<u64>, layout: Layout, request: impl FnMut(Range<u64>) -> bool) -> bool {
-        let mut slots = match self.slots.try_lock() {
-            Ok(slots) => slots,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return true,
-        };
+        let Some(mut slots) = self.slots.try_lock() else { return true };
         let Some(stream) = slots.stream_of(&read) else {
             return false;
         };
@@ -181,7 +179,7 @@ impl Pool {
 fn work(receiver: &Mutex<Receiver<Job>>) {
     let mut scratch = Vec::new();
     loop {
-        let job = lock(receiver).recv();
+        let job = receiver.lock().recv();
         let Ok(job) = job else {
             return;
         };

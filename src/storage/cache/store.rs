@@ -7,13 +7,13 @@
 use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use lru::LruCache;
+use parking_lot::Mutex;
 
 use super::budget::{Block, Budget, Lease, Space};
 use super::in_flight::{InFlight, Outcome};
-use super::lock;
 
 /// Which block of which source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -99,13 +99,13 @@ impl Store {
     }
 
     pub fn tally(&self) -> Tally {
-        lock(&self.inner).tally
+        self.inner.lock().tally
     }
 
     /// Looks for the block `first`. If it is not there, it is claimed, and with it those after it that are not there
     /// either; `lens` has the lengths of the blocks from `first` on as far as they may be claimed together.
     pub fn find(&self, first: Key, lens: impl Iterator<Item = usize>, streaming: bool) -> Found<'_> {
-        let mut inner = lock(&self.inner);
+        let mut inner = self.inner.lock();
         if let Some(block) = inner.hit(&first, streaming) {
             return Found::Block(block);
         }
@@ -145,7 +145,7 @@ impl Store {
         lens: impl Iterator<Item = usize>,
         leases: &mut impl Iterator<Item = Lease>,
     ) -> Vec<Claim<'_>> {
-        let mut inner = lock(&self.inner);
+        let mut inner = self.inner.lock();
         let mut claims = Vec::new();
         for (block, len) in (first.block..).zip(lens) {
             let key = Key { block, ..first };
@@ -166,14 +166,14 @@ impl Store {
 
     /// How many of these blocks are neither there nor under way.
     pub fn missing(&self, source: u64, blocks: Range<u64>) -> usize {
-        let inner = lock(&self.inner);
+        let inner = self.inner.lock();
         let keys = blocks.map(|block| Key { source, block });
         keys.filter(|key| !inner.has(key)).count()
     }
 
     /// Drops all blocks of a source.
     pub fn forget(&self, source: u64) {
-        let mut inner = lock(&self.inner);
+        let mut inner = self.inner.lock();
         let mut gone = take_all(&mut inner.recent, source);
         let proven = take_all(&mut inner.proven, source);
         inner.proven_bytes -= proven.iter().map(Entry::len).sum::<u64>();
@@ -301,7 +301,7 @@ impl Claim<'_> {
             return Err(error);
         }
         let block = Arc::new(block);
-        let mut inner = lock(&self.store.inner);
+        let mut inner = self.store.inner.lock();
         let wanted = inner.in_flight.remove(&self.key).is_some_and(|pending| pending.wanted);
         let mut ahead = self.ahead.take();
         if wanted && ahead.take().is_some() {
@@ -324,7 +324,7 @@ impl Claim<'_> {
         self.settled = true;
         self.space = None;
         self.ahead = None;
-        lock(&self.store.inner).in_flight.remove(&self.key);
+        self.store.inner.lock().in_flight.remove(&self.key);
         self.read.settle(if self.alone { Outcome::Failed(error.into()) } else { Outcome::Abandoned });
     }
 }

@@ -9,8 +9,8 @@ use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use rustix::fs::{Mode, OFlags, StatxFlags, openat, statx};
 use rustix::io::Errno;
 use rustix::mount::{
@@ -87,7 +87,7 @@ impl Ram {
 pub fn mount(ram: &Ram, image: &Metadata, iso: &File) -> Result<Mounted, Error> {
     // Found by what appears, so one after the other.
     static ONE: Mutex<()> = Mutex::new(());
-    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _one = ONE.lock();
 
     let metadata = ram.file(&image.bytes)?;
     let before = backing_devices();

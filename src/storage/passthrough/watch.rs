@@ -7,12 +7,13 @@ use std::collections::HashMap;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 
-use super::{MappedIso, lock};
+use super::MappedIso;
 
 /// When pages are dropped again after a revocation, for those that were being read or came in late.
 const AGAIN: [Duration; 4] =
@@ -40,7 +41,7 @@ impl Watch {
 
     /// Has the ISO looked at whenever its file is written.
     pub fn add(&self, iso: &Arc<MappedIso>) -> io::Result<()> {
-        let mut watched = lock(&self.watched);
+        let mut watched = self.watched.lock();
         watched.retain(|&descriptor, isos| {
             isos.retain(|iso| iso.strong_count() > 0);
             // It is gone by itself if the file is.
@@ -79,7 +80,7 @@ fn follow(events: &OwnedFd, watched: &Mutex<Watched>) {
                 Vec::new()
             }
         };
-        let isos: Vec<_> = lock(watched).iter().flat_map(of_it).collect();
+        let isos: Vec<_> = watched.lock().iter().flat_map(of_it).collect();
         for iso in isos {
             if let Err(reason) = iso.look() {
                 log::error!("{}: {reason}; what clients have open of it can't be read any more", iso.name());

@@ -4,7 +4,8 @@
 //! part of the public interface.
 
 use std::io;
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use super::ReadAt;
 
@@ -23,13 +24,13 @@ impl<R: ReadAt> Counting<R> {
 
     /// The reads so far as (offset, length), in the order in which they began.
     pub fn reads(&self) -> Vec<(u64, usize)> {
-        self.reads.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.reads.lock().clone()
     }
 }
 
 impl<R: ReadAt> ReadAt for Counting<R> {
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        self.reads.lock().unwrap_or_else(PoisonError::into_inner).push((offset, buf.len()));
+        self.reads.lock().push((offset, buf.len()));
         self.inner.read_exact_at(buf, offset)
     }
 

@@ -4,9 +4,10 @@
 //! thread at a time; those of different ISOs don't wait for each other. Nothing that fails is kept.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use lru::LruCache;
+use parking_lot::Mutex;
 
 use crate::catalog::scan::{Catalog, IsoFile};
 use crate::image::iso::{self, DirectoryEntry, Image};
@@ -68,7 +69,7 @@ impl DirectoryCache {
         work: impl FnOnce(&mut Image) -> Result<T, iso::Error>,
     ) -> Result<T, iso::Error> {
         let slot = self.slot(number(disc));
-        let mut slot = lock(&slot);
+        let mut slot = slot.lock();
         let mut image = match slot.take() {
             Some(image) => image,
             None => Image::open(disc.plain.clone())?,
@@ -80,7 +81,7 @@ impl DirectoryCache {
 
     /// A directory that has been read and is still there.
     pub fn listing(&self, directory: u64) -> Option<Arc<Listing>> {
-        lock(&self.listings).kept.get(&directory).cloned()
+        self.listings.lock().kept.get(&directory).cloned()
     }
 
     /// Keeps a directory of a disc. Of several entries of one name, the first counts.
@@ -90,7 +91,7 @@ impl DirectoryCache {
         let bytes = entries.iter().map(|entry| size_of::<DirectoryEntry>() + entry.text()).sum::<usize>();
         let bytes = bytes + size_of::<Listing>();
         let listing = Arc::new(Listing { disc: number(disc), entries: entries.into(), bytes });
-        let mut listings = lock(&self.listings);
+        let mut listings = self.listings.lock();
         listings.bytes += bytes;
         if let Some(before) = listings.kept.put(directory, listing.clone()) {
             listings.bytes -= before.bytes;
@@ -105,12 +106,12 @@ impl DirectoryCache {
     /// Lets go of all ISOs that are not in the catalog.
     pub fn keep_only(&self, catalog: &Catalog) {
         let served: HashSet<u64> = catalog.isos.iter().map(|iso| number(&iso.disc)).collect();
-        let mut images = lock(&self.images);
+        let mut images = self.images.lock();
         let gone: Vec<u64> =
             images.iter().map(|(disc, _)| *disc).filter(|disc| !served.contains(disc)).collect();
         gone.iter().for_each(|disc| drop(images.pop(disc)));
         drop(images);
-        let mut listings = lock(&self.listings);
+        let mut listings = self.listings.lock();
         let gone = listings.kept.iter().filter(|(_, listing)| !served.contains(&listing.disc));
         let gone: Vec<u64> = gone.map(|(directory, _)| *directory).collect();
         for directory in gone {
@@ -119,7 +120,7 @@ impl DirectoryCache {
     }
 
     fn slot(&self, disc: u64) -> Arc<Mutex<Option<Image>>> {
-        let mut images = lock(&self.images);
+        let mut images = self.images.lock();
         let slot = images.get_or_insert(disc, Arc::default).clone();
         while images.len() > MAX_IMAGES {
             images.pop_lru();
@@ -133,14 +134,10 @@ pub fn number(disc: &IsoFile) -> u64 {
     identity(&disc.id)
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::boot::family::Family;
+    use crate::boot::families::generic;
     use crate::boot::inspect::Facts;
     use crate::catalog::scan::FileId;
     use std::time::SystemTime;
@@ -155,7 +152,8 @@ mod tests {
             mtime: SystemTime::UNIX_EPOCH,
             facts: Facts {
                 volume_id: Vec::new(),
-                family: Family::Generic,
+                medium: Default::default(),
+                family: &generic::FAMILY,
                 found: String::new(),
                 kernel: file.clone(),
                 initrds: vec![file],
@@ -200,15 +198,15 @@ mod tests {
             directories.keep(&disc, number, vec![entry.clone()]);
             directories.slot(super::number(&disc));
         }
-        let listings = lock(&directories.listings);
+        let listings = directories.listings.lock();
         let kept: usize = listings.kept.iter().map(|(_, listing)| listing.bytes).sum();
         assert_eq!(kept, listings.bytes);
         assert!(kept <= MAX_BYTES && kept > MAX_BYTES / 2, "{kept}");
         drop(listings);
         assert!(directories.listing(99).is_some() && directories.listing(0).is_none());
-        assert_eq!(lock(&directories.images).len(), MAX_IMAGES);
+        assert_eq!(directories.images.lock().len(), MAX_IMAGES);
         directories.keep_only(&Catalog::default());
-        assert_eq!(lock(&directories.listings).bytes, 0);
-        assert!(directories.listing(99).is_none() && lock(&directories.images).is_empty());
+        assert_eq!(directories.listings.lock().bytes, 0);
+        assert!(directories.listing(99).is_none() && directories.images.lock().is_empty());
     }
 }
