@@ -14,8 +14,8 @@ use std::sync::{Arc, Mutex};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::disc::Disc;
 use crate::support::place::Place;
+use testkit::disc::Disc;
 
 type Held = Arc<Mutex<(Vec<(String, OwnedFd)>, bool)>>;
 
