@@ -19,7 +19,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use crate::serve::fuse::{Adapter, Agreed};
 use crate::serve::handover::ledger::{Ledger, Left, Mount};
-use crate::serve::handover::resend;
+use crate::serve::handover::{resend, store};
 use crate::serve::mountpoint::{self, NAME};
 
 use super::{Config, End, read_ahead};
@@ -58,6 +58,11 @@ pub(super) fn held(mountpoint: &Path) -> Result<(Option<Arc<Ledger>>, Left)> {
             if mountpoint::is_ours_there(&place) {
                 mountpoint::detach(&place)?;
             }
+        }
+        // It was left by another version, and nobody serves it any more; what the kernel still knows of it says nothing.
+        None if store::gives_back() && mountpoint::is_ours_there(mountpoint) => {
+            log::warn!("{}: what was open was left by another version, and is lost", mountpoint.display());
+            mountpoint::detach(mountpoint)?;
         }
         None => {}
     }

@@ -40,6 +40,9 @@ impl<'a> Manager<'a> {
         });
         let mut manager = Self { place, options, held, daemon: None, mountpoint: None };
         manager.start_daemon();
+        // A process that is forked off here closes what clients have open here, and would wait for the answer to the first
+        // close (FUSE_FLUSH) while nobody serves the mount.
+        place.read("images/nbd.conf");
         manager
     }
 
@@ -50,7 +53,7 @@ impl<'a> Manager<'a> {
         let daemon = self.place.command(&["-f"]);
         // A process knows its number only when it is one.
         let mut command = Command::new("/bin/sh");
-        command.args(["-c", "LISTEN_PID=$$ exec \"$0\" \"$@\""]).arg(daemon.get_program());
+        command.args(["-c", "export LISTEN_PID=$$; exec \"$0\" \"$@\""]).arg(daemon.get_program());
         let (mnt, other) = (self.place.mnt(), self.mountpoint.as_deref());
         let instead = |argument| other.filter(|_| argument == mnt).map_or(argument, Path::as_os_str);
         command.args(daemon.get_args().map(instead)).args(self.options).stdin(Stdio::null());
@@ -74,7 +77,7 @@ impl<'a> Manager<'a> {
         };
         // SAFETY: it calls dup2 only.
         self.daemon = Some(unsafe { command.pre_exec(put) }.spawn().unwrap());
-        drop((held, room));
+        drop((held, room, copies));
         self.place.eventually("the service", || self.held.lock().unwrap().1);
     }
 
