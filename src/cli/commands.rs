@@ -56,7 +56,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
             print(dhcp::render(dialect, &site).as_bytes())
         }
         Some(Command::Upgrade { mountpoint: path }) => {
-            let path = places::mountpoint(&path, true)?;
+            let path = places::served_mountpoint(&path)?;
             let daemon = upgrade::upgrade(&path)?.as_raw_nonzero();
             print(format!("{}: served by process {daemon} now\n", path.display()).as_bytes())
         }
@@ -91,7 +91,7 @@ fn mount(args: options::Mount) -> Result<ExitCode> {
             }
             let mounted = args.mountpoint.as_deref().unwrap_or(Path::new("/"));
             // If that can't be, the daemon will say so.
-            let mounted = places::mountpoint(mounted, true).or_else(|_| std::path::absolute(mounted))?;
+            let mounted = places::served_mountpoint(mounted).or_else(|_| std::path::absolute(mounted))?;
             let holder = Holder::new(mounted, foreground)?;
             Ok(ExitCode::from(holder.run(if foreground { || Ok(()) } else { background::ready })?))
         }
@@ -161,8 +161,12 @@ fn configure(args: options::Mount, file: config::mount::Mount) -> Result<daemon:
     let (Some(iso_dir), Some(mounted)) = (&args.iso_dir, &args.mountpoint) else {
         bail!("say ISO_DIR and MOUNTPOINT, or iso-dir and mountpoint under [mount] in the configuration file")
     };
-    let (iso_dir, mountpoint) =
-        (places::iso_directory(iso_dir)?, places::mountpoint(mounted, args.nonempty)?);
+    let iso_dir = places::iso_directory(iso_dir)?;
+    // Where there is a mount to go on with, whoever asks it anything waits for this process.
+    let mountpoint = match store::gives_back() {
+        true => places::served_mountpoint(mounted)?,
+        false => places::mountpoint(mounted, args.nonempty)?,
+    };
     if iso_dir.canonicalize()?.starts_with(&mountpoint) {
         bail!("{}: the directory of ISOs would lie under the mount", iso_dir.display());
     }
@@ -183,6 +187,7 @@ fn configure(args: options::Mount, file: config::mount::Mount) -> Result<daemon:
         cache_size: args.cache_size.unwrap_or(DEFAULT_CACHE_SIZE),
         data_path: args.data_path.unwrap_or(DataPath::Auto),
         on_change: on_change(args.on_change)?,
+        resend: !args.no_resend,
         programs: args.tree.netroot_init.as_deref().map(std::path::absolute).transpose()?,
         state_dir: state_dir(args.state_dir)?,
         iso_dir,

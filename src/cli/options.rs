@@ -118,6 +118,9 @@ pub struct Mount {
     /// Where to remember what initrds can do, and drivers for second ones [default: /var/cache/netrootfs, or below ~/.cache]
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
+    /// Do as on Linux before 6.9, which doesn't send again what a daemon that died has not answered
+    #[arg(long, hide = true)]
+    pub no_resend: bool,
     /// Log more; twice: everything
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub verbose: u8,

@@ -72,6 +72,14 @@ pub fn mountpoint(path: &Path, nonempty: bool) -> Result<PathBuf> {
     Ok(absolute)
 }
 
+/// The absolute path of a mount point that a netrootfs serves or will: nothing is asked of what is mounted there.
+///
+/// # Errors
+/// If there is no such path.
+pub fn served_mountpoint(path: &Path) -> Result<PathBuf> {
+    path.canonicalize().or_else(|_| above(path))
+}
+
 /// The absolute path of a name that can't be asked itself.
 fn above(path: &Path) -> Result<PathBuf> {
     let absolute = std::path::absolute(path)?;

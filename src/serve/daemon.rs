@@ -71,6 +71,8 @@ pub struct Config {
     pub on_change: Option<String>,
     /// Where results are kept.
     pub state_dir: Option<PathBuf>,
+    /// Whether to have the kernel send again what a daemon that died has not answered, if it can.
+    pub resend: bool,
     /// Directory with the programs for clients, if not the usual ones.
     pub programs: Option<PathBuf>,
 }

@@ -19,7 +19,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use crate::serve::fuse::{Adapter, Agreed};
 use crate::serve::handover::ledger::{Ledger, Left, Mount};
-use crate::serve::handover::resend;
+use crate::serve::handover::{resend, store};
 use crate::serve::mountpoint::{self, NAME};
 
 use super::{Config, End, read_ahead};
@@ -59,6 +59,11 @@ pub(super) fn held(mountpoint: &Path) -> Result<(Option<Arc<Ledger>>, Left)> {
                 mountpoint::detach(&place)?;
             }
         }
+        // It was left by another version, and nobody serves it any more; what the kernel still knows of it says nothing.
+        None if store::gives_back() && mountpoint::is_ours_there(mountpoint) => {
+            log::warn!("{}: what was open was left by another version, and is lost", mountpoint.display());
+            mountpoint::detach(mountpoint)?;
+        }
         None => {}
     }
     mountpoint::check(mountpoint)?;
@@ -89,7 +94,7 @@ pub(super) fn serve(
             // A file that is open already would go on as it was.
             read_ahead::raise(device, &config.iso_dir);
             let Agreed { passthrough, resends } = adapter.agreed();
-            let mountpoint = config.mountpoint.clone();
+            let (mountpoint, resends) = (config.mountpoint.clone(), resends && config.resend);
             Mount { mountpoint, device, passthrough, resends }
         }
     };

@@ -24,7 +24,7 @@ use crate::storage::recipe::Recipe;
 use crate::tree::lazy::{Listed, Type};
 
 use super::slots::{Record, Slots};
-use super::store::{Inherited, Store};
+use super::store::{Inherited, Store, gives_back};
 
 /// What the file in memory is held as.
 const STATE: &str = "state";
@@ -152,6 +152,10 @@ impl Ledger {
             store.release(name)?;
         }
         drop(inherited);
+        // The mount is dead then, and may be asked about.
+        if gives_back() {
+            store.settle()?;
+        }
         let file = File::from(memfd_create("netrootfs", MemfdFlags::CLOEXEC)?);
         store.hold(STATE, file.as_fd())?;
         Ok((Some(Arc::new(Self::with(store, Slots::create(file)?))), Left::default()))
@@ -206,6 +210,7 @@ impl Ledger {
         {
             self.store.release(&name)?;
         }
+        self.store.settle()?;
         let file = File::from(memfd_create("netrootfs", MemfdFlags::CLOEXEC)?);
         self.store.hold(STATE, file.as_fd())?;
         *entries = Entries::new(Slots::create(file)?);

@@ -39,6 +39,18 @@ pub struct Store(UnixDatagram);
 #[derive(Debug, Default)]
 pub struct Inherited(HashMap<String, Vec<OwnedFd>>);
 
+/// Whether a holder gives something back to this process.
+pub fn gives_back() -> bool {
+    count() > 0
+}
+
+/// How many descriptors are inherited.
+fn count() -> i32 {
+    let number = |name| env::var(name).ok().and_then(|text| text.parse::<i32>().ok());
+    let ours = env::var_os(SERVER).is_some() || number("LISTEN_PID") == Some(std::process::id() as i32);
+    number("LISTEN_FDS").filter(|_| ours).unwrap_or(0)
+}
+
 impl Store {
     /// Finds the holder, if there is one.
     ///
@@ -111,12 +123,9 @@ impl Store {
 impl Inherited {
     /// Takes what is inherited; to be called once, before anything is started.
     pub fn take() -> Self {
-        let number = |name| env::var(name).ok().and_then(|text| text.parse::<i32>().ok());
-        let ours = env::var_os(SERVER).is_some() || number("LISTEN_PID") == Some(std::process::id() as i32);
-        let count = number("LISTEN_FDS").filter(|_| ours).unwrap_or(0);
         let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
         let mut inherited = Self::default();
-        for (fd, name) in (FIRST..FIRST.saturating_add(count)).zip(names.split(':')) {
+        for (fd, name) in (FIRST..FIRST.saturating_add(count())).zip(names.split(':')) {
             // SAFETY: who started this process says that the descriptor is for it, and nothing else has taken it.
             let fd = unsafe { OwnedFd::from_raw_fd(fd) };
             // It is open, so this works.
