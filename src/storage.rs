@@ -2,15 +2,18 @@
 //!
 //! A [source](source::ReadAt) reads a backing file; [content](content::Content) is segments of one or rendered bytes;
 //! between the two stand the [block cache](cache), what tells that a file is [whole](writers) and [unchanged],
-//! and the way on which the kernel reads by itself ([passthrough]).
+//! and the way on which the kernel reads by itself
+//! ([passthrough]); a [backing file](backing) has them all.
 //!
 //! Uses no other room, and knows neither ISOs nor names nor FUSE. A read gives all the bytes that were asked for or an
 //! error, never zeros in their place, and the same bytes each time.
 
+pub mod backing;
 pub mod cache;
 pub mod content;
 pub mod extent;
 pub mod identity;
+pub mod inotify;
 pub mod passthrough;
 pub mod source;
 pub mod unchanged;

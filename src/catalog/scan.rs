@@ -23,6 +23,7 @@ use crate::boot::inspect::{self, Facts};
 use crate::boot::netroot::Netroot;
 use crate::image::initrd::Features;
 use crate::image::label::Label;
+use crate::storage::backing::Backing;
 use crate::storage::source::{FileSource, PageCache, ReadAt};
 use crate::storage::writers::{self, Writers};
 
@@ -37,6 +38,10 @@ pub struct FileId {
     pub len: u64,
     /// Modification time in nanoseconds since 1970.
     pub mtime: i64,
+    /// 0, or for a file that was served and then written to in place the time of that (its ctime, in nanoseconds since
+    /// 1970): it may have its old size and modification time again.
+    #[serde(default)]
+    pub written: i64,
 }
 
 /// An ISO that has been looked into. It keeps its file open, so that its bytes outlive its name.
@@ -44,7 +49,7 @@ pub struct IsoFile {
     /// Identity of its content.
     pub id: FileId,
     /// The file, as it is read when it is served.
-    pub source: Arc<dyn ReadAt>,
+    pub source: Backing,
     /// The file, as it is read by what reads it once: past the cache.
     pub plain: Arc<dyn ReadAt>,
     /// Size in bytes.
@@ -111,15 +116,24 @@ pub trait Opener: Send + Sync {
     ///
     /// # Errors
     /// If its length can't be read.
-    fn open(&self, file: Arc<File>) -> io::Result<Arc<dyn ReadAt>>;
+    fn open(&self, file: Arc<File>) -> io::Result<Opened>;
+}
+
+/// An open file, wrapped.
+pub struct Opened {
+    /// As it is read when it is served.
+    pub served: Backing,
+    /// As it is read by what reads it once.
+    pub plain: Arc<dyn ReadAt>,
 }
 
 /// Reads files as they are.
 pub struct Plain;
 
 impl Opener for Plain {
-    fn open(&self, file: Arc<File>) -> io::Result<Arc<dyn ReadAt>> {
-        Ok(Arc::new(FileSource::new(file, PageCache::Keep)?))
+    fn open(&self, file: Arc<File>) -> io::Result<Opened> {
+        let plain = Arc::new(FileSource::new(file, PageCache::Keep)?);
+        Ok(Opened { served: plain.clone().into(), plain })
     }
 }
 
@@ -134,6 +148,8 @@ pub struct Scanner {
     /// The same by file name, for a file that takes the place of another.
     names: HashMap<OsString, (Vec<u8>, Label)>,
     writers: Writers,
+    /// When files were written to that were served before, by device and inode: with that they are other files.
+    written: HashMap<(u64, u64), i64>,
 }
 
 type Outcome = Result<Arc<IsoFile>, String>;
@@ -160,6 +176,7 @@ impl Scanner {
             labels: HashMap::new(),
             names: HashMap::new(),
             writers: Writers::default(),
+            written: HashMap::new(),
         }
     }
 
@@ -207,9 +224,14 @@ impl Scanner {
         if !stat.is_file() {
             return Ok(None);
         }
-        let id = FileId::of(&stat);
-        if self.outcomes.contains_key(&id) {
+        let id = self.id_of(&stat);
+        if self.outcomes.get(&id).is_some_and(is_unchanged) {
             return Ok(Some(Candidate { name: name.to_owned(), id, mtime: modified(&stat), file: None }));
+        }
+        if self.outcomes.iter().any(|(other, outcome)| id.is_of_same_file(other) && !is_unchanged(outcome)) {
+            // Who writes in several goes gets the chance to.
+            self.writers.expect_more(&stat);
+            self.written.insert((id.device, id.inode), nanoseconds(stat.ctime(), stat.ctime_nsec()));
         }
         let file = File::open(&path).map_err(fault)?;
         catalog.remote |= writers::is_remote(&file);
@@ -220,10 +242,15 @@ impl Scanner {
         let stat = file.metadata().map_err(fault)?;
         Ok(Some(Candidate {
             name: name.to_owned(),
-            id: FileId::of(&stat),
+            id: self.id_of(&stat),
             mtime: modified(&stat),
             file: Some(file),
         }))
+    }
+
+    fn id_of(&self, stat: &Metadata) -> FileId {
+        let id = FileId::of(stat);
+        FileId { written: self.written.get(&(id.device, id.inode)).copied().unwrap_or_default(), ..id }
     }
 
     /// Looks into the files that are new, on every core.
@@ -328,9 +355,22 @@ fn new_label(name: &OsStr, disc: &IsoFile, taken: &HashSet<Label>) -> Label {
 impl FileId {
     /// From what `stat` says.
     pub fn of(stat: &Metadata) -> Self {
-        let mtime = stat.mtime().saturating_mul(1_000_000_000).saturating_add(stat.mtime_nsec());
-        Self { device: stat.dev(), inode: stat.ino(), len: stat.len(), mtime }
+        let mtime = nanoseconds(stat.mtime(), stat.mtime_nsec());
+        Self { device: stat.dev(), inode: stat.ino(), len: stat.len(), mtime, written: 0 }
     }
+
+    fn is_of_same_file(&self, other: &Self) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
+}
+
+fn nanoseconds(seconds: i64, rest: i64) -> i64 {
+    seconds.saturating_mul(1_000_000_000).saturating_add(rest)
+}
+
+/// Whether the bytes that were looked into are still those of the file, as far as it is served.
+fn is_unchanged(outcome: &Outcome) -> bool {
+    outcome.as_ref().map_or(true, |disc| disc.source.check().is_ok())
 }
 
 /// Looks into a single file, whatever its name.
@@ -348,19 +388,16 @@ pub fn open_file(path: &Path) -> Result<Arc<IsoFile>, String> {
 }
 
 fn open_disc(id: FileId, mtime: SystemTime, file: File, opener: &dyn Opener) -> Outcome {
-    let file = Arc::new(file);
-    // Directories and menus are a few scattered kilobytes: not worth blocks of the cache.
-    let plain = Plain.open(file.clone()).map_err(|error| error.to_string())?;
-    let look = || -> Result<(Facts, Arc<dyn ReadAt>), String> {
-        let facts = inspect::inspect(&plain).map_err(|error| error.to_string())?;
-        let source = opener.open(file).map_err(|error| error.to_string())?;
-        Ok((facts, source))
+    let look = || -> Result<(Facts, Opened), String> {
+        let opened = opener.open(Arc::new(file)).map_err(|error| error.to_string())?;
+        Ok((inspect::inspect(&opened.plain).map_err(|error| error.to_string())?, opened))
     };
     // Whatever an ISO does to the readers of it, the others are served. Nothing that is shared is left half done.
-    let (facts, source) = panic::catch_unwind(AssertUnwindSafe(look)).unwrap_or_else(|_| {
-        Err("looking into it ended in a panic: please report that, with the beginning of the ISO".into())
-    })?;
-    Ok(Arc::new(IsoFile { id, len: source.len(), source, plain, mtime, facts }))
+    let (facts, Opened { served, plain }) =
+        panic::catch_unwind(AssertUnwindSafe(look)).unwrap_or_else(|_| {
+            Err("looking into it ended in a panic: please report that, with the beginning of the ISO".into())
+        })?;
+    Ok(Arc::new(IsoFile { id, len: served.len(), source: served, plain, mtime, facts }))
 }
 
 fn label_key(disc: &IsoFile) -> LabelKey {

@@ -132,7 +132,7 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     let file = config.file.as_deref().map(|path| follow_file(path, &sender)).transpose()?;
     let mapper = served::mapper(config.data_path)?;
     let wish = mapper.is_some().then_some(config.data_path);
-    let opener = Arc::new(Served { cache: cache.clone(), mapper });
+    let opener = Arc::new(Served { cache: cache.clone(), mapper, watch: served::watch() });
     let scanner = Scanner::new(config.iso_dir.clone(), config.pins.clone(), opener);
     let mut updater = Updater::new(&config, file, scanner, results, workers, pace);
     let tree = updater.first().with_context(|| config.iso_dir.display().to_string())?;

@@ -8,6 +8,7 @@ use std::hash::{Hash, Hasher};
 use std::io;
 use std::sync::{Arc, OnceLock};
 
+use crate::storage::backing::Backing;
 use crate::storage::extent::Extent;
 use crate::storage::identity::identity;
 use crate::storage::source::{ReadAt, check_range};
@@ -49,7 +50,7 @@ impl Lazy {
 
 /// Runs of bytes of one backing file, in file order, with what identifies them.
 pub struct Segments {
-    source: Arc<dyn ReadAt>,
+    source: Backing,
     /// Identity of the backing file's content: other content, another number.
     identity: u64,
     runs: Vec<Run>,
@@ -66,8 +67,8 @@ struct Run {
 
 impl Segments {
     /// No bytes yet; `identity` stands for the content of `source`.
-    pub fn new(source: Arc<dyn ReadAt>, identity: u64) -> Self {
-        Self { source, identity, runs: Vec::new(), len: 0 }
+    pub fn new(source: impl Into<Backing>, identity: u64) -> Self {
+        Self { source: source.into(), identity, runs: Vec::new(), len: 0 }
     }
 
     /// Appends extents of the backing file.

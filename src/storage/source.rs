@@ -7,7 +7,6 @@
 
 use std::fs::File;
 use std::io::{self, IoSliceMut};
-use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,13 +33,6 @@ pub trait ReadAt: Send + Sync {
 
     /// Length in bytes.
     fn len(&self) -> u64;
-
-    /// A file of just those ranges, one after the other, that the kernel can read by itself; `None` if reads have to come
-    /// through here.
-    fn file_of(&self, ranges: &[Range<u64>]) -> Option<Arc<File>> {
-        let _ = ranges;
-        None
-    }
 
     /// Whether there is nothing to read.
     fn is_empty(&self) -> bool {
@@ -190,10 +182,6 @@ impl<R: ReadAt + ?Sized> ReadAt for Arc<R> {
     fn len(&self) -> u64 {
         (**self).len()
     }
-
-    fn file_of(&self, ranges: &[Range<u64>]) -> Option<Arc<File>> {
-        (**self).file_of(ranges)
-    }
 }
 
 impl<R: ReadAt + ?Sized> ReadAt for &R {
@@ -203,10 +191,6 @@ impl<R: ReadAt + ?Sized> ReadAt for &R {
 
     fn len(&self) -> u64 {
         (**self).len()
-    }
-
-    fn file_of(&self, ranges: &[Range<u64>]) -> Option<Arc<File>> {
-        (**self).file_of(ranges)
     }
 }
 

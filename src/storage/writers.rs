@@ -5,7 +5,7 @@
 //! tell, a file is whole when it has not changed for [`QUIET`].
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
@@ -47,6 +47,14 @@ struct Seen {
     len: u64,
     mtime: SystemTime,
     since: Instant,
+    /// Whether it has to be quiet even where a lease tells that nobody writes.
+    expected: bool,
+}
+
+impl Seen {
+    fn now(len: u64, mtime: SystemTime) -> Self {
+        Self { len, mtime, since: Instant::now(), expected: false }
+    }
 }
 
 impl Writers {
@@ -57,10 +65,19 @@ impl Writers {
     pub fn check(&mut self, file: &File) -> io::Result<Option<&'static str>> {
         let stat = file.metadata()?;
         let key = (stat.dev(), stat.ino());
+        if self.seen.get(&key).is_some_and(|seen| seen.expected) {
+            self.expect_more(&stat);
+        }
         let verdict = match if is_remote(file) { None } else { has_writer(file) } {
             Some(true) if !is_loop_backing(&stat) => Some("it is being written"),
             Some(_) => None,
             None => self.check_quiet(key, stat.len(), stat.modified()?),
+        };
+        let verdict = match self.seen.get(&key) {
+            Some(seen) if verdict.is_none() && seen.expected && seen.since.elapsed() < QUIET => {
+                Some("it was written to a moment ago")
+            }
+            _ => verdict,
         };
         if verdict.is_none() {
             self.seen.remove(&key);
@@ -68,17 +85,26 @@ impl Writers {
         Ok(verdict)
     }
 
+    /// The file was whole and has been written to: it is whole again when it has not changed for [`QUIET`], whoever has
+    /// it open.
+    pub fn expect_more(&mut self, stat: &Metadata) {
+        let (len, mtime) = (stat.len(), stat.modified().unwrap_or(SystemTime::UNIX_EPOCH));
+        let seen = self.seen.entry((stat.dev(), stat.ino())).or_insert(Seen::now(len, mtime));
+        if !seen.expected || seen.len != len || seen.mtime != mtime {
+            *seen = Seen { expected: true, ..Seen::now(len, mtime) };
+        }
+    }
+
     fn check_quiet(&mut self, key: (u64, u64), len: u64, mtime: SystemTime) -> Option<&'static str> {
         // The clock of a file server may differ from ours: an age in the future says nothing.
         if mtime.elapsed().is_ok_and(|age| age >= 2 * QUIET) {
             return None;
         }
-        let now = Instant::now();
-        let seen = self.seen.entry(key).or_insert(Seen { len, mtime, since: now });
+        let seen = self.seen.entry(key).or_insert(Seen::now(len, mtime));
         if seen.len != len || seen.mtime != mtime {
-            *seen = Seen { len, mtime, since: now };
+            *seen = Seen { expected: seen.expected, ..Seen::now(len, mtime) };
         }
-        (now.duration_since(seen.since) < QUIET).then_some("it was changed a moment ago")
+        (seen.since.elapsed() < QUIET).then_some("it was changed a moment ago")
     }
 }
 
@@ -94,7 +120,7 @@ fn has_writer(file: &File) -> Option<bool> {
 }
 
 /// Whether a loop device stands on the file. mount(8) opens it for writing even for an ISO, and never writes.
-fn is_loop_backing(stat: &std::fs::Metadata) -> bool {
+fn is_loop_backing(stat: &Metadata) -> bool {
     let Ok(devices) = std::fs::read_dir("/sys/block") else { return false };
     devices.flatten().any(|device| {
         let path = device.path().join("loop/backing_file");

@@ -145,8 +145,8 @@ mod tests {
     fn disc(inode: u64) -> IsoFile {
         let file = iso::File { path: "/k".into(), len: 0, extents: Vec::new() };
         IsoFile {
-            id: FileId { device: 1, inode, len: 0, mtime: 0 },
-            source: Arc::new(Vec::new()),
+            id: FileId { device: 1, inode, len: 0, mtime: 0, written: 0 },
+            source: Arc::new(Vec::new()).into(),
             plain: Arc::new(Vec::new()),
             len: 0,
             mtime: SystemTime::UNIX_EPOCH,
