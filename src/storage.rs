@@ -16,5 +16,7 @@ pub mod identity;
 pub mod inotify;
 pub mod passthrough;
 pub mod source;
+pub mod spare;
 pub mod unchanged;
+pub mod workers;
 pub mod writers;

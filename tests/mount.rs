@@ -7,6 +7,7 @@
 
 mod support {
     pub mod disc;
+    pub mod hanging;
     pub mod place;
     #[allow(dead_code)]
     pub mod process;
@@ -19,6 +20,7 @@ mod mounted {
     mod changes;
     mod end;
     mod files;
+    mod hangs;
     mod netroot;
     mod people;
     mod start;

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::io::{self, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -24,12 +24,21 @@ use crate::storage::content::Content;
 use crate::storage::content::Segments;
 use crate::storage::identity::identity;
 use crate::storage::source::ReadAt;
+use crate::storage::workers;
 
 /// Read at a time from the ISO.
 const READ_SIZE: usize = 256 << 10;
 
-/// Initrds that are unpacked at once. Each needs a core and some megabytes, and clients come first.
-const WORKERS: usize = 2;
+/// Initrds that are unpacked at once: each needs a core and some megabytes, and clients come first. One that takes a
+/// minute waits for its disk, and others go on.
+const THREADS: workers::Limits = workers::Limits {
+    name: "initrd",
+    threads: 2,
+    per_key: 1,
+    waiting: usize::MAX,
+    patience: Some(Duration::from_secs(60)),
+    nice: true,
+};
 
 /// Name of the file in the state directory.
 const FILE_NAME: &str = "initrds.json";
@@ -131,55 +140,34 @@ impl ProbeResults {
 
 /// The threads that look into initrds. They end when this is dropped and their work is done.
 pub struct Workers {
-    queue: Sender<Arc<IsoFile>>,
-    /// What is in the queue or being looked into. A result may be forgotten, and is then asked for again.
+    threads: workers::Workers,
+    results: Arc<ProbeResults>,
+    done: Arc<dyn Fn() + Send + Sync>,
+    /// What is waiting or being looked into. A result may be forgotten, and is then asked for again.
     asked: Arc<Mutex<HashSet<FileId>>>,
 }
 
 impl Workers {
-    /// Starts them; `done` is called each time that a result has come in, with whether there are more to come.
-    ///
-    /// # Errors
-    /// If no thread can be started.
-    pub fn start(results: &Arc<ProbeResults>, done: impl Fn() + Clone + Send + 'static) -> io::Result<Self> {
-        let (queue, orders) = channel::<Arc<IsoFile>>();
-        let orders = Arc::new(Mutex::new(orders));
-        let asked = Arc::new(Mutex::new(HashSet::new()));
-        for number in 0..WORKERS {
-            let (results, orders, asked, done) =
-                (results.clone(), orders.clone(), asked.clone(), done.clone());
-            let work = move || {
-                lower_priority();
-                while let Some(disc) = next(&orders) {
-                    results.look_into(&disc);
-                    asked.lock().remove(&disc.id);
-                    done();
-                }
-            };
-            std::thread::Builder::new().name(format!("initrd-{number}")).spawn(work)?;
-        }
-        Ok(Self { queue, asked })
+    /// There are none yet; `done` is called each time that a result has come in.
+    pub fn new(results: &Arc<ProbeResults>, done: impl Fn() + Send + Sync + 'static) -> Self {
+        let threads = workers::Workers::new(THREADS);
+        Self { threads, results: results.clone(), done: Arc::new(done), asked: Arc::default() }
     }
 
     /// Has these looked into, unless they are waiting for it.
     pub fn ask(&self, discs: Vec<Arc<IsoFile>>) {
-        let mut asked = self.asked.lock();
         for disc in discs {
-            if asked.insert(disc.id) {
-                // The threads live as long as the queue does.
-                let _ = self.queue.send(disc);
+            if self.asked.lock().insert(disc.id) {
+                let (results, done, asked) = (self.results.clone(), self.done.clone(), self.asked.clone());
+                self.threads.run(identity(&disc.id), move || {
+                    results.look_into(&disc);
+                    asked.lock().remove(&disc.id);
+                    done();
+                });
             }
         }
+        self.threads.relieve();
     }
-}
-
-fn next(orders: &Mutex<Receiver<Arc<IsoFile>>>) -> Option<Arc<IsoFile>> {
-    orders.lock().recv().ok()
-}
-
-/// Gives way to the threads that serve clients (nice(2) is per thread on Linux).
-fn lower_priority() {
-    let _ = rustix::process::nice(10);
 }
 
 fn probe(disc: &IsoFile) -> Features {

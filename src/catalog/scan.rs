@@ -9,12 +9,12 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::SystemTime;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -22,9 +22,13 @@ use serde::{Deserialize, Serialize};
 use crate::boot::inspect::{self, Facts};
 use crate::boot::netroot::Netroot;
 use crate::image::initrd::Features;
+use crate::image::iso;
 use crate::image::label::Label;
 use crate::storage::backing::Backing;
+use crate::storage::identity::identity;
 use crate::storage::source::{FileSource, PageCache, ReadAt};
+use crate::storage::spare::Spare;
+use crate::storage::workers::{Limits, Workers};
 use crate::storage::writers::{self, Writers};
 
 /// Identity of a file's content, as far as `stat` tells.
@@ -142,14 +146,29 @@ pub struct Scanner {
     directory: PathBuf,
     /// Labels that the administrator gave, by file name.
     pinned: HashMap<OsString, Label>,
-    opener: Arc<dyn Opener>,
-    outcomes: HashMap<FileId, Outcome>,
     labels: HashMap<LabelKey, Label>,
     /// The same by file name, for a file that takes the place of another.
     names: HashMap<OsString, (Vec<u8>, Label)>,
+    looker: Arc<Looker>,
+    workers: Workers,
+    /// A listing that has been asked for.
+    listing: Option<Receiver<io::Result<Listing>>>,
+    /// Names that have been asked for, and what comes in of them.
+    asked: HashSet<OsString>,
+    answers: (Sender<Look>, Receiver<Look>),
+    /// What was found under a name when it last answered.
+    last: HashMap<OsString, Candidate>,
+}
+
+/// What looks at files, beside the scan.
+struct Looker {
+    directory: PathBuf,
+    opener: Arc<dyn Opener>,
+    outcomes: Mutex<HashMap<FileId, Outcome>>,
     writers: Writers,
     /// When files were written to that were served before, by device and inode: with that they are other files.
-    written: HashMap<(u64, u64), i64>,
+    written: Mutex<HashMap<(u64, u64), i64>>,
+    spare: Spare,
 }
 
 type Outcome = Result<Arc<IsoFile>, String>;
@@ -157,56 +176,84 @@ type Outcome = Result<Arc<IsoFile>, String>;
 /// What a label sticks to: the file, whatever its name, as long as its volume id is the same.
 type LabelKey = (u64, u64, Vec<u8>);
 
+/// The names in the directory that are an ISO's, and whether changes there, or of one of them, go unnoticed.
+struct Listing {
+    names: Vec<OsString>,
+    remote: bool,
+}
+
+/// What is found under a name.
+struct Look {
+    name: OsString,
+    /// `None` is no file.
+    found: Result<Option<Candidate>, Skipped>,
+    remote: bool,
+}
+
+#[derive(Clone)]
 struct Candidate {
     name: OsString,
     id: FileId,
     mtime: SystemTime,
-    /// `None` if the outcome is known already.
-    file: Option<File>,
+    outcome: Outcome,
 }
+
+/// How long a scan waits for the next answer. Whatever has not answered by then is as it was, and looked at when it does.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Each file is looked at by itself, so that one that hangs keeps none of the others out.
+const LOOKS: Limits =
+    Limits { name: "scan", threads: 256, per_key: 1, waiting: usize::MAX, patience: None, nice: false };
 
 impl Scanner {
     /// Will scan `directory`; `pinned` are labels by file name, each at most once.
     pub fn new(directory: PathBuf, pinned: HashMap<OsString, Label>, opener: Arc<dyn Opener>) -> Self {
+        let looker = Looker {
+            directory: directory.clone(),
+            opener,
+            outcomes: Mutex::default(),
+            writers: Writers::default(),
+            written: Mutex::default(),
+            spare: Spare::new(),
+        };
         Self {
             directory,
             pinned,
-            opener,
-            outcomes: HashMap::new(),
             labels: HashMap::new(),
             names: HashMap::new(),
-            writers: Writers::default(),
-            written: HashMap::new(),
+            looker: Arc::new(looker),
+            workers: Workers::new(LOOKS),
+            listing: None,
+            asked: HashSet::new(),
+            answers: channel(),
+            last: HashMap::new(),
         }
     }
 
     /// Looks at the directory: at each regular file whose name ends in `.iso`, in any case, and doesn't begin with a dot.
     ///
     /// # Errors
-    /// If the directory itself can't be read.
+    /// If the directory itself can't be read, or doesn't answer.
     pub fn scan(&mut self) -> io::Result<Catalog> {
-        let mut catalog =
-            Catalog { remote: writers::is_remote(&File::open(&self.directory)?), ..Catalog::default() };
+        let Listing { names, remote } = self.list()?;
+        let mut catalog = Catalog { remote, ..Catalog::default() };
+        let mut looks = self.look_at(&names);
         let mut candidates = Vec::new();
         let mut pending: Vec<OsString> = Vec::new();
-        for entry in std::fs::read_dir(&self.directory)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            if is_iso_name(&name) {
-                // What becomes of the file that a link leads to is seen by no watch on this directory.
-                catalog.remote |= entry.file_type().is_ok_and(|kind| kind.is_symlink());
-                match self.look_at(&name, &mut catalog) {
-                    Ok(candidate) => candidates.extend(candidate),
-                    Err(skipped) => {
-                        pending.extend(skipped.pending.then_some(name));
-                        catalog.skipped.push(skipped);
-                    }
+        for name in names {
+            let look = looks.remove(&name).unwrap_or_else(|| self.unanswered(&name));
+            catalog.remote |= look.remote;
+            match look.found {
+                Ok(candidate) => candidates.extend(candidate),
+                Err(skipped) => {
+                    pending.extend(skipped.pending.then_some(name));
+                    catalog.skipped.push(skipped);
                 }
             }
         }
-        self.inspect_new(&mut candidates);
-        let present: HashSet<&OsString> =
-            candidates.iter().map(|candidate| &candidate.name).chain(&pending).collect();
+        let with_name = |candidate: &Candidate| (candidate.name.clone(), candidate.clone());
+        self.last = candidates.iter().map(with_name).collect();
+        let present: HashSet<&OsString> = self.last.keys().chain(&pending).collect();
         self.names.retain(|name, _| present.contains(name));
         self.enter(candidates, &mut catalog);
         catalog.isos.sort_by(|one, other| one.label.cmp(&other.label));
@@ -214,67 +261,54 @@ impl Scanner {
         Ok(catalog)
     }
 
-    /// Looks at one name: a candidate, or nothing (a directory), or a reason.
-    fn look_at(&mut self, name: &OsStr, catalog: &mut Catalog) -> Result<Option<Candidate>, Skipped> {
-        let skip = |reason: String, pending| Skipped { name: display(name), reason, pending };
-        let path = self.directory.join(name);
-        // A file may vanish or be unreadable only for now, so such reasons are not remembered.
-        let fault = |error: io::Error| skip(explain(&error, &path), false);
-        let stat = std::fs::metadata(&path).map_err(fault)?;
-        if !stat.is_file() {
-            return Ok(None);
-        }
-        let id = self.id_of(&stat);
-        if self.outcomes.get(&id).is_some_and(is_unchanged) {
-            return Ok(Some(Candidate { name: name.to_owned(), id, mtime: modified(&stat), file: None }));
-        }
-        if self.outcomes.iter().any(|(other, outcome)| id.is_of_same_file(other) && !is_unchanged(outcome)) {
-            // Who writes in several goes gets the chance to.
-            self.writers.expect_more(&stat);
-            self.written.insert((id.device, id.inode), nanoseconds(stat.ctime(), stat.ctime_nsec()));
-        }
-        let file = File::open(&path).map_err(fault)?;
-        catalog.remote |= writers::is_remote(&file);
-        if let Some(reason) = self.writers.check(&file).map_err(fault)? {
-            return Err(skip(reason.to_owned(), true));
-        }
-        // Over a network, opening a file is what brings its attributes up to date (nfs(5)).
-        let stat = file.metadata().map_err(fault)?;
-        Ok(Some(Candidate {
-            name: name.to_owned(),
-            id: self.id_of(&stat),
-            mtime: modified(&stat),
-            file: Some(file),
-        }))
-    }
-
-    fn id_of(&self, stat: &Metadata) -> FileId {
-        let id = FileId::of(stat);
-        FileId { written: self.written.get(&(id.device, id.inode)).copied().unwrap_or_default(), ..id }
-    }
-
-    /// Looks into the files that are new, on every core.
-    fn inspect_new(&mut self, candidates: &mut [Candidate]) {
-        let new: Vec<(FileId, SystemTime, File)> = candidates
-            .iter_mut()
-            .filter_map(|candidate| Some((candidate.id, candidate.mtime, candidate.file.take()?)))
-            .collect();
-        let queue: Vec<Mutex<Option<_>>> = new.into_iter().map(|file| Mutex::new(Some(file))).collect();
-        let next = AtomicUsize::new(0);
-        let found = Mutex::new(Vec::new());
-        let opener = &self.opener;
-        let work = || {
-            while let Some(slot) = queue.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let Some((id, mtime, file)) = slot.lock().take() else {
-                    continue;
-                };
-                let outcome = open_disc(id, mtime, file, opener.as_ref());
-                found.lock().push((id, outcome));
+    fn list(&mut self) -> io::Result<Listing> {
+        let listing = self.listing.take().unwrap_or_else(|| {
+            let (sender, inbox) = channel();
+            let looker = self.looker.clone();
+            // Whoever has ended doesn't need to know.
+            self.workers.run(number_of(&self.directory), move || drop(sender.send(looker.list())));
+            inbox
+        });
+        match listing.recv_timeout(PATIENCE) {
+            Ok(result) => result,
+            Err(RecvTimeoutError::Timeout) => {
+                self.listing = Some(listing);
+                Err(io::Error::new(io::ErrorKind::TimedOut, "its file system doesn't answer"))
             }
-        };
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(queue.len());
-        std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
-        self.outcomes.extend(found.into_inner());
+            Err(RecvTimeoutError::Disconnected) => Err(io::Error::other("it can't be listed")),
+        }
+    }
+
+    /// Asks for what is under these names, and waits as long as answers come in.
+    fn look_at(&mut self, names: &[OsString]) -> HashMap<OsString, Look> {
+        let mut open = 0_usize;
+        for name in names {
+            if self.asked.insert(name.clone()) {
+                let (looker, name, sender) = (self.looker.clone(), name.clone(), self.answers.0.clone());
+                let number = number_of(&self.directory.join(&name));
+                self.workers.run(number, move || drop(sender.send(looker.look(name))));
+                open += 1;
+            }
+        }
+        let mut looks = HashMap::new();
+        // What comes late, of an earlier scan, comes beside what is waited for.
+        while let Some(look) = match open {
+            0 => self.answers.1.try_recv().ok(),
+            _ => self.answers.1.recv_timeout(PATIENCE).ok(),
+        } {
+            open = open.saturating_sub(1);
+            self.asked.remove(&look.name);
+            looks.insert(look.name.clone(), look);
+        }
+        looks
+    }
+
+    /// What is known of a name that doesn't answer: it is served as before, or waited for.
+    fn unanswered(&self, name: &OsStr) -> Look {
+        let reason = "its file system doesn't answer".to_owned();
+        let skipped = || Skipped { name: display(name), reason, pending: true };
+        let found = self.last.get(name).cloned().map(Some).ok_or_else(skipped);
+        Look { name: name.to_owned(), found, remote: true }
     }
 
     /// Gives the ISOs their labels, and forgets what is gone.
@@ -284,18 +318,15 @@ impl Scanner {
         let mut outcomes = HashMap::new();
         let mut discs = Vec::new();
         for candidate in candidates {
-            let Some(outcome) = self.outcomes.get(&candidate.id) else { continue };
-            outcomes.insert(candidate.id, outcome.clone());
-            match outcome {
-                Ok(disc) => discs.push((candidate.name, disc.clone())),
-                Err(reason) => catalog.skipped.push(Skipped {
-                    name: display(&candidate.name),
-                    reason: reason.clone(),
-                    pending: false,
-                }),
+            // Two names of one file were looked into beside each other.
+            match outcomes.entry(candidate.id).or_insert(candidate.outcome).clone() {
+                Ok(disc) => discs.push((candidate.name, disc)),
+                Err(reason) => {
+                    catalog.skipped.push(Skipped { name: display(&candidate.name), reason, pending: false });
+                }
             }
         }
-        self.outcomes = outcomes;
+        *self.looker.outcomes.lock() = outcomes;
         let mut labels = HashMap::new();
         let mut served = HashSet::new();
         for (name, disc) in &discs {
@@ -337,6 +368,81 @@ impl Scanner {
             });
         }
         self.labels = labels;
+    }
+}
+
+impl Looker {
+    fn list(&self) -> io::Result<Listing> {
+        // With no descriptor left, what is gone would never be noticed, and its descriptors never come back.
+        self.spare.with(|| {
+            let remote = writers::is_remote(&File::open(&self.directory)?);
+            let mut listing = Listing { names: Vec::new(), remote };
+            for entry in std::fs::read_dir(&self.directory)? {
+                let entry = entry?;
+                if is_iso_name(&entry.file_name()) {
+                    // What becomes of the file that a link leads to is seen by no watch on this directory.
+                    listing.remote |= entry.file_type().is_ok_and(|kind| kind.is_symlink());
+                    listing.names.push(entry.file_name());
+                }
+            }
+            Ok(listing)
+        })
+    }
+
+    fn look(&self, name: OsString) -> Look {
+        let mut remote = false;
+        let found = self.find(&name, &mut remote);
+        Look { name, found, remote }
+    }
+
+    /// Looks at one name: a candidate, or nothing (a directory), or a reason.
+    fn find(&self, name: &OsStr, remote: &mut bool) -> Result<Option<Candidate>, Skipped> {
+        let skip = |reason: String, pending| Skipped { name: display(name), reason, pending };
+        let path = self.directory.join(name);
+        // A file may vanish or be unreadable only for now, so such reasons are not remembered.
+        let fault = |error: io::Error| skip(explain(&error, &path), is_of_this_moment(&error));
+        let stat = std::fs::metadata(&path).map_err(fault)?;
+        if !stat.is_file() {
+            return Ok(None);
+        }
+        let id = self.id_of(&stat);
+        let known = self.outcomes.lock().get(&id).cloned();
+        if let Some(outcome) = known.filter(is_unchanged) {
+            return Ok(Some(Candidate { name: name.to_owned(), id, mtime: modified(&stat), outcome }));
+        }
+        let before: Vec<Outcome> = {
+            let outcomes = self.outcomes.lock();
+            outcomes
+                .iter()
+                .filter(|(other, _)| id.is_of_same_file(other))
+                .map(|(_, one)| one.clone())
+                .collect()
+        };
+        if !before.iter().all(is_unchanged) {
+            // Who writes in several goes gets the chance to.
+            self.writers.expect_more(&stat);
+            let when = nanoseconds(stat.ctime(), stat.ctime_nsec());
+            self.written.lock().insert((id.device, id.inode), when);
+        }
+        let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(&path).map_err(fault)?;
+        *remote = writers::is_remote(&file);
+        if let Some(reason) = self.writers.check(&file).map_err(fault)? {
+            return Err(skip(reason.to_owned(), true));
+        }
+        // Over a network, opening a file is what brings its attributes up to date (nfs(5)).
+        let stat = file.metadata().map_err(fault)?;
+        let (id, mtime) = (self.id_of(&stat), modified(&stat));
+        let outcome = match open_disc(id, mtime, file, self.opener.as_ref()) {
+            Ok(disc) => Ok(disc),
+            Err(Refusal::Lasting(reason)) => Err(reason),
+            Err(Refusal::OfThisMoment(error)) => return Err(fault(error)),
+        };
+        Ok(Some(Candidate { name: name.to_owned(), id, mtime, outcome }))
+    }
+
+    fn id_of(&self, stat: &Metadata) -> FileId {
+        let id = FileId::of(stat);
+        FileId { written: self.written.lock().get(&(id.device, id.inode)).copied().unwrap_or_default(), ..id }
     }
 }
 
@@ -384,20 +490,52 @@ pub fn open_file(path: &Path) -> Result<Arc<IsoFile>, String> {
         return Err("it is not a regular file".into());
     }
     let file = File::open(path).map_err(fault)?;
-    open_disc(FileId::of(&stat), modified(&stat), file, &Plain)
+    open_disc(FileId::of(&stat), modified(&stat), file, &Plain).map_err(|refusal| match refusal {
+        Refusal::Lasting(reason) => reason,
+        Refusal::OfThisMoment(error) => fault(error),
+    })
 }
 
-fn open_disc(id: FileId, mtime: SystemTime, file: File, opener: &dyn Opener) -> Outcome {
-    let look = || -> Result<(Facts, Opened), String> {
-        let opened = opener.open(Arc::new(file)).map_err(|error| error.to_string())?;
-        Ok((inspect::inspect(&opened.plain).map_err(|error| error.to_string())?, opened))
+/// Why a file is not served.
+enum Refusal {
+    /// Until it is another one.
+    Lasting(String),
+    /// For now: it can't be read.
+    OfThisMoment(io::Error),
+}
+
+fn open_disc(
+    id: FileId,
+    mtime: SystemTime,
+    file: File,
+    opener: &dyn Opener,
+) -> Result<Arc<IsoFile>, Refusal> {
+    let look = || {
+        let opened = opener.open(Arc::new(file)).map_err(Refusal::OfThisMoment)?;
+        let facts = inspect::inspect(&opened.plain).map_err(|error| match error {
+            inspect::Error::Iso(iso::Error::Io(error)) => Refusal::OfThisMoment(error),
+            error => Refusal::Lasting(error.to_string()),
+        })?;
+        Ok((facts, opened))
     };
     // Whatever an ISO does to the readers of it, the others are served. Nothing that is shared is left half done.
     let (facts, Opened { served, plain }) =
         panic::catch_unwind(AssertUnwindSafe(look)).unwrap_or_else(|_| {
-            Err("looking into it ended in a panic: please report that, with the beginning of the ISO".into())
+            let reason =
+                "looking into it ended in a panic: please report that, with the beginning of the ISO";
+            Err(Refusal::Lasting(reason.into()))
         })?;
     Ok(Arc::new(IsoFile { id, len: served.len(), source: served, plain, mtime, facts }))
+}
+
+/// Whether an error is of the moment, and none of the file: no descriptor is left, in this process or at all.
+fn is_of_this_moment(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
+
+/// A number for what waits for this path.
+fn number_of(path: &Path) -> u64 {
+    identity(&path.as_os_str().as_bytes())
 }
 
 fn label_key(disc: &IsoFile) -> LabelKey {

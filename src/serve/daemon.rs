@@ -116,13 +116,13 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
         log::warn!("ISOs whose initrd can't do NBD can't boot over it: {reason}");
     }
     let results = Arc::new(ProbeResults::load(config.state_dir.as_deref(), programs));
-    let workers = Workers::start(&results, {
+    let workers = Workers::new(&results, {
         let sender = sender.clone();
         move || {
             // The daemon may have ended: nobody needs to know any more.
             let _ = sender.send(Event::ProbeResult);
         }
-    })?;
+    });
     let pace = Pace::new()?;
     // The watch begins before the first scan, so that nothing falls between them.
     watch::start(&config.iso_dir, pace.clone(), {
@@ -231,9 +231,10 @@ fn mount(
         MountOption::Subtype(NAME.into()),
     ];
     options.acl = SessionACL::All;
-    options.n_threads = Some((2 * std::thread::available_parallelism()?.get()).clamp(MIN_LOOPS, MAX_LOOPS));
+    let loops = (2 * std::thread::available_parallelism()?.get()).clamp(MIN_LOOPS, MAX_LOOPS);
+    options.n_threads = Some(loops);
     options.clone_fd = true;
-    let adapter = Adapter::new(operations.clone(), config.owner, hand_over)?;
+    let adapter = Adapter::new(operations.clone(), config.owner, hand_over, loops);
     let session = Session::new(adapter, &config.mountpoint, &options);
     let mut session = session.map_err(|error| mountpoint::explain(&error, &config.mountpoint))?;
     let (notifier, session_unmounter) = (session.notifier(), session.unmount_callable());

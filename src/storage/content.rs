@@ -195,6 +195,15 @@ impl Content {
         }
     }
 
+    /// A number of the backing file that has to be read for its bytes; `None` if they are all here.
+    pub fn waits_for(&self) -> Option<u64> {
+        match self {
+            Self::Segments(segments) => Some(segments.identity),
+            Self::Rendered(_) | Self::Lazy(_) => None,
+            Self::Parts(parts) => parts.iter().find_map(|part| part.waits_for()),
+        }
+    }
+
     /// The bytes from the first to the last.
     pub fn reader(&self) -> Reader<'_> {
         Reader { content: self, at: 0 }

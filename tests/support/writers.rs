@@ -10,7 +10,7 @@ use netrootfs::storage::writers::Writers;
 /// descriptor of this process until it becomes another program.
 pub fn wait_for_writers(path: &Path) {
     let file = File::open(path).expect("the file");
-    let mut writers = Writers::default();
+    let writers = Writers::default();
     let deadline = Instant::now() + Duration::from_secs(20);
     while writers.check(&file).expect("the file's state").is_some() {
         assert!(Instant::now() < deadline, "{} is open for writing", path.display());
