@@ -17,6 +17,7 @@ pub mod inotify;
 pub mod passthrough;
 pub mod source;
 pub mod spare;
+pub mod state;
 pub mod unchanged;
 pub mod workers;
 pub mod writers;

@@ -5,8 +5,7 @@
 //! and one that can't be written costs the work at the next start, nothing more.
 
 use std::collections::{HashMap, HashSet};
-use std::io::{self, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, BufReader};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +23,7 @@ use crate::storage::content::Content;
 use crate::storage::content::Segments;
 use crate::storage::identity::identity;
 use crate::storage::source::ReadAt;
+use crate::storage::state::StateDir;
 use crate::storage::workers;
 
 /// Read at a time from the ISO.
@@ -45,6 +45,9 @@ const FILE_NAME: &str = "initrds.json";
 
 /// Version of its format.
 const VERSION: u32 = 2;
+
+/// Longest file: of tens of thousands of ISOs.
+const MAX_LEN: u64 = 256 << 20;
 
 #[derive(Serialize, Deserialize)]
 struct Stored {
@@ -76,7 +79,7 @@ impl ProbeResult {
 
 /// The results, shared with the threads that add to them.
 pub struct ProbeResults {
-    file: Option<PathBuf>,
+    state: Option<Arc<StateDir>>,
     known: Mutex<HashMap<FileId, ProbeResult>>,
     programs: Programs,
     store: Store,
@@ -84,12 +87,11 @@ pub struct ProbeResults {
 
 impl ProbeResults {
     /// Reads what was known at the end of the last run; `None` remembers nothing.
-    pub fn load(directory: Option<&Path>, programs: Programs) -> Self {
-        let file = directory.map(|directory| directory.join(FILE_NAME));
-        let stored = file.as_deref().and_then(|file| read(file).ok()).unwrap_or_default();
-        let store = Store::new(directory);
+    pub fn load(state: Option<Arc<StateDir>>, programs: Programs) -> Self {
+        let stored = state.as_deref().and_then(|state| read(state).ok()).unwrap_or_default();
+        let store = Store::new(state.clone());
         let known = stored.into_iter().filter_map(|(id, result)| Some((id, result.with_pack(&store)?)));
-        Self { file, known: Mutex::new(known.collect()), programs, store }
+        Self { state, known: Mutex::new(known.collect()), programs, store }
     }
 
     /// Enters what is known into a catalog, and returns the ISOs of which nothing is known.
@@ -117,6 +119,10 @@ impl ProbeResults {
         let kernel = plain_kernel(disc);
         let (netroot, bytes) = Finding::of(kernel.reader(), &initrd, || plain_roots(disc));
         let pack = netroot.pack().zip(bytes).map(|(pack, bytes)| Arc::new(self.store.keep(pack, bytes)));
+        // Of a file that was written to meanwhile, nothing of it need be true.
+        if disc.source.check().is_err() {
+            return;
+        }
         self.known.lock().insert(disc.id, ProbeResult { initrd, netroot, pack });
     }
 
@@ -125,7 +131,7 @@ impl ProbeResults {
     /// # Errors
     /// If the state directory can't be made or written.
     pub fn save(&self, catalog: &Catalog) -> io::Result<()> {
-        let Some(file) = &self.file else { return Ok(()) };
+        let Some(state) = &self.state else { return Ok(()) };
         let served: HashSet<FileId> = catalog.isos.iter().map(|iso| iso.disc.id).collect();
         let mut known = self.known.lock();
         known.retain(|id, _| served.contains(id));
@@ -134,7 +140,7 @@ impl ProbeResults {
         let results = known.iter().map(|(id, result)| (*id, result.clone())).collect();
         drop(known);
         let stored = Stored { version: VERSION, program: env!("CARGO_PKG_VERSION").into(), results };
-        write(file, &serde_json::to_vec(&stored)?)
+        state.write(FILE_NAME, &serde_json::to_vec(&stored)?)
     }
 }
 
@@ -202,19 +208,8 @@ pub fn plain_kernel(disc: &IsoFile) -> Content {
     )
 }
 
-fn read(file: &Path) -> io::Result<Vec<(FileId, ProbeResult)>> {
-    let stored: Stored = serde_json::from_slice(&std::fs::read(file)?)?;
+fn read(state: &StateDir) -> io::Result<Vec<(FileId, ProbeResult)>> {
+    let stored: Stored = serde_json::from_slice(&state.read(FILE_NAME, MAX_LEN)?)?;
     let current = stored.version == VERSION && stored.program == env!("CARGO_PKG_VERSION");
     Ok(if current { stored.results } else { Vec::new() })
-}
-
-fn write(file: &Path, bytes: &[u8]) -> io::Result<()> {
-    if let Some(directory) = file.parent() {
-        std::fs::create_dir_all(directory)?;
-    }
-    let new = file.with_extension("json.new");
-    let mut out = std::fs::File::create(&new)?;
-    out.write_all(bytes)?;
-    out.sync_all()?;
-    std::fs::rename(new, file)
 }

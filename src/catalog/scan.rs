@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::boot::inspect::{self, Facts};
 use crate::boot::netroot::Netroot;
+use crate::catalog::labels::{self, Kept, Labels};
 use crate::image::initrd::Features;
 use crate::image::iso;
 use crate::image::label::Label;
@@ -28,6 +29,7 @@ use crate::storage::backing::Backing;
 use crate::storage::identity::identity;
 use crate::storage::source::{FileSource, PageCache, ReadAt};
 use crate::storage::spare::Spare;
+use crate::storage::state::StateDir;
 use crate::storage::workers::{Limits, Workers};
 use crate::storage::writers::{self, Writers};
 
@@ -146,9 +148,9 @@ pub struct Scanner {
     directory: PathBuf,
     /// Labels that the administrator gave, by file name.
     pinned: HashMap<OsString, Label>,
-    labels: HashMap<LabelKey, Label>,
-    /// The same by file name, for a file that takes the place of another.
-    names: HashMap<OsString, (Vec<u8>, Label)>,
+    labels: Labels,
+    /// Where they are kept, if they are.
+    kept: Option<Kept>,
     looker: Arc<Looker>,
     workers: Workers,
     /// A listing that has been asked for.
@@ -172,9 +174,6 @@ struct Looker {
 }
 
 type Outcome = Result<Arc<IsoFile>, String>;
-
-/// What a label sticks to: the file, whatever its name, as long as its volume id is the same.
-type LabelKey = (u64, u64, Vec<u8>);
 
 /// The names in the directory that are an ISO's, and whether changes there, or of one of them, go unnoticed.
 struct Listing {
@@ -219,8 +218,8 @@ impl Scanner {
         Self {
             directory,
             pinned,
-            labels: HashMap::new(),
-            names: HashMap::new(),
+            labels: Labels::default(),
+            kept: None,
             looker: Arc::new(looker),
             workers: Workers::new(LOOKS),
             listing: None,
@@ -228,6 +227,12 @@ impl Scanner {
             answers: channel(),
             last: HashMap::new(),
         }
+    }
+
+    /// Gives files the labels that they had before the start, and keeps them from now on.
+    pub fn keep_labels(&mut self, state: Arc<StateDir>) {
+        let (kept, labels) = Kept::load(state);
+        (self.kept, self.labels) = (Some(kept), labels);
     }
 
     /// Looks at the directory: at each regular file whose name ends in `.iso`, in any case, and doesn't begin with a dot.
@@ -254,7 +259,7 @@ impl Scanner {
         let with_name = |candidate: &Candidate| (candidate.name.clone(), candidate.clone());
         self.last = candidates.iter().map(with_name).collect();
         let present: HashSet<&OsString> = self.last.keys().chain(&pending).collect();
-        self.names.retain(|name, _| present.contains(name));
+        self.labels.names.retain(|name, _| present.contains(name));
         self.enter(candidates, &mut catalog);
         catalog.isos.sort_by(|one, other| one.label.cmp(&other.label));
         catalog.skipped.sort_by(|one, other| one.name.cmp(&other.name));
@@ -327,10 +332,10 @@ impl Scanner {
             }
         }
         *self.looker.outcomes.lock() = outcomes;
-        let mut labels = HashMap::new();
+        let mut labels: HashMap<labels::Key, Label> = HashMap::new();
         let mut served = HashSet::new();
         for (name, disc) in &discs {
-            if let Some(label) = self.pinned.get(name).or_else(|| self.labels.get(&label_key(disc))) {
+            if let Some(label) = self.pinned.get(name).or_else(|| self.labels.files.get(&label_key(disc))) {
                 // One name in two places, by a link: the first has the label.
                 labels.entry(label_key(disc)).or_insert_with(|| label.clone());
             }
@@ -339,7 +344,7 @@ impl Scanner {
         for (name, disc) in &discs {
             // Another file under the old name, such as today's build, goes on under the label. One that has only come
             // with it doesn't get that, even if it is older.
-            let Some((volume_id, label)) = self.names.remove(name) else { continue };
+            let Some((volume_id, label)) = self.labels.names.remove(name) else { continue };
             let key = label_key(disc);
             let same = volume_id == disc.facts.volume_id && !labels.contains_key(&key);
             if same && taken.insert(label.clone()) {
@@ -347,7 +352,8 @@ impl Scanner {
             }
         }
         // Those that are left are of files that are being written anew.
-        taken.extend(self.names.values().map(|(_, label)| label.clone()));
+        taken.extend(self.labels.names.values().map(|(_, label)| label.clone()));
+        let mut kept = Vec::new();
         for (name, disc) in discs {
             let key = label_key(&disc);
             if !served.insert(disc.id) {
@@ -357,8 +363,9 @@ impl Scanner {
             }
             let label = labels.get(&key).cloned().unwrap_or_else(|| new_label(&name, &disc, &taken));
             taken.insert(label.clone());
-            self.names.insert(name.clone(), (disc.facts.volume_id.clone(), label.clone()));
-            labels.insert(key, label.clone());
+            self.labels.names.insert(name.clone(), (disc.facts.volume_id.clone(), label.clone()));
+            labels.insert(key.clone(), label.clone());
+            kept.push((name.clone(), key, label.clone()));
             catalog.isos.push(Iso {
                 label,
                 name: display(&name),
@@ -367,7 +374,10 @@ impl Scanner {
                 netroot: Netroot::Unknown,
             });
         }
-        self.labels = labels;
+        self.labels.files = labels;
+        if let Some(Err(error)) = self.kept.as_mut().map(|file| file.save(kept)) {
+            log::warn!("the labels can't be kept for the next start: {error}");
+        }
     }
 }
 
@@ -538,7 +548,7 @@ fn number_of(path: &Path) -> u64 {
     identity(&path.as_os_str().as_bytes())
 }
 
-fn label_key(disc: &IsoFile) -> LabelKey {
+fn label_key(disc: &IsoFile) -> labels::Key {
     (disc.id.device, disc.id.inode, disc.facts.volume_id.clone())
 }
 

@@ -33,6 +33,7 @@ use crate::serve::operations::Operations;
 use crate::serve::watch::{self, Pace};
 use crate::storage::cache::BlockCache;
 use crate::storage::passthrough::DataPath;
+use crate::storage::state::StateDir;
 use crate::tree::layout::Given;
 
 use served::Served;
@@ -115,7 +116,8 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     if let Err(reason) = programs.archive(Arch::X86_64) {
         log::warn!("ISOs whose initrd can't do NBD can't boot over it: {reason}");
     }
-    let results = Arc::new(ProbeResults::load(config.state_dir.as_deref(), programs));
+    let state = config.state_dir.as_deref().and_then(take_state);
+    let results = Arc::new(ProbeResults::load(state.clone(), programs));
     let workers = Workers::new(&results, {
         let sender = sender.clone();
         move || {
@@ -133,7 +135,10 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     let mapper = served::mapper(config.data_path)?;
     let wish = mapper.is_some().then_some(config.data_path);
     let opener = Arc::new(Served { cache: cache.clone(), mapper, watch: served::watch() });
-    let scanner = Scanner::new(config.iso_dir.clone(), config.pins.clone(), opener);
+    let mut scanner = Scanner::new(config.iso_dir.clone(), config.pins.clone(), opener);
+    if let Some(state) = state {
+        scanner.keep_labels(state);
+    }
     let mut updater = Updater::new(&config, file, scanner, results, workers, pace);
     let tree = updater.first().with_context(|| config.iso_dir.display().to_string())?;
     let operations = Arc::new(Operations::new(tree));
@@ -153,6 +158,17 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
         while let Ok(End::Stop) = end.recv_timeout(deadline.saturating_duration_since(Instant::now())) {}
     }
     Ok(())
+}
+
+/// Takes the state directory; without it all works, and the next start knows nothing.
+fn take_state(path: &Path) -> Option<Arc<StateDir>> {
+    match StateDir::take(path) {
+        Ok(state) => Some(Arc::new(state)),
+        Err(error) => {
+            log::warn!("{}: what is found out can't be kept for the next start: {error}", path.display());
+            None
+        }
+    }
 }
 
 /// Reads the configuration file, and looks at it from now on.
