@@ -19,7 +19,7 @@
 //!       storage    where bytes come from: sources, content, the block cache, passthrough
 //! ```
 //!
-//! A room uses those below it and none above; `tests/rooms.rs` holds it to that. Beside them stands
+//! A room uses those below it and none above; `tests/suite/rooms.rs` holds it to that. Beside them stands
 //! `bin/netroot-init`, the program of the second initramfs; it shares only the words of kernel arguments.
 //!
 //! A byte of an ISO walks up: [`storage::source`] reads it, [`storage::cache`] keeps it, [`storage::content`] knows where

@@ -1,12 +1,14 @@
 //! One ISO looked into: its family, its kernel, initrd and root image, and the arguments of its own menu.
 //!
-//! This is where `iso`, `menu` and `family` meet. It reads a few sectors and some kilobytes of configuration; nothing is
+//! This is where `iso`, `menu` and `families` meet. It reads a few sectors and some kilobytes of configuration; nothing is
 //! unpacked, and nothing here depends on the other ISOs or on how the tree is laid out.
 
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use crate::boot::family::{self, Family, Format, Layout};
+use crate::boot::families::{self, FAMILIES, Family, generic};
+use crate::boot::format::Format;
+use crate::boot::netroot::root::udeb;
 use crate::image::args::Args;
 use crate::image::efi::{self, EfiLoader};
 use crate::image::iso::{self, Image};
@@ -19,13 +21,21 @@ const MAX_VARIANTS: usize = 16;
 /// Images that are looked into for a root. Ubuntu's installers have ten layers.
 const MAX_ROOTS: usize = 16;
 
-/// What an ISO has to boot from.
+/// Packages that are looked at by name: an installer's disc has some hundred, those of two kernels twice as many.
+const MAX_LISTED: usize = 1024;
+
+/// Packages that are looked into.
+const MAX_PACKAGES: usize = 32;
+
+/// All that an ISO has to boot from.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Facts {
     /// Volume id, as it stands in the ISO.
     pub volume_id: Vec<u8>,
+    /// What it is found by as a disc.
+    pub medium: iso::Medium,
     /// How it finds its root.
-    pub family: Family,
+    pub family: &'static Family,
     /// Where the family's own files lie, such as `/arch/x86_64/airootfs.sfs`; empty for a generic ISO.
     pub found: String,
     /// The kernel.
@@ -70,6 +80,29 @@ pub enum Error {
     NothingToBoot,
 }
 
+impl Error {
+    /// Its name for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Iso(error) => match error {
+                iso::Error::NotIso => "not-an-iso",
+                iso::Error::Incomplete { .. } => "incomplete",
+                iso::Error::BlockSize(_) => "block-size",
+                iso::Error::Damaged { .. } => "damaged",
+                iso::Error::OutsideImage(_) => "outside-image",
+                iso::Error::NotAFile(_) => "not-a-file",
+                iso::Error::Compressed(_) => "compressed",
+                iso::Error::Endless => "endless",
+                iso::Error::TooLarge(..) => "too-large",
+                iso::Error::Io(_) => "unreadable",
+            },
+            Self::Empty(_) => "empty",
+            Self::Missing(_) => "missing",
+            Self::NothingToBoot => "nothing-to-boot",
+        }
+    }
+}
+
 /// Looks into an ISO.
 ///
 /// # Errors
@@ -82,18 +115,18 @@ pub fn inspect(source: &Arc<dyn ReadAt>) -> Result<Facts, Error> {
 }
 
 fn look_into(image: &mut Image, source: &Arc<dyn ReadAt>) -> Result<Facts, Error> {
-    let recognised = Layout::recognise(|pattern| find(image, pattern));
-    let (layout, found) = recognised.map_or((None, String::new()), |(layout, found)| (Some(layout), found));
-    let (kernel, initrds, entry) = find_kernel(image, layout)?;
-    let root = find_root(image, layout, source)?;
+    let recognised = Family::recognise(&FAMILIES, |pattern| find(image, pattern));
+    let (family, found) = recognised.unwrap_or((&generic::FAMILY, String::new()));
+    let (kernel, initrds, entry) = find_kernel(image, family)?;
+    let root = find_root(image, family, source)?;
     let volume_id = image.volume_id().to_vec();
-    let family = layout.map_or(Family::Generic, |layout| layout.family);
     let (title, args, more) = match entry {
         Some((entry, more)) => (entry.title, entry.args, more),
-        None => (String::new(), Args::parse(layout.map_or("", |layout| layout.args)), Vec::new()),
+        None => (String::new(), Args::parse(family.args), Vec::new()),
     };
     let efi = efi::find(image);
-    Ok(Facts { volume_id, family, found, kernel, initrds, root, efi, title, args, more })
+    let medium = image.medium();
+    Ok(Facts { volume_id, medium, family, found, kernel, initrds, root, efi, title, args, more })
 }
 
 /// The first path that fits a pattern.
@@ -112,7 +145,7 @@ fn find_some(image: &mut Image, pattern: &str, most: usize) -> Vec<String> {
             false => vec![part.to_owned()],
         };
         let is_word = |name: &str| !name.chars().any(|c| c.is_control() || c.is_whitespace());
-        for name in names.iter().filter(|name| family::fits(name, part) && is_word(name)) {
+        for name in names.iter().filter(|name| families::fits(name, part) && is_word(name)) {
             if found.len() >= most {
                 return;
             }
@@ -135,7 +168,7 @@ fn find_some(image: &mut Image, pattern: &str, most: usize) -> Vec<String> {
 pub fn roots(source: &Arc<dyn ReadAt>) -> Result<Vec<iso::File>, Error> {
     let mut image = Image::open(source.clone())?;
     let mut found: Vec<iso::File> = Vec::new();
-    for pattern in family::ROOTS {
+    for pattern in families::images() {
         for path in find_some(&mut image, pattern, MAX_ROOTS) {
             if found.len() < MAX_ROOTS
                 && let Ok(Some(file)) = image.file(&path)
@@ -150,11 +183,27 @@ pub fn roots(source: &Arc<dyn ReadAt>) -> Result<Vec<iso::File>, Error> {
     Ok(found)
 }
 
+/// The packages of an ISO that may have drivers of its kernel in them.
+///
+/// # Errors
+/// If the ISO can't be read.
+pub fn packages(source: &Arc<dyn ReadAt>) -> Result<Vec<iso::File>, Error> {
+    let mut image = Image::open(source.clone())?;
+    let mut paths = Vec::new();
+    for pattern in families::packages() {
+        paths.extend(find_some(&mut image, pattern, MAX_LISTED));
+    }
+    paths.retain(|path| udeb::is_package(path));
+    let found = paths.iter().take(MAX_PACKAGES).filter_map(|path| image.file(path).ok().flatten()).collect();
+    image.check_budget()?;
+    Ok(found)
+}
+
 type Found = (iso::File, Vec<iso::File>, Option<(MenuEntry, Vec<(String, Args)>)>);
 
 /// Kernel and initrds: what the ISO's own menu boots, else where its family has always kept them. An entry whose files
 /// are damaged or not there doesn't stand in the way of the next.
-fn find_kernel(image: &mut Image, layout: Option<&Layout>) -> Result<Found, Error> {
+fn find_kernel(image: &mut Image, family: &Family) -> Result<Found, Error> {
     let mut faults = Vec::new();
     for (entry, more) in menu_entries(image) {
         match files(image, &entry.kernel, &entry.initrds) {
@@ -162,7 +211,7 @@ fn find_kernel(image: &mut Image, layout: Option<&Layout>) -> Result<Found, Erro
             Err(error) => faults.push(error),
         }
     }
-    for (kernel, initrd) in layout.into_iter().flat_map(|layout| layout.kernels) {
+    for (kernel, initrd) in family.kernels {
         match files(image, kernel, &[*initrd]) {
             Ok((kernel, initrds)) => return Ok((kernel, initrds, None)),
             // No ISO has all that its family ever had.
@@ -205,7 +254,8 @@ fn filled(image: &mut Image, path: &str) -> Result<Option<iso::File>, Error> {
 /// that boot the same kernel.
 fn menu_entries(image: &mut Image) -> Vec<(MenuEntry, Vec<(String, Args)>)> {
     let label = String::from_utf8_lossy(image.volume_id()).into_owned();
-    let environment = menu::Environment { label: Some(label), ..menu::Environment::default() };
+    let environment =
+        menu::Environment { label: Some(label), fs_uuid: image.uuid(), ..menu::Environment::default() };
     let files = MenuFiles(RefCell::new(image));
     let menus = menu::read(&files, &environment);
     menus.iter().filter_map(|menu| Some((menu.boot_entry()?.clone(), variants(menu)))).collect()
@@ -222,12 +272,8 @@ fn variants(menu: &Menu) -> Vec<(String, Args)> {
     others.take(MAX_VARIANTS).map(|entry| (entry.title.clone(), entry.args.clone())).collect()
 }
 
-fn find_root(
-    image: &mut Image,
-    layout: Option<&Layout>,
-    source: &Arc<dyn ReadAt>,
-) -> Result<Option<Root>, Error> {
-    for path in layout.into_iter().flat_map(|layout| layout.roots) {
+fn find_root(image: &mut Image, family: &Family, source: &Arc<dyn ReadAt>) -> Result<Option<Root>, Error> {
+    for path in family.roots {
         if let Some(file) = filled(image, path)? {
             let format = Format::of(&head(source, &file)?);
             return Ok(Some(Root { file, format }));

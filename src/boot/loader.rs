@@ -7,8 +7,7 @@
 use std::fs::File;
 use std::path::Path;
 
-/// The network loader for BIOS.
-pub const PXELINUX: &str = "pxelinux.0";
+use crate::boot::names::{EFI_AA64, EFI_X64, PXELINUX};
 
 /// The text menu of syslinux.
 pub const MENU: &str = "menu.c32";
@@ -111,57 +110,54 @@ type Chain = [(&'static str, &'static [&'static str]); 3];
 const CHAINS: [&[Chain]; 2] = [
     &[
         [
-            ("bootx64.efi", &["/usr/lib/shim/shimx64.efi.signed", "/usr/lib/shim/shimx64.efi.signed.latest"]),
+            (EFI_X64, &["/usr/lib/shim/shimx64.efi.signed", "/usr/lib/shim/shimx64.efi.signed.latest"]),
             ("grubx64.efi", &["/usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed"]),
             ("mmx64.efi", &["/usr/lib/shim/mmx64.efi.signed", "/usr/lib/shim/mmx64.efi"]),
         ],
         [
-            ("bootx64.efi", &["/boot/efi/EFI/fedora/shimx64.efi"]),
+            (EFI_X64, &["/boot/efi/EFI/fedora/shimx64.efi"]),
             ("grubx64.efi", &["/boot/efi/EFI/fedora/grubx64.efi"]),
             ("mmx64.efi", &["/boot/efi/EFI/fedora/mmx64.efi"]),
         ],
         [
-            ("bootx64.efi", &["/boot/efi/EFI/redhat/shimx64.efi"]),
+            (EFI_X64, &["/boot/efi/EFI/redhat/shimx64.efi"]),
             ("grubx64.efi", &["/boot/efi/EFI/redhat/grubx64.efi"]),
             ("mmx64.efi", &["/boot/efi/EFI/redhat/mmx64.efi"]),
         ],
         [
-            ("bootx64.efi", &["/boot/efi/EFI/centos/shimx64.efi"]),
+            (EFI_X64, &["/boot/efi/EFI/centos/shimx64.efi"]),
             ("grubx64.efi", &["/boot/efi/EFI/centos/grubx64.efi"]),
             ("mmx64.efi", &["/boot/efi/EFI/centos/mmx64.efi"]),
         ],
         [
-            ("bootx64.efi", &["/boot/efi/EFI/rocky/shimx64.efi"]),
+            (EFI_X64, &["/boot/efi/EFI/rocky/shimx64.efi"]),
             ("grubx64.efi", &["/boot/efi/EFI/rocky/grubx64.efi"]),
             ("mmx64.efi", &["/boot/efi/EFI/rocky/mmx64.efi"]),
         ],
         [
-            ("bootx64.efi", &["/boot/efi/EFI/almalinux/shimx64.efi"]),
+            (EFI_X64, &["/boot/efi/EFI/almalinux/shimx64.efi"]),
             ("grubx64.efi", &["/boot/efi/EFI/almalinux/grubx64.efi"]),
             ("mmx64.efi", &["/boot/efi/EFI/almalinux/mmx64.efi"]),
         ],
         [
-            ("bootx64.efi", &["/usr/share/efi/x86_64/shim.efi"]),
+            (EFI_X64, &["/usr/share/efi/x86_64/shim.efi"]),
             ("grub.efi", &["/usr/share/efi/x86_64/grub.efi", "/usr/share/grub2/x86_64-efi/grub.efi"]),
             ("MokManager.efi", &["/usr/share/efi/x86_64/MokManager.efi"]),
         ],
     ],
     &[
         [
-            (
-                "bootaa64.efi",
-                &["/usr/lib/shim/shimaa64.efi.signed", "/usr/lib/shim/shimaa64.efi.signed.latest"],
-            ),
+            (EFI_AA64, &["/usr/lib/shim/shimaa64.efi.signed", "/usr/lib/shim/shimaa64.efi.signed.latest"]),
             ("grubaa64.efi", &["/usr/lib/grub/arm64-efi-signed/grubnetaa64.efi.signed"]),
             ("mmaa64.efi", &["/usr/lib/shim/mmaa64.efi.signed", "/usr/lib/shim/mmaa64.efi"]),
         ],
         [
-            ("bootaa64.efi", &["/boot/efi/EFI/fedora/shimaa64.efi"]),
+            (EFI_AA64, &["/boot/efi/EFI/fedora/shimaa64.efi"]),
             ("grubaa64.efi", &["/boot/efi/EFI/fedora/grubaa64.efi"]),
             ("mmaa64.efi", &["/boot/efi/EFI/fedora/mmaa64.efi"]),
         ],
         [
-            ("bootaa64.efi", &["/usr/share/efi/aarch64/shim.efi"]),
+            (EFI_AA64, &["/usr/share/efi/aarch64/shim.efi"]),
             ("grub.efi", &["/usr/share/efi/aarch64/grub.efi", "/usr/share/grub2/arm64-efi/grub.efi"]),
             ("MokManager.efi", &["/usr/share/efi/aarch64/MokManager.efi"]),
         ],
@@ -187,7 +183,7 @@ pub fn find() -> Vec<Loader> {
     find_in(Path::new("/"))
 }
 
-/// What to say of firmware that finds no loader on this host; nothing where there is one for each.
+/// Sentences for firmware that finds no loader on this host; none where there is one for each.
 pub fn missing(loaders: &[Loader]) -> Vec<&'static str> {
     let has = |name: &str| loaders.iter().any(|loader| loader.name == name);
     let mut sentences = Vec::new();
@@ -197,7 +193,7 @@ pub fn missing(loaders: &[Loader]) -> Vec<&'static str> {
              syslinux-common (Debian, Ubuntu), syslinux-nonlinux (Fedora) or syslinux (openSUSE, Arch)",
         );
     }
-    if !has("bootx64.efi") {
+    if !has(EFI_X64) {
         sentences.push(
             "shim and a network GRUB are not installed on this host, so UEFI machines find those of the ISOs only: \
              install shim-signed and grub-efi-amd64-signed (Debian, Ubuntu), shim-x64 and grub2-efi-x64 (Fedora, EL) \

@@ -18,15 +18,14 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::image::initrd::{Driver, Feature, Features, Presence};
+use crate::image::nics::NICS;
 use crate::storage::content::Content;
 use crate::storage::identity::identity;
 use crate::storage::source::ReadAt;
 
-pub mod cpio;
 pub mod drivers;
 pub mod kernel;
-pub mod modules;
-mod nics;
+mod packed;
 pub mod program;
 pub mod root;
 pub mod store;
@@ -34,9 +33,10 @@ pub mod store;
 use drivers::{Drivers, Wanted};
 use kernel::{Arch, Kernel};
 use program::Programs;
+use root::udeb;
 use store::Pack;
 
-/// Whether an ISO can boot by a second initramfs.
+/// The second initramfs of an ISO, as far as there is one.
 #[derive(Clone, Default)]
 pub enum Netroot {
     /// That is not known yet.
@@ -52,27 +52,31 @@ pub enum Netroot {
 pub struct Archive {
     /// Its bytes: the program, then the ISO's drivers if it needs any.
     pub parts: Vec<Arc<Content>>,
-    /// What is in it, in words.
+    /// Its content, in words.
     pub holds: String,
+    /// Whether it must be unpacked before the ISO's own initrd; else it comes behind that.
+    pub first: bool,
 }
 
-/// What was found out of an ISO.
+/// The outcome of a look into an ISO.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Finding {
-    /// What its archive needs.
+    /// Its archive's needs.
     Needs(Needs),
     /// Why there can be none.
     Refused(String),
 }
 
-/// What an archive needs beside the program.
+/// An archive's needs beside the program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Needs {
     /// Processor of the ISO's kernel.
     pub arch: Arch,
     /// Drivers of its kernel; `None` where its own initrd has them.
     pub pack: Option<Pack>,
+    /// Whether its kernel doesn't get behind the end of its initrd.
+    pub first: bool,
 }
 
 /// An image in an ISO that may be its root: its path, and its bytes.
@@ -108,7 +112,7 @@ impl Finding {
                 Err(reason) => Netroot::Refused(reason.into()),
                 Ok(program) => {
                     let parts = std::iter::once(program).chain(pack).cloned().collect();
-                    Netroot::Ready(Arc::new(Archive { parts, holds: needs.to_string() }))
+                    Netroot::Ready(Arc::new(Archive { parts, holds: needs.to_string(), first: needs.first }))
                 }
             },
         }
@@ -143,47 +147,105 @@ impl std::fmt::Display for Needs {
     }
 }
 
+/// A rule of udev (udev(7)) by which Debian's installer takes the disk for a disc in a drive: it looks at no others. The
+/// directory is the initrd's own, and no entry of ours, since it may lie behind a link.
+const DISC_RULE: (&str, &str) =
+    ("lib/udev/rules.d/61-netroot-cd.rules", "KERNEL==\"nbd0\", ENV{ID_CDROM}=\"1\"\n");
+
 type Found = (Needs, Option<Vec<u8>>);
 
 fn needs(kernel: impl Read, initrd: &Features, roots: impl FnOnce() -> Vec<Root>) -> Result<Found, String> {
     let kernel = kernel::read(kernel).map_err(|error| error.to_string())?;
-    let loads = |driver| match initrd.driver(driver) {
+    let loads = |presence| match presence {
         Presence::Builtin => true,
         Presence::Module => initrd.has(Feature::Modprobe) && initrd.kernels.contains(&kernel.version),
         Presence::Absent | Presence::Unknown => false,
     };
-    let wanted = Wanted { nbd: !loads(Driver::Nbd), nics: !loads(Driver::Nic) };
-    let arch = kernel.arch;
-    if !wanted.nbd && !wanted.nics {
-        return Ok((Needs { arch, pack: None }, None));
+    let wanted = Wanted {
+        nbd: !loads(initrd.driver(Driver::Nbd)),
+        // A machine has the card that it has: one driver doesn't stand for the others.
+        nics: NICS.iter().filter(|nic| !loads(initrd.nic(nic.name))).collect(),
+        some_nic: !loads(initrd.driver(Driver::Nic)),
+    };
+    let needs = |pack| Needs { arch: kernel.arch, pack, first: stops_before(initrd, &kernel) };
+    if wanted.is_nothing() {
+        return Ok((needs(None), None));
     }
-    let (from, drivers) = out_of(roots(), &kernel, wanted)?;
+    let (from, drivers) = match out_of(roots(), &kernel, &wanted) {
+        Ok(found) => found,
+        Err(reason) if wanted.is_vital() => return Err(reason),
+        Err(_) => return Ok((needs(None), None)),
+    };
     if drivers.is_empty() {
-        return Ok((Needs { arch, pack: None }, None));
+        return Ok((needs(None), None));
     }
-    let bytes = drivers.pack();
+    let bytes = drivers.pack(initrd.has(Feature::DebianInstaller).then_some(DISC_RULE));
     let (len, sum, nbd) = (bytes.len() as u64, identity(&bytes), drivers.has_nbd());
     let pack = Pack { len, sum, from, nbd, nics: drivers.nics };
-    Ok((Needs { arch, pack: Some(pack) }, Some(bytes)))
+    Ok((needs(Some(pack)), Some(bytes)))
+}
+
+/// Whether a kernel doesn't unpack what follows the initrd: it stops at damage, such as bytes behind the last archive that
+/// are none (init/initramfs.c, `unpack_to_rootfs`), and in the old lz4 format, before Linux 5.11, it takes even zeros for a
+/// block (lib/decompress_unlz4.c).
+fn stops_before(initrd: &Features, kernel: &Kernel) -> bool {
+    const LZ4_ENDS: (u32, u32) = (5, 11);
+    initrd.damage.is_some() || initrd.open_end && kernel.release().is_none_or(|release| release < LZ4_ENDS)
 }
 
 /// The drivers, out of the first root that has modules of the kernel.
-fn out_of(roots: Vec<Root>, kernel: &Kernel, wanted: Wanted) -> Result<(String, Drivers), String> {
+fn out_of(roots: Vec<Root>, kernel: &Kernel, wanted: &Wanted) -> Result<(String, Drivers), String> {
     let version = &kernel.version;
     let mut fault = None;
-    for (path, image) in roots {
+    for source in sources(roots, version) {
         let read = root::guarded(|| {
-            let files = root::open(image)?;
+            let files = source.open(version)?;
             Ok(drivers::take(files.as_ref(), version, wanted))
         });
         match read {
-            Ok(Ok(Some(drivers))) => return Ok((path, drivers)),
+            Ok(Ok(Some(drivers))) => return Ok((source.path, drivers)),
             Ok(Ok(None)) => {}
             Ok(Err(reason)) => fault = fault.or(Some(reason)),
-            Err(error) => fault = fault.or(Some(format!("{path} can't be read: {error}"))),
+            Err(error) => fault = fault.or(Some(format!("{} can't be read: {error}", source.path))),
         }
     }
     Err(fault.unwrap_or_else(|| format!("no image in it has modules of its kernel, {version}")))
+}
+
+/// Where drivers may be, and its path.
+struct Source {
+    path: String,
+    files: Kind,
+}
+
+enum Kind {
+    /// An image of a root.
+    Image(Arc<dyn ReadAt>),
+    /// The packages of a kernel.
+    Packages(Vec<Arc<dyn ReadAt>>),
+}
+
+impl Source {
+    fn open(&self, version: &str) -> Result<Box<dyn root::Files>, root::Error> {
+        match &self.files {
+            Kind::Image(image) => root::open(image.clone()),
+            Kind::Packages(packages) => Ok(Box::new(udeb::Udebs::open(packages, version)?)),
+        }
+    }
+}
+
+/// The images one by one, then all packages of that kernel together.
+fn sources(roots: Vec<Root>, version: &str) -> Vec<Source> {
+    let (packages, images): (Vec<_>, Vec<_>) =
+        roots.into_iter().partition(|(path, _)| udeb::is_package(path));
+    let mut sources: Vec<_> =
+        images.into_iter().map(|(path, image)| Source { path, files: Kind::Image(image) }).collect();
+    let (paths, packages): (Vec<_>, Vec<_>) =
+        packages.into_iter().filter(|(path, _)| udeb::is_of(path, version)).unzip();
+    if let Some((directory, _)) = paths.first().and_then(|path| path.rsplit_once('/')) {
+        sources.push(Source { path: format!("{directory}/"), files: Kind::Packages(packages) });
+    }
+    sources
 }
 
 #[cfg(test)]

@@ -1,115 +1,18 @@
-//! The kernel arguments that boot an ISO over a network, by family and transport.
+//! How an ISO boots over a network: which of its family's ways is taken, and the kernel arguments for it.
 //!
-//! A function of plain values: what the ISO is, what its initrd can do, which servers there are. What an initrd can do
-//! decides more than the family; until that is known, the arguments are those that work either way.
+//! A function of plain values: what the ISO is, what its initrd can do, which servers there are, what an administrator
+//! wishes. What an initrd can do decides more than the family; until that is known, the arguments are those that work
+//! either way.
 
-use serde::Deserialize;
+use crate::boot::families::{Ability, Boot, FromServer, Otherwise, Subject};
+use crate::boot::names;
+use crate::boot::reasons::Refusal;
+use crate::boot::servers::{NBD_PORT, Servers};
+use crate::boot::transport::{Export, Transport, Wish};
+use crate::image::args::{Arg, Args};
 
-use crate::boot::family::{Family, Format};
-use crate::boot::servers::Servers;
-use crate::image::args::Args;
-use crate::image::initrd::Features;
-use crate::image::label::Label;
-
-mod dracut;
-mod families;
-mod hooks;
-mod netroot;
 #[cfg(test)]
 mod tests;
-
-/// Which export a client attaches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Export {
-    /// The root image, `[LABEL]`.
-    Image,
-    /// The whole ISO, `[LABEL.iso]`.
-    Iso,
-}
-
-/// How the root comes to the client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Transport {
-    /// Block by block, from an NBD export.
-    Nbd(Export),
-    /// The same, from the export of the whole ISO, by a second initramfs that attaches it.
-    Netroot,
-    /// As a whole, into the client's memory.
-    Http,
-    /// File by file.
-    Nfs,
-    /// By what the ISO's own arguments say.
-    Own,
-}
-
-impl Transport {
-    /// Its name in tables and menus.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Nbd(_) => "NBD",
-            Self::Netroot => "netroot",
-            Self::Http => "HTTP",
-            Self::Nfs => "NFS",
-            Self::Own => "its own",
-        }
-    }
-}
-
-/// How the root is to come to the client, whatever its initrd seems to be able to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Way {
-    /// By NBD; which export, the rest decides.
-    Nbd,
-    /// The root image, by NBD.
-    NbdImage,
-    /// The whole ISO, by NBD.
-    NbdIso,
-    /// The whole ISO, by NBD and a second initramfs.
-    Netroot,
-    /// By HTTP.
-    Http,
-    /// By NFS.
-    Nfs,
-    /// By what the ISO's own arguments say.
-    Own,
-}
-
-/// What is known of an ISO when its arguments are made.
-#[derive(Clone)]
-pub struct Subject<'a> {
-    /// Its family.
-    pub family: Family,
-    /// Where the family's own files lie in it, such as `/arch/x86_64/airootfs.sfs`.
-    pub found: &'a str,
-    /// Its label, for export names and URLs.
-    pub label: &'a Label,
-    /// Its volume id, for what looks for `/dev/disk/by-label`.
-    pub volume_id: &'a [u8],
-    /// Its size in bytes.
-    pub len: u64,
-    /// The arguments of its own menu.
-    pub args: Args,
-    /// Its root image.
-    pub root: Option<Format>,
-    /// What its initrd can do, once that is known.
-    pub initrd: Option<&'a Features>,
-    /// Whether there is a second initramfs for it.
-    pub netroot: bool,
-    /// The way that an administrator has chosen.
-    pub way: Option<Way>,
-}
-
-/// How an ISO boots.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Boot {
-    /// Kernel arguments.
-    pub args: Args,
-    /// How its root comes to the client.
-    pub transport: Transport,
-    /// What may stand in the way, for `check`.
-    pub caveat: Option<&'static str>,
-}
 
 /// Arguments of a menu that make no sense over a network: media checks, and where a loop-mounted ISO file lies.
 const LOCAL_ONLY: [&str; 13] = [
@@ -128,87 +31,105 @@ const LOCAL_ONLY: [&str; 13] = [
     "verify-checksums",
 ];
 
-const NO_HTTP: &str = "it boots over HTTP only: say with --http-url where an HTTP server shows the tree";
-const NO_HTTP_NFS: &str =
-    "it boots over HTTP or NFS only: say with --http-url or --nfs where a server shows the tree";
-const NO_NFS: &str = "it is to boot over NFS: say with --nfs where an NFS server shows the tree";
-const OTHER_WAY: &str = "it can't be booted by the transport that the configuration asks for";
-const NO_NETWORK: &str = "its initrd has no network";
-const NO_NETROOT: &str = "it is to boot by a second initramfs, and there is none for it";
+/// Arguments that would look for an attached root elsewhere, or set up a network.
+const NETWORK: [&str; 8] =
+    ["ip", "netroot", "netroot.*", "nfsroot", "rd.neednet", "rdinit", "ifname", "BOOTIF"];
 
-/// The arguments that boot an ISO.
+/// The program that the kernel starts in the place of the ISO's `/init`.
+const INIT: &str = "rdinit=/netrootfs/init";
+
+/// How an ISO boots whose own menu has these arguments.
+///
+/// ```
+/// use netrootfs::boot::families::{self, Subject};
+/// use netrootfs::boot::plan;
+/// use netrootfs::boot::servers::{NBD_PORT, Servers};
+/// use netrootfs::image::label::Label;
+///
+/// let iso = Subject {
+///     family: &families::casper::FAMILY,
+///     found: "/casper/filesystem.squashfs",
+///     label: &Label::parse("Ubuntu").unwrap(),
+///     medium: &Default::default(),
+///     len: 3 << 30,
+///     root: None,
+///     initrd: None,
+///     netroot: true,
+/// };
+/// let servers =
+///     Servers { host: Some("10.0.0.1".into()), port: NBD_PORT, prefer: None, http: None, nfs: None };
+/// assert_eq!(
+///     plan::boot(&iso, "quiet splash".into(), None, &servers).unwrap().args,
+///     "rdinit=/netrootfs/init netroot.nbd=10.0.0.1/Ubuntu.iso \
+///      boot=casper live-media=/dev/nbd0 noprompt quiet splash"
+/// );
+/// ```
 ///
 /// # Errors
-/// If it can't be booted with these servers, with the reason.
-pub fn boot(iso: &Subject<'_>, servers: &Servers) -> Result<Boot, &'static str> {
-    let Some(way) = iso.way else { return boot_by_family(iso, servers) };
-    // What isn't to be used is not there.
-    let servers = Servers {
-        prefer: match way {
-            Way::NbdImage => Some(Export::Image),
-            Way::NbdIso => Some(Export::Iso),
-            _ => servers.prefer,
-        },
-        http: servers.http.clone().filter(|_| way == Way::Http),
-        nfs: servers.nfs.clone().filter(|_| way == Way::Nfs),
-        ..servers.clone()
-    };
-    let boot = match (iso.family, way) {
-        (_, Way::Own) => Boot { args: own(iso), transport: Transport::Own, caveat: None },
-        (_, Way::Netroot) if iso.netroot => netroot::boot(iso, own(iso), &servers),
-        (_, Way::Netroot) => return Err(NO_NETROOT),
-        (Family::LiveOs, Way::Nbd | Way::NbdImage | Way::NbdIso) => dracut::nbd(iso, own(iso), &servers),
-        (Family::LiveOs, Way::Http) => dracut::http(iso, own(iso), &servers)?,
-        (Family::LiveOs, Way::Nfs) => dracut::nfs(iso, own(iso), servers.nfs.as_ref().ok_or(NO_NFS)?),
-        (_, Way::Http) if servers.http.is_none() => return Err(NO_HTTP),
-        (_, Way::Nfs) if servers.nfs.is_none() => return Err(NO_NFS),
-        _ => boot_by_family(&Subject { netroot: false, ..iso.clone() }, &servers).map_err(|_| OTHER_WAY)?,
-    };
-    let fits = match way {
-        Way::Nbd => matches!(boot.transport, Transport::Nbd(_)),
-        Way::NbdImage => boot.transport == Transport::Nbd(Export::Image),
-        Way::NbdIso => boot.transport == Transport::Nbd(Export::Iso),
-        Way::Netroot => boot.transport == Transport::Netroot,
-        Way::Http => boot.transport == Transport::Http,
-        Way::Nfs => boot.transport == Transport::Nfs,
-        Way::Own => true,
-    };
-    if fits { Ok(boot) } else { Err(OTHER_WAY) }
+/// If it can't be booted with these servers, or not as it is wished.
+pub fn boot(iso: &Subject<'_>, own: Args, wish: Option<Wish>, servers: &Servers) -> Result<Boot, Refusal> {
+    let own = own.without(&LOCAL_ONLY);
+    let Some(wish) = wish else { return best(iso, own, servers) };
+    let boot = wished(iso, own, wish, servers)?;
+    if wish.is_met_by(boot.transport) { Ok(boot) } else { Err(Refusal::OtherTransport) }
 }
 
-fn own(iso: &Subject<'_>) -> Args {
-    iso.args.clone().without(&LOCAL_ONLY)
+/// By one way, whatever the initrd seems to be able to do.
+fn wished(iso: &Subject<'_>, own: Args, wish: Wish, servers: &Servers) -> Result<Boot, Refusal> {
+    let from = |server: &Option<String>, way: &Option<FromServer>, none| {
+        let place = server.as_deref().ok_or(none)?;
+        way.as_ref().ok_or(Refusal::OtherTransport).map(|way| (way.boot)(iso, own.clone(), place))
+    };
+    match wish {
+        Wish::AnyNbd => nbd(iso, own, servers),
+        Wish::Exactly(Transport::Nbd(export)) => {
+            nbd(iso, own, &Servers { prefer: Some(export), ..servers.clone() })
+        }
+        Wish::Exactly(Transport::Netroot) if iso.netroot => Ok(netroot(iso, own, servers)),
+        Wish::Exactly(Transport::Netroot) => Err(Refusal::NoNetroot),
+        Wish::Exactly(Transport::Http) => from(&servers.http, &iso.family.http, Refusal::NoHttp),
+        Wish::Exactly(Transport::Nfs) => from(&servers.nfs, &iso.family.nfs, Refusal::NoNfs),
+        Wish::Exactly(Transport::Own) => Ok(Boot::by(Transport::Own, own)),
+    }
+}
+
+fn nbd(iso: &Subject<'_>, own: Args, servers: &Servers) -> Result<Boot, Refusal> {
+    let way = iso.family.nbd.as_ref().ok_or(Refusal::OtherTransport)?;
+    Ok((way.boot)(iso, own, servers))
 }
 
 /// The best way: attached by what the initrd has itself, else by a second one; then file by file, then copied.
-fn boot_by_family(iso: &Subject<'_>, servers: &Servers) -> Result<Boot, &'static str> {
-    let own = own(iso);
-    if iso.netroot && !attaches_itself(iso, servers) {
-        return Ok(netroot::boot(iso, own, servers));
+fn best(iso: &Subject<'_>, own: Args, servers: &Servers) -> Result<Boot, Refusal> {
+    let family = iso.family;
+    let nbd = family.nbd.as_ref().map(|way| (way, (way.able)(iso, servers)));
+    match nbd {
+        Some((way, Ability::Yes)) => return Ok((way.boot)(iso, own, servers)),
+        _ if iso.netroot => return Ok(netroot(iso, own, servers)),
+        Some((way, Ability::Perhaps)) => return Ok((way.boot)(iso, own, servers)),
+        Some((_, Ability::No)) | None => {}
     }
-    match iso.family {
-        Family::LiveOs => dracut::boot(iso, own, servers),
-        Family::Archiso => hooks::boot(iso, own, servers, &hooks::ARCHISO),
-        Family::Miso => hooks::boot(iso, own, servers, &hooks::MISO),
-        Family::Casper => families::casper(iso, own, servers),
-        Family::LiveBoot => families::live_boot(iso, own, servers),
-        Family::Anaconda => families::anaconda(iso, own, servers),
-        Family::Linuxrc => families::linuxrc(iso, own, servers),
-        Family::NixOs | Family::Alpine | Family::Proxmox | Family::Gentoo => Err(NO_NETWORK),
-        Family::Generic => Ok(Boot {
-            args: own,
-            transport: Transport::Own,
-            caveat: Some("how it would boot over a network is not known"),
-        }),
+    let nfs = family.nfs.as_ref().filter(|way| (way.able)(iso));
+    let http = family.http.as_ref().filter(|way| (way.able)(iso));
+    match (nfs, &servers.nfs, http, &servers.http) {
+        (Some(way), Some(place), _, _) | (_, _, Some(way), Some(place)) => Ok((way.boot)(iso, own, place)),
+        (Some(_), None, Some(_), None) => Err(Refusal::NoHttpOrNfs),
+        (Some(_), None, None, _) => Err(Refusal::NoNfs),
+        (None, _, Some(_), None) => Err(Refusal::NoHttp),
+        (None, _, None, _) => match family.otherwise {
+            Otherwise::Not(refusal) => Err(refusal),
+            Otherwise::AsItIs(caveat) => Ok(Boot::by(Transport::Own, own).but(caveat)),
+        },
     }
 }
 
-/// Whether an initrd is known to attach the root by itself, with these servers.
-fn attaches_itself(iso: &Subject<'_>, servers: &Servers) -> bool {
-    match iso.family {
-        Family::LiveOs => dracut::attaches(iso),
-        Family::Archiso => hooks::attaches(iso, servers, &hooks::ARCHISO),
-        Family::Miso => hooks::attaches(iso, servers, &hooks::MISO),
-        _ => false,
-    }
+/// netroot-init is told where the whole ISO is, and the ISO's own `/init` finds it attached.
+fn netroot(iso: &Subject<'_>, own: Args, servers: &Servers) -> Boot {
+    let port = match servers.port {
+        NBD_PORT => String::new(),
+        port => format!(":{port}"),
+    };
+    let export = names::export(iso.label, Export::Iso);
+    let place = Arg::new("netroot.nbd=").server(servers.host.as_deref()).text(format!("{port}/{export}"));
+    let args = (iso.family.attached)(iso, own.without(&NETWORK)).prepend([Arg::new(INIT), place]);
+    Boot::by(Transport::Netroot, args).but(iso.family.attached_caveat)
 }

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, UdpSocket};
 
-use super::plan::Export;
+use super::transport::Export;
 
 /// The port that IANA gave to NBD; nbd-server's and dracut's default.
 pub const NBD_PORT: u16 = 10809;

@@ -10,24 +10,28 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
-use crate::boot::plan::{Export, Way};
+use crate::boot::transport::{Export, Wish};
 use crate::catalog::written;
 use crate::image::args::Args;
 use crate::image::label::Label;
+use crate::image::mac::Mac;
 
 pub mod file;
 mod key;
+pub mod mount;
 
-pub use key::{Mac, Range, Uuid};
+pub use key::{Range, Uuid};
 
 use key::{List, checked, checked_option};
 
 /// Machines in a file: each costs four unlisted names and, once it has booted, the text of its menu.
 const MAX_MACHINES: usize = 4096;
 
-/// What the file says.
+/// The configuration of a site.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Config {
+    /// What holds for the mount itself.
+    pub mount: mount::Mount,
     /// What holds unless the command line says otherwise.
     pub defaults: Defaults,
     /// Choices for ISOs.
@@ -36,7 +40,7 @@ pub struct Config {
     pub machines: Vec<Arc<Machine>>,
 }
 
-/// What can be said by options too. `None` is not said.
+/// Choices that options have too. `None` is not said.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Defaults {
@@ -65,17 +69,10 @@ pub struct Defaults {
     pub root_export: Option<RootExport>,
 }
 
-/// Choice of the export.
+/// The export to use wherever there is a choice; none, where the initrd decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RootExport {
-    /// What the initrd works best with
-    Auto,
-    /// `[LABEL]`
-    Image,
-    /// `[LABEL.iso]`
-    Iso,
-}
+#[serde(try_from = "String")]
+pub struct RootExport(pub Option<Export>);
 
 /// How an ISO is named in the file: its label, or the name of its file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -99,7 +96,7 @@ pub struct IsoChoice {
     /// In the tree, but only in menus of machines that name it.
     pub hidden: bool,
     /// How its root comes to the client.
-    pub transport: Option<Way>,
+    pub transport: Option<Wish>,
 }
 
 /// Choices for a machine, or several.
@@ -134,7 +131,7 @@ pub struct Machine {
 pub struct Fault {
     /// Line, from 1 on.
     pub line: usize,
-    /// What is wrong there.
+    /// The fault, as a sentence.
     pub reason: String,
 }
 
@@ -142,6 +139,8 @@ pub struct Fault {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Text {
+    #[serde(default)]
+    mount: mount::Mount,
     #[serde(default)]
     defaults: Defaults,
     #[serde(default)]
@@ -151,7 +150,29 @@ struct Text {
 }
 
 impl Config {
+    /// Reads the bytes of a file.
+    ///
+    /// # Errors
+    /// At the first thing that is wrong.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Fault> {
+        let text = std::str::from_utf8(bytes).map_err(|error| Fault {
+            line: bytes.iter().take(error.valid_up_to()).filter(|&&byte| byte == b'\n').count() + 1,
+            reason: "it is not UTF-8".into(),
+        })?;
+        Self::parse(text)
+    }
+
     /// Reads a text.
+    ///
+    /// ```
+    /// use netrootfs::catalog::config::Config;
+    /// use netrootfs::image::label::Label;
+    ///
+    /// let config = Config::parse("[defaults]\ntimeout = 5\n[iso.F42]\ntransport = 'http'\n").unwrap();
+    /// assert_eq!(config.defaults.timeout, Some(5));
+    /// assert!(config.iso(&Label::parse("F42").unwrap(), "fedora.iso").transport.is_some());
+    /// assert_eq!(Config::parse("\ntime-out = 5").unwrap_err().line, 2);
+    /// ```
     ///
     /// # Errors
     /// At the first thing that is wrong.
@@ -160,7 +181,7 @@ impl Config {
         let read: Text = toml::from_str(text).map_err(|error| Fault {
             line: line(error.span().map_or(0, |span| span.start)),
             // One line of log, whatever toml has to say.
-            reason: error.message().split_whitespace().collect::<Vec<_>>().join(" "),
+            reason: in_words(error.message()),
         })?;
         if let Some(machine) = read.machine.get(MAX_MACHINES) {
             let reason = format!("more than {MAX_MACHINES} machines");
@@ -172,7 +193,7 @@ impl Config {
             return Err(Fault { line: line(machine.span().start), reason });
         }
         let machines = read.machine.into_iter().map(|machine| Arc::new(machine.into_inner())).collect();
-        Ok(Self { defaults: read.defaults, isos: read.iso, machines })
+        Ok(Self { mount: read.mount, defaults: read.defaults, isos: read.iso, machines })
     }
 
     /// The choices for an ISO: those for its label, else those for its file's name.
@@ -181,6 +202,17 @@ impl Config {
         let name = file.rsplit('/').next().unwrap_or(file);
         choice(label.as_str()).or_else(|| choice(name)).cloned().unwrap_or_default()
     }
+}
+
+/// A message of serde's on one line, without its names for Rust's types.
+fn in_words(message: &str) -> String {
+    let number = |word: &str| matches!(word, "i8" | "i16" | "i32" | "i64" | "u8" | "u16" | "u32" | "u64");
+    let words: Vec<&str> = message.split_whitespace().collect();
+    let words = words.iter().enumerate().map(|(place, word)| match place.checked_sub(1) {
+        Some(before) if words.get(before) == Some(&"expected") && number(word) => "a number",
+        _ => word,
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 impl Defaults {
@@ -201,13 +233,21 @@ impl Defaults {
 }
 
 impl RootExport {
-    /// The export to use wherever there is a choice.
-    pub fn preferred(self) -> Option<Export> {
-        match self {
-            Self::Auto => None,
-            Self::Image => Some(Export::Image),
-            Self::Iso => Some(Export::Iso),
-        }
+    /// All choices, with their words and what they mean.
+    pub const ALL: [(Self, &'static str, &'static str); 3] = [
+        (Self(None), "auto", "What the initrd works best with"),
+        (Self(Some(Export::Image)), "image", "`[LABEL]`"),
+        (Self(Some(Export::Iso)), "iso", "`[LABEL.iso]`"),
+    ];
+}
+
+impl TryFrom<String> for RootExport {
+    type Error = String;
+
+    fn try_from(word: String) -> Result<Self, String> {
+        let choice = Self::ALL.into_iter().find(|(_, name, _)| *name == word);
+        let fault = || format!("unknown variant `{word}`, expected one of `auto`, `image`, `iso`");
+        choice.map(|(choice, _, _)| choice).ok_or_else(fault)
     }
 }
 
@@ -235,7 +275,7 @@ impl fmt::Display for IsoKey {
 }
 
 fn label<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Label>, D::Error> {
-    checked_option(from, |text| Label::parse(text).map_err(|error| error.to_string()))
+    checked_option(from, Label::parse)
 }
 
 fn labels<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<Label>>, D::Error> {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::catalog::scan::{FileId, Iso};
 use crate::image::label::Label;
 use crate::storage::state::StateDir;
 
@@ -33,6 +34,9 @@ pub(super) struct Labels {
     pub names: HashMap<OsString, (Vec<u8>, Label)>,
 }
 
+/// When files were written to while they were served, by device and inode.
+pub(super) type Written = HashMap<(u64, u64), i64>;
+
 #[derive(Serialize, Deserialize)]
 struct Stored {
     version: u32,
@@ -47,6 +51,9 @@ struct StoredLabel {
     volume_id: Vec<u8>,
     device: u64,
     inode: u64,
+    /// [`FileId::written`], without which it would be another file after the start.
+    #[serde(default)]
+    written: i64,
 }
 
 /// Where they are kept.
@@ -57,24 +64,23 @@ pub(super) struct Kept {
 
 impl Kept {
     /// Reads them. What can't be read is as if it had never been.
-    pub fn load(state: Arc<StateDir>) -> (Self, Labels) {
+    pub fn load(state: Arc<StateDir>) -> (Self, Labels, Written) {
         let last = state.read(FILE_NAME, MAX_LEN).unwrap_or_default();
-        let labels = parse(&last).unwrap_or_default();
-        (Self { state, last }, labels)
+        let (labels, written) = parse(&last).unwrap_or_default();
+        (Self { state, last }, labels, written)
     }
 
     /// Writes them, if they are others than before.
     ///
     /// # Errors
     /// If they can't be written.
-    pub fn save(&mut self, served: impl IntoIterator<Item = (OsString, Key, Label)>) -> io::Result<()> {
-        let mut labels: Vec<_> = served
-            .into_iter()
-            .map(|(name, (device, inode, volume_id), label)| {
-                let name = name.as_bytes().to_vec();
-                StoredLabel { label: label.to_string(), name, volume_id, device, inode }
-            })
-            .collect();
+    pub fn save(&mut self, isos: &[Iso], names: &[OsString]) -> io::Result<()> {
+        let stored = |(iso, name): (&Iso, &OsString)| {
+            let FileId { device, inode, written, .. } = iso.disc.id;
+            let (label, volume_id) = (iso.label.to_string(), iso.disc.facts.volume_id.clone());
+            StoredLabel { label, name: name.as_bytes().to_vec(), volume_id, device, inode, written }
+        };
+        let mut labels: Vec<_> = isos.iter().zip(names).map(stored).collect();
         labels.sort_by(|one, other| one.label.cmp(&other.label));
         let bytes = serde_json::to_vec(&Stored { version: VERSION, labels })?;
         if bytes == self.last {
@@ -86,14 +92,17 @@ impl Kept {
     }
 }
 
-fn parse(bytes: &[u8]) -> Option<Labels> {
+fn parse(bytes: &[u8]) -> Option<(Labels, Written)> {
     let stored: Stored = serde_json::from_slice(bytes).ok()?;
-    let mut labels = Labels::default();
+    let (mut labels, mut written) = (Labels::default(), Written::new());
     for entry in stored.labels.into_iter().filter(|_| stored.version == VERSION) {
         // A label of another version may be none any more.
         let Ok(label) = Label::parse(&entry.label) else { continue };
+        if entry.written != 0 {
+            written.insert((entry.device, entry.inode), entry.written);
+        }
         labels.files.insert((entry.device, entry.inode, entry.volume_id.clone()), label.clone());
         labels.names.insert(OsString::from_vec(entry.name), (entry.volume_id, label));
     }
-    Some(labels)
+    Some((labels, written))
 }

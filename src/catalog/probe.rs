@@ -1,4 +1,4 @@
-//! What each initrd can do, and what a second one would need, found out beside the mount and remembered across restarts.
+//! The look into initrds, and for what a second one would need: beside the mount, and remembered across restarts.
 //!
 //! Unpacking an initrd takes a second or more, so nobody waits for it: threads of low priority do it one after the other,
 //! and tell when something new is known. The results are kept in a small file; one that can't be read is thrown away,
@@ -12,6 +12,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+use crate::boot::families;
 use crate::boot::inspect;
 use crate::boot::netroot::Finding;
 use crate::boot::netroot::program::Programs;
@@ -44,7 +45,7 @@ const THREADS: workers::Limits = workers::Limits {
 const FILE_NAME: &str = "initrds.json";
 
 /// Version of its format.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// Longest file: of tens of thousands of ISOs.
 const MAX_LEN: u64 = 256 << 20;
@@ -57,7 +58,7 @@ struct Stored {
     results: Vec<(FileId, ProbeResult)>,
 }
 
-/// What is known of an ISO.
+/// The outcome for an ISO.
 #[derive(Clone, Serialize, Deserialize)]
 struct ProbeResult {
     initrd: Arc<Features>,
@@ -179,7 +180,7 @@ impl Workers {
 fn probe(disc: &IsoFile) -> Features {
     let content = plain_initrd(disc);
     let reader = BufReader::with_capacity(READ_SIZE, content.reader());
-    initrd::probe(reader, Limits::default())
+    initrd::probe_for(reader, Limits::default(), &families::marks())
         .unwrap_or_else(|error| Features { damage: Some(error.to_string()), ..Features::default() })
 }
 
@@ -198,7 +199,9 @@ pub fn plain_roots(disc: &IsoFile) -> Vec<(String, Arc<dyn ReadAt>)> {
         (file.path, Arc::new(Content::Segments(content)) as Arc<dyn ReadAt>)
     };
     // What can't be read now could be when the ISO was looked into, so there is nothing new to say.
-    inspect::roots(&disc.plain).unwrap_or_default().into_iter().map(with_bytes).collect()
+    let images = inspect::roots(&disc.plain).unwrap_or_default();
+    let packages = inspect::packages(&disc.plain).unwrap_or_default();
+    images.into_iter().chain(packages).map(with_bytes).collect()
 }
 
 /// The kernel of an ISO, for who reads it once.

@@ -82,24 +82,93 @@ pub struct Iso {
 }
 
 /// A file that is not served.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Skipped {
     /// Name of the file, for people.
     pub name: String,
     /// Why.
-    pub reason: String,
+    pub reason: Reason,
     /// Whether it may yet become whole by itself.
     pub pending: bool,
 }
 
-/// What a scan found. Both lists are in the order of the label or name.
+/// Why a file is not served.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Reason {
+    /// Not for who runs netrootfs.
+    #[error("permission denied")]
+    Denied,
+    /// Nothing is where it leads to.
+    #[error("it is a symbolic link to a file that isn't there")]
+    DanglingLink,
+    /// A directory, or a device.
+    #[error("it is not a regular file")]
+    NotAFile,
+    /// Somebody writes it, or has only just.
+    #[error("{0}")]
+    Unfinished(&'static str),
+    /// The same file has been found under another name.
+    #[error("it is another name of a file that is served")]
+    SecondName,
+    /// A reader of ISOs gave up in the worst way.
+    #[error("looking into it ended in a panic: please report that, with the beginning of the ISO")]
+    Panic,
+    /// A file server or a disk keeps it waiting.
+    #[error("its file system doesn't answer")]
+    Unanswered,
+    /// It can't be opened or read.
+    #[error(transparent)]
+    Unreadable(Arc<io::Error>),
+    /// It is in it.
+    #[error(transparent)]
+    Unfit(Arc<inspect::Error>),
+}
+
+impl Reason {
+    /// Its name for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Denied => "permission-denied",
+            Self::DanglingLink => "dangling-link",
+            Self::NotAFile => "not-a-file",
+            Self::Unfinished(_) => "unfinished",
+            Self::SecondName => "second-name",
+            Self::Panic => "panic",
+            Self::Unanswered => "unanswered",
+            Self::Unreadable(_) => "unreadable",
+            Self::Unfit(error) => error.code(),
+        }
+    }
+}
+
+impl Reason {
+    /// Whether it holds until the file is another one, and not only for now.
+    fn lasts(&self) -> bool {
+        let Self::Unfit(error) = self else { return !matches!(self, Self::Unreadable(_)) };
+        !matches!(**error, inspect::Error::Iso(iso::Error::Io(_)))
+    }
+}
+
+impl From<io::Error> for Reason {
+    fn from(error: io::Error) -> Self {
+        Self::Unreadable(Arc::new(error))
+    }
+}
+
+impl From<inspect::Error> for Reason {
+    fn from(error: inspect::Error) -> Self {
+        Self::Unfit(Arc::new(error))
+    }
+}
+
+/// The outcome of a scan. Both lists are in the order of the label or name.
 #[derive(Clone, Default)]
 pub struct Catalog {
     /// The ISOs that are served.
     pub isos: Vec<Iso>,
     /// The files that are not.
     pub skipped: Vec<Skipped>,
-    /// Whether the directory, or a file in it, lies where changes go unnoticed by inotify.
+    /// Set if the directory, or a file in it, lies where changes go unnoticed by inotify.
     pub remote: bool,
 }
 
@@ -144,6 +213,22 @@ impl Opener for Plain {
 }
 
 /// Scans a directory again and again.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use netrootfs::catalog::scan::{Plain, Scanner};
+///
+/// let directory = tempfile::tempdir()?;
+/// std::fs::write(directory.path().join("notes.iso"), "not an ISO at all")?;
+/// let mut scanner = Scanner::new(directory.path().to_owned(), Default::default(), Arc::new(Plain));
+///
+/// let catalog = scanner.scan()?;
+/// assert!(catalog.isos.is_empty());
+/// let [skipped] = catalog.skipped.as_slice() else { panic!() };
+/// assert_eq!((skipped.name.as_str(), skipped.reason.code()), ("notes.iso", "not-an-iso"));
+/// # std::io::Result::Ok(())
+/// ```
 pub struct Scanner {
     directory: PathBuf,
     /// Labels that the administrator gave, by file name.
@@ -173,7 +258,7 @@ struct Looker {
     spare: Spare,
 }
 
-type Outcome = Result<Arc<IsoFile>, String>;
+type Outcome = Result<Arc<IsoFile>, Reason>;
 
 /// The names in the directory that are an ISO's, and whether changes there, or of one of them, go unnoticed.
 struct Listing {
@@ -231,8 +316,9 @@ impl Scanner {
 
     /// Gives files the labels that they had before the start, and keeps them from now on.
     pub fn keep_labels(&mut self, state: Arc<StateDir>) {
-        let (kept, labels) = Kept::load(state);
+        let (kept, labels, written) = Kept::load(state);
         (self.kept, self.labels) = (Some(kept), labels);
+        *self.looker.written.lock() = written;
     }
 
     /// Looks at the directory: at each regular file whose name ends in `.iso`, in any case, and doesn't begin with a dot.
@@ -310,8 +396,7 @@ impl Scanner {
 
     /// What is known of a name that doesn't answer: it is served as before, or waited for.
     fn unanswered(&self, name: &OsStr) -> Look {
-        let reason = "its file system doesn't answer".to_owned();
-        let skipped = || Skipped { name: display(name), reason, pending: true };
+        let skipped = || Skipped { name: display(name), reason: Reason::Unanswered, pending: true };
         let found = self.last.get(name).cloned().map(Some).ok_or_else(skipped);
         Look { name: name.to_owned(), found, remote: true }
     }
@@ -353,19 +438,19 @@ impl Scanner {
         }
         // Those that are left are of files that are being written anew.
         taken.extend(self.labels.names.values().map(|(_, label)| label.clone()));
-        let mut kept = Vec::new();
+        let mut names = Vec::new();
         for (name, disc) in discs {
             let key = label_key(&disc);
             if !served.insert(disc.id) {
-                let reason = "it is another name of a file that is served".to_owned();
+                let reason = Reason::SecondName;
                 catalog.skipped.push(Skipped { name: display(&name), reason, pending: false });
                 continue;
             }
             let label = labels.get(&key).cloned().unwrap_or_else(|| new_label(&name, &disc, &taken));
             taken.insert(label.clone());
             self.labels.names.insert(name.clone(), (disc.facts.volume_id.clone(), label.clone()));
-            labels.insert(key.clone(), label.clone());
-            kept.push((name.clone(), key, label.clone()));
+            labels.insert(key, label.clone());
+            names.push(name.clone());
             catalog.isos.push(Iso {
                 label,
                 name: display(&name),
@@ -375,7 +460,7 @@ impl Scanner {
             });
         }
         self.labels.files = labels;
-        if let Some(Err(error)) = self.kept.as_mut().map(|file| file.save(kept)) {
+        if let Some(Err(error)) = self.kept.as_mut().map(|file| file.save(&catalog.isos, &names)) {
             log::warn!("the labels can't be kept for the next start: {error}");
         }
     }
@@ -407,10 +492,13 @@ impl Looker {
 
     /// Looks at one name: a candidate, or nothing (a directory), or a reason.
     fn find(&self, name: &OsStr, remote: &mut bool) -> Result<Option<Candidate>, Skipped> {
-        let skip = |reason: String, pending| Skipped { name: display(name), reason, pending };
+        let skip = |reason, pending| Skipped { name: display(name), reason, pending };
         let path = self.directory.join(name);
         // A file may vanish or be unreadable only for now, so such reasons are not remembered.
-        let fault = |error: io::Error| skip(explain(&error, &path), is_of_this_moment(&error));
+        let fault = |error: io::Error| {
+            let pending = is_of_this_moment(&error);
+            skip(explain(error, &path), pending)
+        };
         let stat = std::fs::metadata(&path).map_err(fault)?;
         if !stat.is_file() {
             return Ok(None);
@@ -437,17 +525,16 @@ impl Looker {
         let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(&path).map_err(fault)?;
         *remote = writers::is_remote(&file);
         if let Some(reason) = self.writers.check(&file).map_err(fault)? {
-            return Err(skip(reason.to_owned(), true));
+            return Err(skip(Reason::Unfinished(reason), true));
         }
         // Over a network, opening a file is what brings its attributes up to date (nfs(5)).
         let stat = file.metadata().map_err(fault)?;
         let (id, mtime) = (self.id_of(&stat), modified(&stat));
-        let outcome = match open_disc(id, mtime, file, self.opener.as_ref()) {
-            Ok(disc) => Ok(disc),
-            Err(Refusal::Lasting(reason)) => Err(reason),
-            Err(Refusal::OfThisMoment(error)) => return Err(fault(error)),
-        };
-        Ok(Some(Candidate { name: name.to_owned(), id, mtime, outcome }))
+        let outcome = open_disc(id, mtime, file, self.opener.as_ref());
+        match outcome {
+            Err(reason) if !reason.lasts() => Err(skip(reason, false)),
+            outcome => Ok(Some(Candidate { name: name.to_owned(), id, mtime, outcome })),
+        }
     }
 
     fn id_of(&self, stat: &Metadata) -> FileId {
@@ -493,48 +580,24 @@ fn is_unchanged(outcome: &Outcome) -> bool {
 ///
 /// # Errors
 /// The reason why it can't be served.
-pub fn open_file(path: &Path) -> Result<Arc<IsoFile>, String> {
-    let fault = |error: io::Error| explain(&error, path);
+pub fn open_file(path: &Path) -> Result<Arc<IsoFile>, Reason> {
+    let fault = |error: io::Error| explain(error, path);
     let stat = std::fs::metadata(path).map_err(fault)?;
     if !stat.is_file() {
-        return Err("it is not a regular file".into());
+        return Err(Reason::NotAFile);
     }
     let file = File::open(path).map_err(fault)?;
-    open_disc(FileId::of(&stat), modified(&stat), file, &Plain).map_err(|refusal| match refusal {
-        Refusal::Lasting(reason) => reason,
-        Refusal::OfThisMoment(error) => fault(error),
-    })
+    open_disc(FileId::of(&stat), modified(&stat), file, &Plain)
 }
 
-/// Why a file is not served.
-enum Refusal {
-    /// Until it is another one.
-    Lasting(String),
-    /// For now: it can't be read.
-    OfThisMoment(io::Error),
-}
-
-fn open_disc(
-    id: FileId,
-    mtime: SystemTime,
-    file: File,
-    opener: &dyn Opener,
-) -> Result<Arc<IsoFile>, Refusal> {
-    let look = || {
-        let opened = opener.open(Arc::new(file)).map_err(Refusal::OfThisMoment)?;
-        let facts = inspect::inspect(&opened.plain).map_err(|error| match error {
-            inspect::Error::Iso(iso::Error::Io(error)) => Refusal::OfThisMoment(error),
-            error => Refusal::Lasting(error.to_string()),
-        })?;
-        Ok((facts, opened))
+fn open_disc(id: FileId, mtime: SystemTime, file: File, opener: &dyn Opener) -> Outcome {
+    let look = || -> Result<(Facts, Opened), Reason> {
+        let opened = opener.open(Arc::new(file))?;
+        Ok((inspect::inspect(&opened.plain)?, opened))
     };
     // Whatever an ISO does to the readers of it, the others are served. Nothing that is shared is left half done.
     let (facts, Opened { served, plain }) =
-        panic::catch_unwind(AssertUnwindSafe(look)).unwrap_or_else(|_| {
-            let reason =
-                "looking into it ended in a panic: please report that, with the beginning of the ISO";
-            Err(Refusal::Lasting(reason.into()))
-        })?;
+        panic::catch_unwind(AssertUnwindSafe(look)).unwrap_or(Err(Reason::Panic))?;
     Ok(Arc::new(IsoFile { id, len: served.len(), source: served, plain, mtime, facts }))
 }
 
@@ -552,7 +615,8 @@ fn label_key(disc: &IsoFile) -> labels::Key {
     (disc.id.device, disc.id.inode, disc.facts.volume_id.clone())
 }
 
-fn is_iso_name(name: &OsStr) -> bool {
+/// Whether a file of that name is taken for an ISO.
+pub fn is_iso_name(name: &OsStr) -> bool {
     let bytes = name.as_bytes();
     let extension = bytes.len().checked_sub(4).and_then(|start| bytes.get(start..));
     !bytes.starts_with(b".") && extension.is_some_and(|extension| extension.eq_ignore_ascii_case(b".iso"))
@@ -562,12 +626,12 @@ fn modified(stat: &Metadata) -> SystemTime {
     stat.modified().unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-fn explain(error: &io::Error, path: &Path) -> String {
+fn explain(error: io::Error, path: &Path) -> Reason {
     let link = path.symlink_metadata().is_ok_and(|stat| stat.is_symlink());
     match error.kind() {
-        io::ErrorKind::NotFound if link => "it is a symbolic link to a file that isn't there".into(),
-        io::ErrorKind::PermissionDenied => "permission denied".into(),
-        _ => error.to_string(),
+        io::ErrorKind::NotFound if link => Reason::DanglingLink,
+        io::ErrorKind::PermissionDenied => Reason::Denied,
+        _ => error.into(),
     }
 }
 

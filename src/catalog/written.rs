@@ -1,6 +1,6 @@
-//! What an administrator's words must be like, on the command line and in the configuration file alike.
+//! The gates of an administrator's words, on the command line and in the configuration file alike.
 //!
-//! Each function takes text as it was written and returns it as it is used, or a sentence. What has passed can stand in
+//! Each function takes text as it was written and returns it as it is used, or the rule that it breaks. What has passed can stand in
 //! kernel arguments and in every rendered file.
 
 use crate::image::args::Args;
@@ -14,59 +14,96 @@ pub const MAX_TIMEOUT: u32 = 3599;
 /// Wider than any text screen that shows a menu.
 const MAX_TITLE: usize = 200;
 
+/// A rule that a text breaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// Of [`host`].
+    #[error("not an IPv4 address, a host name, or an IPv6 address in brackets")]
+    Host,
+    /// A host with a port behind it.
+    #[error("an address without a port; --nbd-port says the port of the NBD server")]
+    Port,
+    /// Of [`url`].
+    #[error("not a URL such as http://192.168.50.1/netboot")]
+    Url,
+    /// Of [`nfs`].
+    #[error("not HOST:/PATH such as 192.168.50.1:/srv/netboot")]
+    Nfs,
+    /// More than fit beside those of the network boot.
+    #[error("longer than {MAX_ARGS} bytes")]
+    LongArgs,
+    /// A line break, or a code for a terminal.
+    #[error("kernel arguments are one line without control characters")]
+    ControlInArgs,
+    /// The kernel would take all that follows for one word.
+    #[error("a double quote has no partner")]
+    OpenQuote,
+    /// Blanks alone.
+    #[error("a title is not empty")]
+    EmptyTitle,
+    /// More than any screen shows.
+    #[error("longer than {MAX_TITLE} characters")]
+    LongTitle,
+    /// A line break, or a code for a terminal.
+    #[error("a title is one line without control characters")]
+    ControlInTitle,
+}
+
 /// An address or name of a host.
 ///
 /// # Errors
-/// With a sentence.
-pub fn host(text: &str) -> Result<String, String> {
+/// At the first rule that it breaks.
+pub fn host(text: &str) -> Result<String, Fault> {
     let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
     let bracketed = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
     let address = bracketed.is_some_and(|text| text.parse::<std::net::Ipv6Addr>().is_ok());
-    if !text.is_empty() && (plain(text) || address) {
-        Ok(text.to_owned())
-    } else {
-        Err("not an IPv4 address, a host name, or an IPv6 address in brackets".into())
+    if text.split_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
+        return Err(Fault::Port);
     }
+    // What is all digits and dots is meant for an IPv4 address.
+    let numeric = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let named = plain(text) && (!numeric || text.parse::<std::net::Ipv4Addr>().is_ok());
+    if !text.is_empty() && (named || address) { Ok(text.to_owned()) } else { Err(Fault::Host) }
 }
 
 /// A URL, without the slash at its end.
 ///
 /// # Errors
-/// With a sentence.
-pub fn url(text: &str) -> Result<String, String> {
+/// At the first rule that it breaks.
+pub fn url(text: &str) -> Result<String, Fault> {
     let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
     match rest.filter(|rest| !rest.is_empty() && rest.bytes().all(is_url_byte)) {
         Some(_) => Ok(text.trim_end_matches('/').to_owned()),
-        None => Err("not a URL such as http://192.168.50.1/netboot".into()),
+        None => Err(Fault::Url),
     }
 }
 
 /// `HOST:/PATH`, without the slash at its end.
 ///
 /// # Errors
-/// With a sentence.
-pub fn nfs(text: &str) -> Result<String, String> {
+/// At the first rule that it breaks.
+pub fn nfs(text: &str) -> Result<String, Fault> {
     match text.split_once(":/") {
         Some((host, path)) if self::host(host).is_ok() && path.bytes().all(is_url_byte) => {
             Ok(text.trim_end_matches('/').to_owned())
         }
-        _ => Err("not HOST:/PATH such as 192.168.50.1:/srv/netboot".into()),
+        _ => Err(Fault::Nfs),
     }
 }
 
 /// Kernel arguments.
 ///
 /// # Errors
-/// With a sentence.
-pub fn args(text: &str) -> Result<Args, String> {
+/// At the first rule that it breaks.
+pub fn args(text: &str) -> Result<Args, Fault> {
     if text.len() > MAX_ARGS {
-        return Err(format!("longer than {MAX_ARGS} bytes"));
+        return Err(Fault::LongArgs);
     }
     if text.chars().any(char::is_control) {
-        return Err("kernel arguments are one line without control characters".into());
+        return Err(Fault::ControlInArgs);
     }
     if text.bytes().filter(|&byte| byte == b'"').count() % 2 == 1 {
-        return Err("a double quote has no partner".into());
+        return Err(Fault::OpenQuote);
     }
     Ok(Args::parse(text))
 }
@@ -74,22 +111,43 @@ pub fn args(text: &str) -> Result<Args, String> {
 /// The title of a menu entry.
 ///
 /// # Errors
-/// With a sentence.
-pub fn title(text: &str) -> Result<String, String> {
+/// At the first rule that it breaks.
+pub fn title(text: &str) -> Result<String, Fault> {
     let text = text.trim();
     if text.is_empty() {
-        return Err("a title is not empty".into());
+        return Err(Fault::EmptyTitle);
     }
     if text.chars().count() > MAX_TITLE {
-        return Err(format!("longer than {MAX_TITLE} characters"));
+        return Err(Fault::LongTitle);
     }
     if text.chars().any(char::is_control) {
-        return Err("a title is one line without control characters".into());
+        return Err(Fault::ControlInTitle);
     }
     Ok(text.to_owned())
 }
 
-/// What may stand in a kernel argument, and doesn't expand in GRUB or iPXE.
+/// A byte that may stand in a kernel argument, and doesn't expand in GRUB or iPXE.
 fn is_url_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"/:.-_~%[]@+".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_an_address_or_a_name() {
+        for text in ["192.168.50.1", "server", "boot-1.example.org", "[2001:db8::1]", "1host"] {
+            assert_eq!(host(text), Ok(text.into()));
+        }
+        for text in ["", "a b", "192.168.50.300", "1.2.3", "1.2.3.4.5", "2001:db8::1", "[x]", "a/b"] {
+            assert_eq!(host(text), Err(Fault::Host), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_port_has_an_option_of_its_own() {
+        assert_eq!(host("192.168.50.1:10809"), Err(Fault::Port));
+        assert_eq!(host("server:80"), Err(Fault::Port));
+    }
 }

@@ -6,13 +6,15 @@ use std::fmt::{self, Write as _};
 
 use serde::Serialize;
 
+use crate::boot::names;
 use crate::boot::netroot::Netroot;
-use crate::boot::plan::{Export, Transport};
+use crate::boot::transport::{Export, Transport};
 use crate::catalog::scan::{Catalog, Iso};
 use crate::image::efi::{self, Arch};
 use crate::tree::layout::{self, Settings};
+use crate::tree::render::LeftOut;
 
-/// What is known of the ISOs.
+/// All that is known of the ISOs.
 #[derive(Debug, Serialize)]
 pub struct Report {
     /// Those that are served.
@@ -21,6 +23,8 @@ pub struct Report {
     pub refused: Vec<Refused>,
     /// What this host lacks.
     pub host: Vec<String>,
+    /// Names on the command line and in the configuration file that no ISO has.
+    pub unknown: Vec<String>,
 }
 
 /// An ISO that is served.
@@ -54,8 +58,12 @@ pub struct Served {
     pub no_netroot: Option<String>,
     /// The loaders for UEFI that it carries, one a processor.
     pub uefi: Vec<Uefi>,
-    /// What stands in the way of a boot, or why there is no entry.
-    pub caveat: Option<&'static str>,
+    /// What single loaders have no entry for, and why.
+    pub left_out: Vec<String>,
+    /// What stands in the way of a boot, or why there is no entry: a sentence.
+    pub caveat: Option<String>,
+    /// The same as a word that stays.
+    pub caveat_code: Option<&'static str>,
 }
 
 /// An ISO's own loaders for UEFI.
@@ -100,18 +108,29 @@ pub struct Root {
 pub struct Refused {
     /// File name.
     pub file: String,
-    /// Why.
+    /// Why: a sentence.
     pub reason: String,
+    /// The same as a word that stays.
+    pub code: &'static str,
 }
 
 impl Report {
-    /// Reports on a catalog. `host` is what this host lacks.
-    pub fn new(catalog: &Catalog, settings: &Settings, host: Vec<String>) -> Self {
+    /// Reports on a catalog. `host` is what this host lacks, `unknown` are names that no ISO has.
+    pub fn new(catalog: &Catalog, settings: &Settings, host: Vec<String>, unknown: Vec<String>) -> Self {
         let served = catalog.isos.iter().map(|iso| Served::new(iso, settings)).collect();
-        let refused = catalog.skipped.iter();
-        let refused =
-            refused.map(|skipped| Refused { file: skipped.name.clone(), reason: skipped.reason.clone() });
-        Self { served, refused: refused.collect(), host }
+        let refused = catalog.skipped.iter().map(|skipped| Refused {
+            file: skipped.name.clone(),
+            reason: skipped.reason.to_string(),
+            code: skipped.reason.code(),
+        });
+        Self { served, refused: refused.collect(), host, unknown }
+    }
+}
+
+impl Report {
+    /// Whether each ISO is served and boots.
+    pub fn is_good(&self) -> bool {
+        self.refused.is_empty() && self.served.iter().all(|iso| iso.transport.is_some())
     }
 }
 
@@ -119,15 +138,18 @@ impl Served {
     fn new(iso: &Iso, settings: &Settings) -> Self {
         let facts = &iso.disc.facts;
         let (boot, caveat) = match layout::boot(iso, settings) {
-            Ok(boot) => (Some((boot.transport, boot.args.to_string())), boot.caveat),
-            Err(reason) => (None, Some(reason)),
+            Ok(boot) => (
+                Some((boot.transport, boot.args.to_string())),
+                boot.caveat.map(|caveat| (caveat.to_string(), caveat.code())),
+            ),
+            Err(refusal) => (None, Some((refusal.to_string(), refusal.code()))),
         };
         let transport = boot.as_ref().map(|(transport, _)| *transport);
         Self {
             label: iso.label.to_string(),
             file: iso.name.clone(),
             size: iso.disc.len,
-            family: facts.family.name(),
+            family: facts.family.name,
             kernel: facts.kernel.path.clone(),
             initrds: facts.initrds.iter().map(|file| file.path.clone()).collect(),
             root: facts.root.as_ref().map(|root| Root {
@@ -142,11 +164,7 @@ impl Served {
                 .as_ref()
                 .map_or_else(|| "not looked into yet".into(), |initrd| initrd.to_string()),
             transport: transport.map(Transport::name),
-            export: match transport {
-                Some(Transport::Nbd(Export::Image)) => Some(iso.label.to_string()),
-                Some(Transport::Nbd(Export::Iso) | Transport::Netroot) => Some(format!("{}.iso", iso.label)),
-                _ => None,
-            },
+            export: transport.and_then(Transport::export).map(|export| names::export(&iso.label, export)),
             args: boot.map(|(_, args)| args),
             netroot: match &iso.netroot {
                 Netroot::Ready(archive) => {
@@ -159,7 +177,9 @@ impl Served {
                 _ => None,
             },
             uefi: Arch::ALL.iter().filter_map(|arch| Uefi::new(iso, *arch)).collect(),
-            caveat,
+            left_out: layout::left_out(iso, settings).iter().map(LeftOut::to_string).collect(),
+            caveat_code: caveat.as_ref().map(|(_, code)| *code),
+            caveat: caveat.map(|(sentence, _)| sentence),
         }
     }
 }
@@ -169,7 +189,7 @@ impl Uefi {
         let chain = efi::chain(&iso.disc.facts.efi, arch)?;
         Some(Self {
             arch: arch.suffix(),
-            loader: format!("efi/{}/boot{}.efi", iso.label, arch.suffix()),
+            loader: format!("{}/{}", names::efi_directory(&iso.label), names::efi_loader(arch.suffix())),
             signed: chain.signed(),
             network: chain.has_network(&iso.disc.plain),
         })
@@ -208,7 +228,10 @@ impl fmt::Display for Report {
             for uefi in &iso.uefi {
                 writeln!(f, "  UEFI {uefi}")?;
             }
-            if let Some(caveat) = iso.caveat {
+            for left_out in &iso.left_out {
+                writeln!(f, "  not offered: {left_out}")?;
+            }
+            if let Some(caveat) = &iso.caveat {
                 writeln!(f, "  but: {caveat}")?;
             }
         }
@@ -220,6 +243,9 @@ impl fmt::Display for Report {
         }
         for sentence in &self.host {
             writeln!(f, "\nThis host: {sentence}")?;
+        }
+        for sentence in &self.unknown {
+            writeln!(f, "\nUnknown name: {sentence}")?;
         }
         Ok(())
     }
@@ -299,7 +325,9 @@ mod tests {
                 signed: true,
                 network: true,
             }],
+            left_out: Vec::new(),
             caveat: None,
+            caveat_code: None,
         }
     }
 
@@ -318,7 +346,9 @@ mod tests {
             netroot: Some(Archive { size: 680_000, holds: "nbd out of /x".into() }),
             no_netroot: None,
             uefi: Vec::new(),
-            caveat: Some("how it would boot over a network is not known"),
+            left_out: vec!["'Start' by GRUB: 'a\\x20b' would get more backslashes".into()],
+            caveat: Some("how it would boot over a network is not known".into()),
+            caveat_code: Some("unknown-network"),
             ..served()
         }
     }
@@ -326,8 +356,13 @@ mod tests {
     fn report() -> Report {
         Report {
             served: vec![served(), generic()],
-            refused: vec![Refused { file: "junk.iso".into(), reason: "it is not an ISO 9660 image".into() }],
+            refused: vec![Refused {
+                file: "junk.iso".into(),
+                reason: "it is not an ISO 9660 image".into(),
+                code: "not-an-iso",
+            }],
             host: vec!["no pxelinux.0 is installed".into()],
+            unknown: vec!["--label: there is no file 'x.iso'".into()],
         }
     }
 
@@ -349,19 +384,23 @@ Käse (other.iso)
   initrd: nothing that is known
   arguments: -
   netroot: 680000 bytes; nbd out of /x
+  not offered: 'Start' by GRUB: 'a\\x20b' would get more backslashes
   but: how it would boot over a network is not known
 
 Not served:
   junk.iso: it is not an ISO 9660 image
 
 This host: no pxelinux.0 is installed
+
+Unknown name: --label: there is no file 'x.iso'
 "
         );
     }
 
     #[test]
     fn a_report_of_nothing_is_a_head() {
-        let report = Report { served: Vec::new(), refused: Vec::new(), host: Vec::new() };
+        let report =
+            Report { served: Vec::new(), refused: Vec::new(), host: Vec::new(), unknown: Vec::new() };
         assert_eq!(report.to_string(), "LABEL  FAMILY  KERNEL  INITRD  ROOT IMAGE  BOOTS BY\n");
     }
 
@@ -402,17 +441,24 @@ This host: no pxelinux.0 is installed
           "network": true
         }
       ],
+      "left_out": [],
       "caveat": null
+      "caveat": null,
+      "caveat_code": null
     }
   ],
   "refused": [
     {
       "file": "junk.iso",
-      "reason": "it is not an ISO 9660 image"
+      "reason": "it is not an ISO 9660 image",
+      "code": "not-an-iso"
     }
   ],
   "host": [
     "no pxelinux.0 is installed"
+  ],
+  "unknown": [
+    "--label: there is no file 'x.iso'"
   ]
 }"#
         );

@@ -13,17 +13,31 @@ use clap::CommandFactory;
 use crate::boot::loader;
 use crate::boot::netroot::Netroot;
 use crate::boot::netroot::program::Programs;
+use crate::catalog::config;
 use crate::catalog::probe::ProbeResults;
 use crate::catalog::scan::{self, Catalog, Iso, Plain, Scanner, Skipped};
+use crate::catalog::unknown;
 use crate::cli::check::Report;
+use crate::cli::doctor::{self, Host, State};
+use crate::cli::manual;
 use crate::cli::options::{self, Cli, Command, TreeOptions};
+use crate::cli::places;
 use crate::image::label::Label;
 use crate::serve::fuse::Owner;
+use crate::serve::handover::holder::Holder;
+use crate::serve::handover::{store, upgrade};
 use crate::serve::logging::{self, Sink};
 use crate::serve::{background, daemon};
+use crate::storage::passthrough::DataPath;
 use crate::tree::arena::{Kind, Tree};
 use crate::tree::layout;
 use crate::tree::render::dhcp;
+
+/// Memory for blocks of ISOs, in bytes.
+const DEFAULT_CACHE_SIZE: u64 = 256 << 20;
+
+/// Permissions of the files.
+const DEFAULT_MODE: u16 = 0o444;
 
 /// Does it.
 ///
@@ -41,10 +55,14 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
             let (dialect, site) = args.site();
             print(dhcp::render(dialect, &site).as_bytes())
         }
-        Some(Command::Man) => {
-            clap_mangen::Man::new(Cli::command()).render(&mut io::stdout())?;
-            Ok(ExitCode::SUCCESS)
+        Some(Command::Upgrade { mountpoint: path }) => {
+            let path = places::mountpoint(&path, true)?;
+            let daemon = upgrade::upgrade(&path)?.as_raw_nonzero();
+            print(format!("{}: served by process {daemon} now\n", path.display()).as_bytes())
         }
+        Some(Command::Doctor(args)) => doctor(&args),
+        Some(Command::Man { list: true, .. }) => print(manual::list().as_bytes()),
+        Some(Command::Man { page, .. }) => finish(page.unwrap_or(manual::PAGES[0]).show()),
         Some(Command::Completions { shell }) => {
             clap_complete::generate(shell, &mut Cli::command(), "netrootfs", &mut io::stdout());
             Ok(ExitCode::SUCCESS)
@@ -54,9 +72,11 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
 }
 
 fn mount(args: options::Mount) -> Result<ExitCode> {
-    if !args.foreground && !background::is_child() {
+    let role = Role::of(args.foreground);
+    if role == Role::Command {
         return background::start();
     }
+    let (args, file) = with_file(args)?;
     let sink = match &args.log_file {
         Some(path) => Sink::File(path),
         None if args.foreground => Sink::Stderr,
@@ -64,65 +84,144 @@ fn mount(args: options::Mount) -> Result<ExitCode> {
     };
     logging::start(sink, args.verbose)?;
     let foreground = args.foreground;
-    if !foreground {
-        background::detach();
+    match role {
+        Role::Command | Role::Holder => {
+            if !foreground {
+                background::detach();
+            }
+            let mounted = args.mountpoint.as_deref().unwrap_or(Path::new("/"));
+            // If that can't be, the daemon will say so.
+            let mounted = places::mountpoint(mounted, true).or_else(|_| std::path::absolute(mounted))?;
+            let holder = Holder::new(mounted, foreground)?;
+            Ok(ExitCode::from(holder.run(if foreground { || Ok(()) } else { background::ready })?))
+        }
+        Role::Daemon => {
+            background::end_with_parent(true)?;
+            daemon::run(configure(args, file)?, || {
+                // In front, who ends the holder means both.
+                if foreground {
+                    return Ok(());
+                }
+                background::end_with_parent(false)?;
+                background::let_go()
+            })?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Role::Service => {
+            daemon::run(configure(args, file)?, || Ok(()))?;
+            Ok(ExitCode::SUCCESS)
+        }
     }
-    let config = configure(args)?;
-    if foreground {
-        daemon::run(config, || Ok(()))?;
-    } else {
-        daemon::run(config, background::ready)?;
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
-fn configure(args: options::Mount) -> Result<daemon::Config> {
-    let (Some(iso_dir), Some(mounted)) = (&args.iso_dir, &args.mountpoint) else { bail!("see --help") };
-    let (iso_dir, mountpoint) = (directory(iso_dir)?, mountpoint(mounted)?);
+/// What this process is of those that a mount is made of.
+#[derive(Debug, PartialEq, Eq)]
+enum Role {
+    /// What was called, to return when the tree is usable.
+    Command,
+    /// What holds for the daemon what it would lose.
+    Holder,
+    /// The daemon, started by the holder.
+    Daemon,
+    /// The daemon, started by a service manager that is the holder.
+    Service,
+}
+
+impl Role {
+    fn of(foreground: bool) -> Self {
+        let set = |name| std::env::var_os(name).is_some();
+        match (set(store::SERVER), foreground) {
+            (true, _) => Self::Daemon,
+            (false, true) if set("NOTIFY_SOCKET") => Self::Service,
+            (false, true) => Self::Holder,
+            (false, false) if background::is_child() => Self::Holder,
+            (false, false) => Self::Command,
+        }
+    }
+}
+
+/// The options, and where they say nothing what the configuration file says of the mount.
+fn with_file(mut args: options::Mount) -> Result<(options::Mount, config::mount::Mount)> {
+    let file = args.tree.config.as_deref().map(config::file::load).transpose()?.unwrap_or_default().mount;
+    args.iso_dir = args.iso_dir.or_else(|| file.iso_dir.clone());
+    args.mountpoint = args.mountpoint.or_else(|| file.mountpoint.clone());
+    args.nonempty |= file.nonempty;
+    args.cache_size = args.cache_size.or(file.cache_size);
+    args.data_path = args.data_path.or(file.data_path);
+    args.on_change = args.on_change.or_else(|| file.on_change.clone());
+    args.uid = args.uid.or(file.uid);
+    args.gid = args.gid.or(file.gid);
+    args.mode = args.mode.or(file.mode);
+    args.state_dir = args.state_dir.or_else(|| file.state_dir.clone());
+    args.log_file = args.log_file.or_else(|| file.log_file.clone());
+    Ok((args, file))
+}
+
+fn configure(args: options::Mount, file: config::mount::Mount) -> Result<daemon::Config> {
+    let (Some(iso_dir), Some(mounted)) = (&args.iso_dir, &args.mountpoint) else {
+        bail!("say ISO_DIR and MOUNTPOINT, or iso-dir and mountpoint under [mount] in the configuration file")
+    };
+    let (iso_dir, mountpoint) =
+        (places::iso_directory(iso_dir)?, places::mountpoint(mounted, args.nonempty)?);
     if iso_dir.starts_with(&mountpoint) {
         bail!("{}: the directory of ISOs would lie under the mount", iso_dir.display());
+    }
+    let mut pins = args.tree.pins()?;
+    for (name, label) in file.labels {
+        pins.entry(name.into()).or_insert(label);
     }
     Ok(daemon::Config {
         given: args.tree.given(&mountpoint)?,
         // Going to the background changes the working directory.
         file: args.tree.config.as_deref().map(std::path::absolute).transpose()?,
-        pins: args.tree.pins()?,
+        pins,
         owner: Owner {
             uid: args.uid.unwrap_or_else(|| rustix::process::getuid().as_raw()),
             gid: args.gid.unwrap_or_else(|| rustix::process::getgid().as_raw()),
-            mode: args.mode,
+            mode: args.mode.unwrap_or(DEFAULT_MODE),
         },
-        cache_size: args.cache_size,
-        data_path: args.data_path,
-        on_change: args.on_change,
+        cache_size: args.cache_size.unwrap_or(DEFAULT_CACHE_SIZE),
+        data_path: args.data_path.unwrap_or(DataPath::Auto),
+        on_change: on_change(args.on_change)?,
         programs: args.tree.netroot_init.as_deref().map(std::path::absolute).transpose()?,
-        // The background has another working directory.
-        state_dir: args.state_dir.or_else(default_state_dir).map(std::path::absolute).transpose()?,
+        state_dir: state_dir(args.state_dir)?,
         iso_dir,
         mountpoint,
     })
 }
 
-/// The absolute path of a directory that is there.
-fn directory(path: &Path) -> Result<PathBuf> {
-    let absolute = path.canonicalize().with_context(|| path.display().to_string())?;
-    if !absolute.is_dir() {
-        bail!("{}: not a directory", path.display());
-    }
-    Ok(absolute)
+/// The state directory, made if it was named: a mistake in it is said at once, and not when something is to be kept.
+fn state_dir(named: Option<PathBuf>) -> Result<Option<PathBuf>> {
+    // The background has another working directory.
+    let Some(directory) = named else { return Ok(default_state_dir().map(std::path::absolute).transpose()?) };
+    let directory = std::path::absolute(directory)?;
+    let made = std::fs::create_dir_all(&directory).and_then(|()| writable(&directory));
+    made.with_context(|| format!("state directory {}", directory.display()))?;
+    Ok(Some(directory))
 }
 
-/// The absolute path of a mount point, which may be a dead mount: only what lies above it can be asked.
-fn mountpoint(path: &Path) -> Result<PathBuf> {
-    match path.canonicalize() {
-        Ok(path) => Ok(path),
-        Err(error) if error.raw_os_error() == Some(libc::ENOTCONN) => {
-            let absolute = std::path::absolute(path)?;
-            let name = absolute.file_name().context("the root directory is no mount point")?;
-            Ok(absolute.parent().unwrap_or(Path::new("/")).canonicalize()?.join(name))
-        }
-        Err(error) => Err(error).with_context(|| format!("mount point {}", path.display())),
+/// Whether files can be made there.
+fn writable(directory: &Path) -> io::Result<()> {
+    use rustix::fs::{Access, access};
+    Ok(access(directory, Access::WRITE_OK | Access::EXEC_OK)?)
+}
+
+/// Refuses a command that the shell doesn't find. What is more than a plain word at its beginning is the shell's affair.
+fn on_change(command: Option<String>) -> Result<Option<String>> {
+    let Some(command) = command else { return Ok(None) };
+    let word = command.split_whitespace().next().unwrap_or_default();
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+".contains(&byte);
+    if word.is_empty() {
+        bail!("--on-change: there is no command in it");
     }
+    if word.bytes().all(plain) {
+        let mut shell = std::process::Command::new("/bin/sh");
+        shell.args(["-c", "command -v -- \"$1\"", "sh", word]).stdout(std::process::Stdio::null());
+        if !shell.status().context("/bin/sh")?.success() {
+            bail!("--on-change: there is no program '{word}'");
+        }
+    }
+    Ok(Some(command))
 }
 
 fn default_state_dir() -> Option<PathBuf> {
@@ -139,7 +238,7 @@ fn check(args: &options::Check) -> Result<ExitCode> {
     let pins = args.tree.pins()?;
     for path in &args.paths {
         if path.is_dir() {
-            let found = Scanner::new(directory(path)?, pins.clone(), Arc::new(Plain)).scan();
+            let found = Scanner::new(places::iso_directory(path)?, pins.clone(), Arc::new(Plain)).scan();
             let found = found.with_context(|| path.display().to_string())?;
             catalog.isos.extend(found.isos);
             catalog.skipped.extend(found.skipped);
@@ -150,10 +249,25 @@ fn check(args: &options::Check) -> Result<ExitCode> {
     look_into(&mut catalog, &args.tree);
     let settings = args.tree.settings(Path::new("/"))?;
     let host = loader::missing(&loader::find()).into_iter().map(str::to_owned).collect();
-    let report = Report::new(&catalog, &settings, host);
+    let unknown = unknown::sentences(&catalog, settings.default.as_ref(), &pins, &settings.config);
+    let report = Report::new(&catalog, &settings, host, unknown.into_iter().collect());
     let text = if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { report.to_string() };
     print(text.as_bytes())?;
-    Ok(if report.refused.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn doctor(args: &options::Doctor) -> Result<ExitCode> {
+    let mut findings = Host::this().findings();
+    findings.extend(doctor::installed(args.netroot_init.as_deref()));
+    if let Some(path) = &args.iso_dir {
+        let mut scanner = Scanner::new(places::iso_directory(path)?, HashMap::new(), Arc::new(Plain));
+        let catalog = scanner.scan().with_context(|| path.display().to_string())?;
+        findings.push(doctor::isos(&catalog, path));
+    }
+    let text: String = findings.iter().map(|finding| format!("{finding}\n")).collect();
+    print(text.as_bytes())?;
+    let bad = findings.iter().any(|finding| finding.state == State::Bad);
+    Ok(if bad { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn check_file(path: &Path, pins: &HashMap<OsString, Label>, catalog: &mut Catalog) {
@@ -179,7 +293,7 @@ fn look_into(catalog: &mut Catalog, options: &TreeOptions) {
 }
 
 fn lay_out(iso_dir: &Path, mountpoint: &Path, options: &TreeOptions) -> Result<Tree> {
-    let mut scanner = Scanner::new(directory(iso_dir)?, options.pins()?, Arc::new(Plain));
+    let mut scanner = Scanner::new(places::iso_directory(iso_dir)?, options.pins()?, Arc::new(Plain));
     let mut catalog = scanner.scan().with_context(|| iso_dir.display().to_string())?;
     look_into(&mut catalog, options);
     let mountpoint = std::path::absolute(mountpoint)?;

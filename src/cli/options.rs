@@ -7,14 +7,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 mod choices;
 
 use crate::boot::servers;
 use crate::catalog::config::{self, Defaults, RootExport};
-use crate::catalog::written;
+use crate::catalog::{values, written};
+use crate::cli::manual::Page;
 use crate::image::args::Args as KernelArgs;
 use crate::image::label::Label;
 use crate::storage::passthrough::DataPath;
@@ -45,7 +46,7 @@ pub struct Cli {
 /// What needs no mount.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Say of each ISO what it is and how it boots, or why it can't be served; exit with 1 if one can't
+    /// Say of each ISO what it is and how it boots, or why not; exit with 1 if one can't be served or booted
     Check(Check),
     /// Print the tree as it would be mounted, a line a file
     Tree(Tree),
@@ -53,13 +54,25 @@ pub enum Command {
     Cat(Cat),
     /// Print what a DHCP server has to say for the tree
     Dhcp(Dhcp),
-    /// Print the man page
-    #[command(hide = true)]
-    Man,
+    /// Let the program that is installed now serve a mount; clients wait for that moment
+    Upgrade {
+        /// Where the tree is mounted
+        mountpoint: PathBuf,
+    },
+    /// Say whether this host has what a netboot needs, and what to do; exit with 1 if something is missing
+    Doctor(Doctor),
+    /// Show a page of the manual, as roff if not on a terminal
+    Man {
+        /// Its name, such as netrootfs.toml or netrootfs.7 [default: netrootfs.1]
+        #[arg(value_parser = Page::find)]
+        page: Option<Page>,
+        /// Print what pages there are
+        #[arg(long, conflicts_with = "page")]
+        list: bool,
+    },
     /// Print completions for a shell
-    #[command(hide = true)]
     Completions {
-        /// The shell.
+        /// The shell
         shell: clap_complete::Shell,
     },
 }
@@ -68,37 +81,41 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct Mount {
     /// Directory with the ISOs
-    // An Option only because the other commands do without.
-    #[arg(required = true)]
+    // An Option because the other commands do without, and the configuration file may have it.
+    #[arg(required_unless_present = "config")]
     pub iso_dir: Option<PathBuf>,
     /// Directory to mount the tree on
-    #[arg(required = true)]
+    #[arg(required_unless_present = "config")]
     pub mountpoint: Option<PathBuf>,
     /// What the tree says.
     #[command(flatten)]
     pub tree: TreeOptions,
-    /// Stay in the foreground
+    /// Mount over a directory that is not empty; its files are hidden until the end
+    #[arg(long)]
+    pub nonempty: bool,
+    /// Stay in the foreground, and log to standard error
     #[arg(short, long)]
     pub foreground: bool,
-    /// Memory for blocks of ISOs; K, M and G are powers of 1024
-    #[arg(long, value_name = "BYTES", default_value = "256M", value_parser = parse_size)]
-    pub cache_size: u64,
-    /// Who reads the ISOs for clients: the kernel by itself (root, Linux 6.12), or netrootfs through its cache
-    #[arg(long, value_enum, default_value = "auto")]
-    pub data_path: DataPath,
+    /// Memory for blocks of ISOs; K, M and G are powers of 1024 [default: 256M]
+    #[arg(long, value_name = "BYTES", value_parser = values::size)]
+    pub cache_size: Option<u64>,
+    /// Who reads the ISOs for clients: the kernel by itself (root, Linux 6.12), or netrootfs through its cache [default:
+    /// auto]
+    #[arg(long, value_enum)]
+    pub data_path: Option<DataPath>,
     /// Run this with `sh -c` after ISOs have come, gone or changed
     #[arg(long, value_name = "COMMAND")]
     pub on_change: Option<String>,
     /// Owner of the files [default: who runs this]
-    #[arg(long, value_name = "UID")]
+    #[arg(long, value_name = "USER", value_parser = values::user)]
     pub uid: Option<u32>,
     /// Group of the files [default: of who runs this]
-    #[arg(long, value_name = "GID")]
+    #[arg(long, value_name = "GROUP", value_parser = values::group)]
     pub gid: Option<u32>,
-    /// Permissions of the files; directories can be searched by whom files can be read by
-    #[arg(long, value_name = "OCTAL", default_value = "0444", value_parser = parse_mode)]
-    pub mode: u16,
-    /// Where to remember what initrds can do [default: /var/cache/netrootfs, or below ~/.cache]
+    /// Permissions of the files; directories can be searched by whom files can be read by [default: 0444]
+    #[arg(long, value_name = "OCTAL", value_parser = values::mode)]
+    pub mode: Option<u16>,
+    /// Where to remember what initrds can do, and drivers for second ones [default: /var/cache/netrootfs, or below ~/.cache]
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
     /// Log more; twice: everything
@@ -112,11 +129,12 @@ pub struct Mount {
 /// What decides about the tree's content.
 #[derive(Debug, Args)]
 pub struct TreeOptions {
-    /// What clients call the NBD host [default: the address of the interface with the default route]
+    /// What clients call the NBD host [default: the address of the interface with the default route,
+    /// or 10.0.2.2, QEMU's name for its host]
     #[arg(long, value_name = "ADDR", value_parser = written::host)]
     pub server: Option<String>,
     /// Port of the NBD server [default: 10809]
-    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "PORT", value_parser = values::port)]
     pub nbd_port: Option<u16>,
     /// Which export clients attach: the root image, the whole ISO, or what each one's initrd works best with [default:
     /// auto]
@@ -128,17 +146,17 @@ pub struct TreeOptions {
     /// Where an NFS server shows the tree, for ISOs that can't boot over NBD
     #[arg(long, value_name = "HOST:/PATH", value_parser = written::nfs)]
     pub nfs: Option<String>,
-    /// Kernel arguments for every entry
+    /// Kernel arguments for every entry, such as `rd.debug console=ttyS0,115200`; a serial console shows the menu too
     #[arg(long, value_name = "ARGS", value_parser = written::args)]
     pub append: Option<KernelArgs>,
     /// Entry that boots by itself [default: the first]
     #[arg(long, value_name = "LABEL", value_parser = Label::parse)]
     pub default: Option<Label>,
     /// Seconds until it does; 0 waits for ever [default: 10]
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(..=i64::from(written::MAX_TIMEOUT)))]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(..=i64::from(written::MAX_TIMEOUT)))]
     pub timeout: Option<u32>,
     /// Call the ISO in FILE by another label than its volume id; may be given several times
-    #[arg(long = "label", value_name = "FILE=LABEL", value_parser = parse_pin)]
+    #[arg(long = "label", value_name = "FILE=LABEL", value_parser = values::pin)]
     pub labels: Vec<(OsString, Label)>,
     /// Configuration file with choices for ISOs and machines; read again when it changes
     #[arg(long, value_name = "FILE")]
@@ -160,6 +178,16 @@ pub struct Check {
     /// What the entries would be.
     #[command(flatten)]
     pub tree: TreeOptions,
+}
+
+/// Arguments of `doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Directory with the ISOs
+    pub iso_dir: Option<PathBuf>,
+    /// Directory with netroot-init-x86_64 [default: beside this program, or ../lib/netrootfs from there]
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub netroot_init: Option<PathBuf>,
 }
 
 /// Arguments of `tree`.
@@ -213,10 +241,10 @@ pub struct Dhcp {
     #[arg(long, value_name = "DIR", default_value = "/srv/netboot")]
     pub mountpoint: String,
     /// Network card of the boot network
-    #[arg(long, value_name = "NAME", default_value = "eth0")]
+    #[arg(long, value_name = "NAME", default_value = "eth0", value_parser = values::interface)]
     pub interface: String,
     /// The boot network [default: the 256 addresses around the server's]
-    #[arg(long, value_name = "NETWORK/LENGTH", value_parser = parse_network)]
+    #[arg(long, value_name = "NETWORK/LENGTH", value_parser = values::network)]
     pub network: Option<(Ipv4Addr, u8)>,
     /// URL at which an HTTP server shows the tree, for UEFI machines that boot by HTTP
     #[arg(long, value_name = "URL", value_parser = written::url)]
@@ -252,7 +280,7 @@ impl Dhcp {
 impl Cli {
     /// The command line of this process. A mistake in it ends the process with 2 and a sentence.
     pub fn from_args() -> Self {
-        let cli = Self::parse();
+        let cli = Self::try_parse().unwrap_or_else(|error| explain(error).exit());
         if let Some(Err(error)) = cli.tree_options().map(TreeOptions::pins) {
             Self::command().error(ErrorKind::ValueValidation, format!("{error:#}")).exit();
         }
@@ -265,9 +293,35 @@ impl Cli {
             Some(Command::Check(args)) => Some(&args.tree),
             Some(Command::Tree(args)) => Some(&args.tree),
             Some(Command::Cat(args)) => Some(&args.tree),
-            Some(Command::Dhcp(_) | Command::Man | Command::Completions { .. }) => None,
+            Some(
+                Command::Dhcp(_)
+                | Command::Doctor(_)
+                | Command::Upgrade { .. }
+                | Command::Man { .. }
+                | Command::Completions { .. },
+            ) => None,
         }
     }
+}
+
+/// clap takes a third directory for a command.
+fn explain(error: clap::Error) -> clap::Error {
+    match error.get(ContextKind::InvalidSubcommand) {
+        Some(ContextValue::String(word)) if error.kind() == ErrorKind::ArgumentConflict => {
+            let sentence =
+                format!("unexpected argument '{word}': ISO_DIR and MOUNTPOINT are two directories");
+            Cli::command().error(ErrorKind::UnknownArgument, sentence)
+        }
+        _ => error,
+    }
+}
+
+/// The command that somebody may have meant by a word that is no directory.
+pub fn similar_command(word: &str) -> Option<String> {
+    let command = Cli::command();
+    let names = command.get_subcommands().map(clap::Command::get_name);
+    let distance = |name: &&str| strsim::damerau_levenshtein(name, word);
+    names.min_by_key(distance).filter(|name| distance(name) <= 2).map(str::to_owned)
 }
 
 impl TreeOptions {
@@ -323,42 +377,6 @@ impl TreeOptions {
     }
 }
 
-fn parse_size(text: &str) -> Result<u64, String> {
-    let (digits, unit) = match text.char_indices().last() {
-        Some((at, 'k' | 'K')) => (text.get(..at), 1 << 10),
-        Some((at, 'm' | 'M')) => (text.get(..at), 1 << 20),
-        Some((at, 'g' | 'G')) => (text.get(..at), 1 << 30),
-        _ => (Some(text), 1),
-    };
-    let number = digits.and_then(|digits| digits.parse::<u64>().ok());
-    number.and_then(|number| number.checked_mul(unit)).ok_or_else(|| "not a size such as 64M or 1G".into())
-}
-
-fn parse_mode(text: &str) -> Result<u16, String> {
-    let mode = u16::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
-    let mode = mode.ok_or("not an octal mode such as 0444")?;
-    // The tree is read-only whatever the mode says; a mode that says otherwise would only mislead.
-    if mode & 0o222 != 0 { Err("the tree is read-only: leave out the write bits".into()) } else { Ok(mode) }
-}
-
-fn parse_network(text: &str) -> Result<(Ipv4Addr, u8), String> {
-    let parsed = text.split_once('/').and_then(|(network, length)| {
-        Some((
-            network.parse::<Ipv4Addr>().ok()?,
-            length.parse::<u8>().ok().filter(|length| (1..=30).contains(length))?,
-        ))
-    });
-    parsed.ok_or_else(|| "not a network such as 192.168.50.0/24".into())
-}
-
-fn parse_pin(text: &str) -> Result<(OsString, Label), String> {
-    let (file, label) = text.rsplit_once('=').ok_or("not FILE=LABEL")?;
-    if file.is_empty() || file.contains('/') {
-        return Err("FILE is the name of a file in ISO_DIR, without a path".into());
-    }
-    Ok((file.into(), Label::parse(label).map_err(|error| error.to_string())?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -380,7 +398,7 @@ mod tests {
     #[test]
     fn two_directories_are_enough() {
         let mount = mount(&["/srv/isos", "/srv/netboot"]);
-        assert_eq!((mount.cache_size, mount.mode, mount.foreground), (256 << 20, 0o444, false));
+        assert_eq!((mount.cache_size, mount.mode, mount.foreground), (None, None, false));
     }
 
     #[test]
@@ -398,14 +416,6 @@ mod tests {
         assert!(refusal(&["/a", "/b", "--label", "x.iso=1"]).contains("taken for a port"));
         assert!(refusal(&["/a", "/b", "--server", "a b"]).contains("not an IPv4 address"));
         assert!(refusal(&["/a", "/b", "--timeout", "9999"]).contains("3599"));
-    }
-
-    #[test]
-    fn sizes_have_suffixes() {
-        assert_eq!(parse_size("64M"), Ok(64 << 20));
-        assert_eq!(parse_size("1g"), Ok(1 << 30));
-        assert_eq!(parse_size("512"), Ok(512));
-        assert!(parse_size("").is_err() && parse_size("M").is_err() && parse_size("99999999999G").is_err());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What an initrd can do, found out by walking its cpio archives.
+//! The abilities of an initrd, found out by walking its cpio archives.
 //!
 //! An initrd is a sequence of cpio archives, each raw or compressed, with zeros between them. [`probe`] reads it from
 //! front to back in one pass, as the kernel does (init/initramfs.c), looks at the names of the entries, and keeps
@@ -12,8 +12,9 @@ mod stream;
 mod table;
 
 pub use features::{Features, Presence};
-pub use table::{Driver, Feature};
+pub use table::{Driver, Feature, Mark};
 
+use super::cpio::TRAILER;
 use decompress::Format;
 use std::fmt;
 use std::io::{self, Read};
@@ -63,9 +64,17 @@ impl Default for Limits {
 /// # Errors
 /// See [`Error`]. Limits and failures of `initrd` itself are errors wherever they are met.
 pub fn probe(initrd: impl Read, limits: Limits) -> Result<Features, Error> {
+    probe_for(initrd, limits, &[])
+}
+
+/// Reads `initrd` as [`probe`] does, and looks for these marks too.
+///
+/// # Errors
+/// As [`probe`].
+pub fn probe_for(initrd: impl Read, limits: Limits, marks: &[Mark]) -> Result<Features, Error> {
     let budget = Budget::new(limits.bytes);
-    let mut walk =
-        Walk { limits, features: Features::default(), entries: 0, archives: 0, init: Init::Unseen };
+    let features = Features::default();
+    let mut walk = Walk { limits, marks, features, entries: 0, archives: 0, init: Init::Unseen };
     match walk.initrd(&mut Stream::outer(initrd, &budget)) {
         Ok(()) if walk.entries == 0 => return Err(Error::Empty),
         Ok(()) => {}
@@ -167,15 +176,16 @@ enum Init {
     Whole,
 }
 
-struct Walk {
+struct Walk<'a> {
     limits: Limits,
+    marks: &'a [Mark],
     features: Features,
     entries: u64,
     archives: u64,
     init: Init,
 }
 
-impl Walk {
+impl Walk<'_> {
     fn initrd<R: Read>(&mut self, stream: &mut Stream<R>) -> Result<(), Error> {
         loop {
             self.raw(stream)?;
@@ -191,6 +201,7 @@ impl Walk {
                 return Err(Error::Limit { limit: Limit::Archives, most: self.limits.archives, place });
             }
             self.compressed(format, stream)?;
+            self.features.open_end = format == Format::Lz4;
         }
     }
 
@@ -236,6 +247,7 @@ impl Walk {
             return Err(Error::Limit { limit: Limit::Entries, most: self.limits.entries, place });
         }
         let entry = cpio::read_entry(stream, &self.limits)?;
+        self.features.open_end = false;
         let mut left = entry.body;
         if features::is_builtin_list(&entry.name) && left <= LONGEST_LIST {
             let mut list = vec![0; usize::try_from(left).unwrap_or(0)];
@@ -245,10 +257,10 @@ impl Walk {
         }
         cpio::finish_entry(stream, left)?;
 
-        if entry.name == cpio::TRAILER {
+        if entry.name == TRAILER.as_bytes() {
             self.end_archive();
         } else {
-            self.features.note_path(&entry.name);
+            self.features.note_path(&entry.name, self.marks);
             if self.init == Init::Unseen && features::is_init(&entry.name) {
                 self.init = Init::Seen;
             }

@@ -21,8 +21,10 @@ use crate::storage::source::ReadAt;
 use crate::storage::source::limited_reads::LimitedReads;
 
 mod listing;
+mod medium;
 
 pub use listing::{DirectoryEntry, EntryId, EntryKind};
+pub use medium::Medium;
 
 /// The system area and one volume descriptor (ECMA-119, 6.2.1).
 const SMALLEST: u64 = 17 * SECTOR;

@@ -1,4 +1,4 @@
-//! What an ISO is called: its label, from the volume id, fit for file names, export names and kernel arguments.
+//! The name of an ISO: its label, from the volume id, fit for file names, export names and kernel arguments.
 //!
 //! Everything that ends up in a path, a section of nbd.conf or an `netroot=` argument is built from a [`Label`], so a
 //! volume id can't escape from any of them. [`udev_encode`] is the other way a volume id leaves an ISO: as the name
@@ -6,6 +6,15 @@
 
 use std::fmt;
 use std::fmt::Write as _;
+
+/// How the file of a root image begins.
+pub const ROOT_IMAGE: &str = "liveos_";
+
+/// How the file and the export of a whole ISO end.
+pub const WHOLE_ISO: &str = ".iso";
+
+/// The configuration of nbd-server, beside those files.
+pub const NBD_CONF: &str = "nbd.conf";
 
 /// A name made of `A-Z a-z 0-9 . _ -`, unique in a catalog.
 ///
@@ -17,8 +26,45 @@ pub struct Label(Box<str>);
 
 /// Why a string can't be a label.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is no usable label: {1}")]
-pub struct LabelError(String, &'static str);
+#[error("'{text}' is no usable label: {fault}")]
+pub struct LabelError {
+    /// The string.
+    pub text: String,
+    /// The rule that it breaks.
+    pub fault: LabelFault,
+}
+
+/// A rule of labels that is broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum LabelFault {
+    /// No character.
+    #[error("it is empty")]
+    Empty,
+    /// More than [`Label::MAX_LEN`].
+    #[error("it is longer than {} characters", Label::MAX_LEN)]
+    TooLong,
+    /// A character that would need quoting somewhere.
+    #[error("only A-Z a-z 0-9 . _ - may stand in it")]
+    Symbol,
+    /// Digits alone.
+    #[error("a number is taken for a port by dracut")]
+    Number,
+    /// A name of nbd-server's own.
+    #[error("'generic' is a section of nbd.conf")]
+    Generic,
+    /// A hidden file, or an option.
+    #[error("it begins with '.' or '-'")]
+    Beginning,
+    /// A file of ours.
+    #[error("'{NBD_CONF}' is the configuration of nbd-server")]
+    NbdConf,
+    /// A file of another ISO's root image.
+    #[error("it begins with '{ROOT_IMAGE}', as the files of root images do")]
+    RootImage,
+    /// The export of another whole ISO.
+    #[error("it ends in '{WHOLE_ISO}', as the exports of whole ISOs do")]
+    WholeIso,
+}
 
 impl Label {
     /// Longest label in bytes. Names built from it must stay below atftpd's limit of 256 for a path.
@@ -40,18 +86,18 @@ impl Label {
     /// # Errors
     /// If it breaks one of the rules.
     pub fn parse(text: &str) -> Result<Self, LabelError> {
-        let fault = |why| Err(LabelError(text.to_owned(), why));
+        let fault = |fault| Err(LabelError { text: text.to_owned(), fault });
         if text.is_empty() {
-            return fault("it is empty");
+            return fault(LabelFault::Empty);
         }
         if text.len() > Self::MAX_LEN {
-            return fault("it is longer than 128 characters");
+            return fault(LabelFault::TooLong);
         }
         if text.bytes().any(|byte| !is_label_byte(byte)) {
-            return fault("only A-Z a-z 0-9 . _ - may stand in it");
+            return fault(LabelFault::Symbol);
         }
         match forbidden(text) {
-            Some(why) => fault(why),
+            Some(broken) => fault(broken),
             None => Ok(Self(text.into())),
         }
     }
@@ -84,7 +130,7 @@ impl Label {
         let kept = bytes.iter().take(Self::MAX_LEN - 1);
         let mut text: String =
             kept.map(|&byte| if is_label_byte(byte) { char::from(byte) } else { '_' }).collect();
-        if let Some(stem) = text.strip_suffix(".iso") {
+        if let Some(stem) = text.strip_suffix(WHOLE_ISO) {
             text = format!("{stem}_iso");
         }
         if forbidden(&text).is_some() {
@@ -126,26 +172,16 @@ fn is_label_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')
 }
 
-fn forbidden(text: &str) -> Option<&'static str> {
-    if text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Some("a number is taken for a port by dracut");
-    }
-    if text == "generic" {
-        return Some("'generic' is a section of nbd.conf");
-    }
-    if text.starts_with(['.', '-']) {
-        return Some("it begins with '.' or '-'");
-    }
-    if text == "nbd.conf" {
-        return Some("'nbd.conf' is the configuration of nbd-server");
-    }
-    if text.starts_with("liveos_") {
-        return Some("it begins with 'liveos_', as the files of root images do");
-    }
-    if text.ends_with(".iso") {
-        return Some("it ends in '.iso', as the exports of whole ISOs do");
-    }
-    None
+fn forbidden(text: &str) -> Option<LabelFault> {
+    let faults = [
+        (text.bytes().all(|byte| byte.is_ascii_digit()), LabelFault::Number),
+        (text == "generic", LabelFault::Generic),
+        (text.starts_with(['.', '-']), LabelFault::Beginning),
+        (text == NBD_CONF, LabelFault::NbdConf),
+        (text.starts_with(ROOT_IMAGE), LabelFault::RootImage),
+        (text.ends_with(WHOLE_ISO), LabelFault::WholeIso),
+    ];
+    faults.into_iter().find_map(|(broken, fault)| broken.then_some(fault))
 }
 
 #[cfg(test)]

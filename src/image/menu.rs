@@ -1,51 +1,55 @@
 //! The boot menus inside an ISO: which kernel, initrds and arguments its own loader would boot.
 //!
 //! One reader a loader ([`grub`], [`syslinux`], [`bls`]) turns configuration text into [`Menu`]s; [`read`] tries the
-//! well-known places. Only entries that boot a Linux kernel with an initrd come out: memory tests, chain loaders and
-//! "reboot" are left out. Everything here is foreign text: it passes one gate (one line, no control characters,
-//! limited length), and reading always ends, because files, bytes, entries, nesting and evaluation steps are counted.
+//! well-known places, for BIOS and for UEFI. What boots no Linux kernel is left out, with the reason. Everything here is
+//! foreign text: it passes one gate (one line, no control characters, limited length), and reading always ends, because
+//! files, bytes, entries, nesting and evaluation steps are counted.
 //!
 //! Nothing here opens a file, and nothing decides how a system is booted over a network.
 
 pub mod bls;
 mod bounded_files;
 mod draft;
+mod glob;
 pub mod grub;
+mod left_out;
+mod media_check;
 mod path;
 pub mod syslinux;
 
 pub use bounded_files::{MAX_FILE, MAX_LISTS, MAX_READS, MAX_TOTAL};
 pub use draft::{MAX_ARGS, MAX_ENTRIES, MAX_INITRDS, MAX_MENUS, MAX_SUBMENUS, MAX_TITLE};
+pub use left_out::{LeftOut, Reason};
 pub use path::MAX_PATH;
 
 use crate::image::args::Args;
 
 use bounded_files::BoundedFiles;
 
-/// What a reader may ask of the ISO. Paths are absolute inside it: `/isolinux/isolinux.cfg`.
+/// Access to the ISO's files. Paths are absolute inside it: `/isolinux/isolinux.cfg`.
 pub trait Files {
     /// The file's bytes, or at least the first [`MAX_FILE`] of them; `None` if it is no readable file.
     fn read(&self, path: &str) -> Option<Vec<u8>>;
 
-    /// Whether there is a file or directory of that name.
+    /// True if there is a file or directory of that name.
     fn exists(&self, path: &str) -> bool;
 
     /// The names in a directory, without their path; empty if it is none.
     fn list(&self, dir: &str) -> Vec<String>;
 }
 
-/// What the menus are read as being booted on. GRUB menus ask for it; the others hardly do.
+/// The machine and the medium that the menus are read for. GRUB menus ask for it; the others hardly do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Environment {
     /// GRUB's `grub_cpu`: `x86_64`, `i386`, `arm64`, …
     pub cpu: String,
-    /// GRUB's `grub_platform`: `efi` or `pc`.
+    /// GRUB's `grub_platform`: `efi` or `pc`. [`read`] goes through both.
     pub platform: String,
     /// Loopback menus name the ISO file by `iso_path`; unset when booted from the medium itself.
     pub iso_path: Option<String>,
-    /// What `probe --fs-uuid` says of the ISO.
+    /// The answer of `probe --fs-uuid` about the ISO.
     pub fs_uuid: Option<String>,
-    /// What `probe --label` says of the ISO: its volume id.
+    /// The answer of `probe --label` about the ISO: its volume id.
     pub label: Option<String>,
 }
 
@@ -66,7 +70,18 @@ pub enum Loader {
     SystemdBoot,
 }
 
-/// One entry that boots a Linux kernel with at least one initrd.
+/// The firmware of the machines that a menu is shown on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Firmware {
+    /// PC BIOS, and UEFI's imitation of it.
+    Bios,
+    /// UEFI.
+    Uefi,
+    /// Either.
+    Both,
+}
+
+/// One entry that boots a Linux kernel.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct MenuEntry {
     /// One line of at most [`MAX_TITLE`] characters, without hot-key marks; never empty.
@@ -75,243 +90,128 @@ pub struct MenuEntry {
     pub submenu: Vec<String>,
     /// Absolute path inside the ISO, without a device; spelt as the ISO has it where it was found there.
     pub kernel: String,
-    /// As `kernel`, in the order they are loaded; at least one.
+    /// As `kernel`, in the order they are loaded, at most [`MAX_INITRDS`]. None for a kernel that has its initramfs inside,
+    /// and for what only looks like a kernel to its loader: a memory test, iPXE.
     pub initrds: Vec<String>,
     /// Kernel arguments: one line, single blanks, at most [`MAX_ARGS`] bytes. `initrd=` is taken out of SYSLINUX's,
     /// where it is the loader's own; a GRUB word that holds a blank stands in double quotes, as GRUB passes it.
     pub args: Args,
 }
 
-/// The bootable entries of one configuration.
+/// The entries of one configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Menu {
     /// The configuration file, absolute inside the ISO; the one that a loader's own chain ended at.
     pub config: String,
-    /// Which loader's language it is in.
+    /// The loader whose language it is in.
     pub loader: Loader,
-    /// In the order of the menu; never empty, at most [`MAX_ENTRIES`].
+    /// The machines that are shown it.
+    pub firmware: Firmware,
+    /// The bootable ones, in the order of the menu, at most [`MAX_ENTRIES`]; none of them if all were left out.
     pub entries: Vec<MenuEntry>,
     /// Index of the entry that the loader boots by itself; `None` if that one boots no Linux (a local disk, say).
     pub default: Option<usize>,
+    /// What else the menu shows, in its order, at most [`MAX_ENTRIES`].
+    pub left_out: Vec<LeftOut>,
 }
 
-/// Reads every menu of an ISO, the most useful first, without repetition, at most [`MAX_MENUS`].
+/// Reads every menu of an ISO, the most useful first, without repetition, at most [`MAX_MENUS`]. The first that is for a
+/// firmware is what a machine with that firmware shows.
 ///
 /// GRUB's menus come before SYSLINUX's, because images that carry both keep the older one for BIOS machines; those
-/// written for booting the ISO as a file on a disk (`loopback.cfg`) come last.
+/// written for booting the ISO as a file on a disk (`loopback.cfg`) come last, before those without a bootable entry.
+///
+/// ```
+/// use netrootfs::image::menu::{self, Environment, Files, Firmware, Reason};
+///
+/// struct OneFile(&'static str, &'static str);
+///
+/// impl Files for OneFile {
+///     fn read(&self, path: &str) -> Option<Vec<u8>> {
+///         (path == self.0).then(|| self.1.into())
+///     }
+///     fn exists(&self, path: &str) -> bool {
+///         path == self.0
+///     }
+///     fn list(&self, _: &str) -> Vec<String> {
+///         Vec::new()
+///     }
+/// }
+///
+/// let script = "menuentry Live { linux /vmlinuz boot=live; initrd /initrd }; menuentry Off { halt }";
+/// let menus = menu::read(&OneFile("/boot/grub/grub.cfg", script), &Environment::default());
+/// let [menu] = menus.as_slice() else { panic!("one menu, the same for BIOS and UEFI") };
+/// assert_eq!((menu.entries[0].title.as_str(), menu.entries[0].kernel.as_str()), ("Live", "/vmlinuz"));
+/// assert_eq!((menu.firmware, menu.left_out[0].reason), (Firmware::Both, Reason::Power));
+/// ```
 #[must_use]
 pub fn read(files: &dyn Files, environment: &Environment) -> Vec<Menu> {
     let mut iso = BoundedFiles::new(files);
+    let on = |platform: &str| Environment { platform: platform.into(), ..environment.clone() };
     let mut menus = Vec::new();
-    grub::read_known(&mut iso, environment, &mut menus);
-    syslinux::read_known(&mut iso, &mut menus);
+    grub::read_known(&mut iso, &on("efi"), &mut menus);
+    let mut bios = Vec::new();
+    syslinux::read_known(&mut iso, &mut bios);
+    // An ISO that carries both has GRUB for UEFI alone.
+    if !bios.iter().any(|menu| menu.firmware.is_for(Firmware::Bios) && !menu.entries.is_empty()) {
+        grub::read_known(&mut iso, &on("pc"), &mut menus);
+    }
+    menus.append(&mut bios);
     menus.extend(bls::read_from(&mut iso, environment));
     grub::read_loopback(&mut iso, environment, &mut menus);
     let mut menus = without_repetition(menus);
+    menus.sort_by_key(|menu| menu.entries.is_empty());
     menus.truncate(MAX_MENUS);
     menus
+}
+
+impl Firmware {
+    /// True if machines with that firmware, or some of them, have this one.
+    #[must_use]
+    pub fn is_for(self, other: Self) -> bool {
+        self == other || self == Self::Both || other == Self::Both
+    }
+
+    /// From GRUB's `grub_platform`.
+    fn of_platform(platform: &str) -> Self {
+        if platform == "efi" { Self::Uefi } else { Self::Bios }
+    }
 }
 
 impl Menu {
     /// The entry to boot when nobody chooses: the default, unless that one checks the medium first. Then the first
     /// that boots the same kernel without a check, else the first without one. An ISO served over a network gains
-    /// nothing from reading all of it before it boots.
+    /// nothing from reading all of it before it boots. Without a default it is the first that has an initrd.
     #[must_use]
     pub fn boot_entry(&self) -> Option<&MenuEntry> {
-        let default = self.default.and_then(|index| self.entries.get(index)).or(self.entries.first())?;
+        let first = || self.entries.iter().find(|entry| !entry.initrds.is_empty()).or(self.entries.first());
+        let default = self.default.and_then(|index| self.entries.get(index)).or_else(first)?;
         if !default.checks_media() {
             return Some(default);
         }
         let unchecked = || self.entries.iter().filter(|entry| !entry.checks_media());
         unchecked()
             .find(|entry| entry.kernel == default.kernel)
-            .or_else(|| unchecked().next())
+            .or_else(|| unchecked().find(|entry| !entry.initrds.is_empty()))
             .or(Some(default))
     }
 }
 
-impl MenuEntry {
-    /// Whether the entry reads the whole medium to verify it before, or instead of, booting.
-    #[must_use]
-    pub fn checks_media(&self) -> bool {
-        self.args.iter().any(|arg| argument_checks_media(&arg.to_string())) || title_checks_media(&self.title)
-    }
-}
-
-/// Arguments that start a media check: dracut and Anaconda, archiso and SystemRescue, casper and live-boot, the Debian
-/// installer, openSUSE, antiX, genkernel, KNOPPIX. archiso's `cms_verify` checks a signature only.
-const CHECK_ARGUMENTS: [&str; 12] = [
-    "rd.live.check",
-    "mediacheck",
-    "inst.mediacheck",
-    "checksum",
-    "verify",
-    "integrity-check",
-    "verify-checksums",
-    "checkmd5",
-    "md5check",
-    "testcd",
-    "check_medium",
-    "menu=/bin/cdrom-checker-menu",
-];
-
-fn argument_checks_media(argument: &str) -> bool {
-    let argument = argument.to_ascii_lowercase();
-    if CHECK_ARGUMENTS.contains(&argument.as_str()) {
-        return true;
-    }
-    let Some((key, value)) = argument.split_once('=') else {
-        return false;
-    };
-    CHECK_ARGUMENTS.contains(&key) && !matches!(value, "0" | "n" | "no" | "off" | "false")
-}
-
-fn title_checks_media(title: &str) -> bool {
-    let title = title.to_lowercase();
-    let words: Vec<&str> = title.split(|c: char| !c.is_alphanumeric()).collect();
-    let has = |wanted: &[&str]| words.iter().any(|word| wanted.contains(word));
-    let names_medium = has(&["media", "medium", "iso", "disk", "cd", "dvd"]);
-    (has(&["check", "test", "verify", "verifies"]) && names_medium)
-        || has(&["mediacheck", "checksum", "defects"])
-        || (has(&["integrity"]) && has(&["check", "test", "verify"]))
-}
-
+/// Of menus with the same entries the first, for the machines of all of them.
 fn without_repetition(menus: Vec<Menu>) -> Vec<Menu> {
     let mut kept: Vec<Menu> = Vec::new();
     for menu in menus {
-        if !kept.iter().any(|other| other.entries == menu.entries) {
-            kept.push(menu);
+        let same = |other: &&mut Menu| {
+            other.entries == menu.entries && (!menu.entries.is_empty() || other.left_out == menu.left_out)
+        };
+        match kept.iter_mut().find(same) {
+            Some(other) if other.firmware != menu.firmware => other.firmware = Firmware::Both,
+            Some(_) => {}
+            None => kept.push(menu),
         }
     }
     kept
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-    use std::collections::BTreeMap;
-
-    /// An ISO of a few files in memory.
-    #[derive(Default)]
-    pub(crate) struct Memory(pub BTreeMap<String, Vec<u8>>);
-
-    impl Memory {
-        pub(crate) fn of<B: AsRef<[u8]>>(files: &[(&str, B)]) -> Self {
-            Self(files.iter().map(|(path, bytes)| (path.to_string(), bytes.as_ref().to_vec())).collect())
-        }
-    }
-
-    impl Files for Memory {
-        fn read(&self, path: &str) -> Option<Vec<u8>> {
-            self.0.get(path).cloned()
-        }
-
-        fn exists(&self, path: &str) -> bool {
-            self.0.keys().any(|key| key == path || key.starts_with(&format!("{path}/")))
-        }
-
-        fn list(&self, dir: &str) -> Vec<String> {
-            let prefix = format!("{}/", dir.trim_end_matches('/'));
-            let rest = self.0.keys().filter_map(|key| key.strip_prefix(&prefix));
-            let mut names: Vec<String> =
-                rest.filter_map(|rest| rest.split('/').next()).map(String::from).collect();
-            names.dedup();
-            names
-        }
-    }
-
-    fn entry(title: &str, kernel: &str, args: &str) -> MenuEntry {
-        MenuEntry {
-            title: title.into(),
-            submenu: Vec::new(),
-            kernel: kernel.into(),
-            initrds: vec!["/initrd".into()],
-            args: Args::parse(args),
-        }
-    }
-
-    fn menu(entries: Vec<MenuEntry>, default: Option<usize>) -> Menu {
-        Menu { config: "/x.cfg".into(), loader: Loader::Grub, entries, default }
-    }
-
-    const GRUB: &str = "menuentry 'Live' {\n linux /k a\n initrd /i\n}\n";
-    const ISOLINUX: &str = "label live\n kernel /k\n append initrd=/i b\n";
-
-    #[test]
-    fn boot_entry_is_the_default() {
-        let menu = menu(vec![entry("a", "/k", ""), entry("b", "/k", "quiet")], Some(1));
-        assert_eq!(menu.boot_entry().unwrap().title, "b");
-    }
-
-    #[test]
-    fn boot_entry_avoids_the_media_check_and_keeps_the_kernel() {
-        let entries = vec![
-            entry("Installer", "/install", ""),
-            entry("Test this media & start Live", "/k", "rd.live.image rd.live.check"),
-            entry("Start Live", "/k", "rd.live.image"),
-        ];
-        assert_eq!(menu(entries, Some(1)).boot_entry().unwrap().title, "Start Live");
-    }
-
-    #[test]
-    fn boot_entry_is_the_check_if_there_is_nothing_else() {
-        let menu = menu(vec![entry("check", "/k", "checksum=y")], Some(0));
-        assert_eq!(menu.boot_entry().unwrap().title, "check");
-    }
-
-    #[test]
-    fn boot_entry_without_a_default_is_the_first() {
-        let menu = menu(vec![entry("a", "/k", ""), entry("b", "/k", "")], None);
-        assert_eq!(menu.boot_entry().unwrap().title, "a");
-    }
-
-    #[test]
-    fn media_checks_are_known_by_argument_or_title() {
-        let checks = |title: &str, args: &str| entry(title, "/k", args).checks_media();
-        assert!(checks("x", "quiet rd.live.check"));
-        assert!(checks("x", "checksum=y"));
-        assert!(checks("x", "boot=casper integrity-check"));
-        assert!(checks("x", "MENU=/bin/cdrom-checker-menu"));
-        assert!(checks("Check iso for defects", ""));
-        assert!(checks("Boot and verify integrity of the medium (checksum)", ""));
-        assert!(!checks("Arch Linux", "cms_verify=y"));
-        assert!(!checks("x", "rd.live.check=0"));
-        assert!(!checks("Try it (test version)", "fsck.mode=skip"));
-        assert!(!checks("Start the live image", "rd.live.image"));
-    }
-
-    #[test]
-    fn grub_comes_first_and_loopback_last() {
-        let loopback = "menuentry 'Loop' {\n linux /k iso=$iso_path\n initrd /i\n}";
-        let files = Memory::of(&[
-            ("/isolinux/isolinux.cfg", ISOLINUX),
-            ("/boot/grub/grub.cfg", GRUB),
-            ("/boot/grub/loopback.cfg", loopback),
-        ]);
-        let configs: Vec<String> =
-            read(&files, &Environment::default()).into_iter().map(|m| m.config).collect();
-        assert_eq!(configs, ["/boot/grub/grub.cfg", "/isolinux/isolinux.cfg", "/boot/grub/loopback.cfg"]);
-    }
-
-    #[test]
-    fn copies_of_a_menu_come_once() {
-        let files = Memory::of(&[("/EFI/BOOT/grub.cfg", GRUB), ("/EFI/BOOT/BOOT.conf", GRUB)]);
-        assert_eq!(read(&files, &Environment::default()).len(), 1);
-    }
-
-    #[test]
-    fn names_in_another_case_are_found() {
-        let files = Memory::of(&[("/ISOLINUX/ISOLINUX.CFG", ISOLINUX), ("/K", ""), ("/I", "")]);
-        let menus = read(&files, &Environment::default());
-        assert_eq!(menus[0].config, "/ISOLINUX/ISOLINUX.CFG");
-        assert_eq!(
-            (menus[0].entries[0].kernel.as_str(), menus[0].entries[0].initrds[0].as_str()),
-            ("/K", "/I")
-        );
-    }
-
-    #[test]
-    fn an_iso_without_menus_has_none() {
-        assert!(read(&Memory::default(), &Environment::default()).is_empty());
-    }
-}
+pub(crate) mod tests;

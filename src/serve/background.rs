@@ -55,6 +55,14 @@ pub fn detach() {
     let _ = set_parent_process_death_signal(Some(Signal::TERM));
 }
 
+/// Whether this process is to be told to end when the one that started it ends.
+///
+/// # Errors
+/// There should be none.
+pub fn end_with_parent(wanted: bool) -> io::Result<()> {
+    Ok(set_parent_process_death_signal(wanted.then_some(Signal::TERM))?)
+}
+
 /// In the child: says that the tree is usable, and lets go of the terminal and the working directory.
 ///
 /// # Errors
@@ -64,6 +72,14 @@ pub fn ready() -> io::Result<()> {
     let mut pipe = io::stdout();
     // A parent that was interrupted meanwhile doesn't need to know.
     let _ = pipe.write_all(b"ready\n").and_then(|()| pipe.flush());
+    let_go()
+}
+
+/// Lets go of the terminal and the working directory.
+///
+/// # Errors
+/// If /dev/null can't be opened.
+pub fn let_go() -> io::Result<()> {
     env::set_current_dir("/")?;
     let null = File::options().read(true).write(true).open("/dev/null")?;
     rustix::stdio::dup2_stdin(&null)?;

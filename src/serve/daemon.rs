@@ -4,7 +4,7 @@
 //! into by [`crate::catalog::probe`], the administrator's command runs in a thread of its own. But it may hang, for as long as
 //! the file server of the ISOs does; so the main thread only waits for the end.
 
-mod mountpoint;
+mod mount;
 mod read_ahead;
 mod served;
 mod updater;
@@ -17,35 +17,31 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
-use fuser::{INodeNo, MountOption, Notifier, Session, SessionACL, SessionUnmounter};
+use anyhow::{Context, Result, bail};
+use fuser::{INodeNo, Notifier};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGIO, SIGTERM, SIGUSR1};
 
 use crate::boot::netroot::kernel::Arch;
 use crate::boot::netroot::program::Programs;
 use crate::catalog::config::file::Followed;
 use crate::catalog::probe::{ProbeResults, Workers};
-use crate::catalog::scan::Scanner;
+use crate::catalog::scan::{Opener as _, Scanner};
 use crate::image::label::Label;
 use crate::serve::fuse::{Adapter, Owner};
+use crate::serve::handover::ledger::{Ledger, Left};
+use crate::serve::handover::upgrade;
 use crate::serve::hook::Hook;
 use crate::serve::operations::Operations;
 use crate::serve::watch::{self, Pace};
+use crate::storage::backing::Backing;
 use crate::storage::cache::BlockCache;
+use crate::storage::identity::identity;
 use crate::storage::passthrough::DataPath;
 use crate::storage::state::StateDir;
 use crate::tree::layout::Given;
 
 use served::Served;
 use updater::{Change, Updater};
-
-/// What mount tables call it.
-const NAME: &str = "netrootfs";
-
-/// Event loops: more than cores, because each waits for the disk while it reads. As many readers as this at once get
-/// from the disk what they would get from the plain file.
-const MIN_LOOPS: usize = 16;
-const MAX_LOOPS: usize = 32;
 
 /// How long to wait for the event loops after unmounting. Clients that still have files open would keep them for ever.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -91,12 +87,14 @@ enum Event {
 }
 
 /// Why it ends.
-#[derive(PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 enum End {
     /// The mount is gone.
     Unmounted,
     /// It was told to.
     Stop,
+    /// It can't go on.
+    Failed(String),
 }
 
 /// Mounts, calls `ready` when the tree is usable, and returns when it has been unmounted.
@@ -105,11 +103,15 @@ enum End {
 /// If the tree can't be mounted, with a sentence that says why.
 pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()> {
     raise_file_limit();
-    mountpoint::check(&config.mountpoint)?;
+    let (ledger, left) = mount::held(&config.mountpoint)?;
     ignore_lease_breaks()?;
     let config = Arc::new(config);
     let (sender, inbox) = channel();
     let (end_sender, end) = channel();
+    if left.mount.is_some() {
+        // There is a mount to clean up from the beginning.
+        forward_signals(&sender, &end_sender)?;
+    }
     let cache = BlockCache::new(config.cache_size);
     let programs = Programs::find(config.programs.as_deref());
     // The processor of nearly all live ISOs; of others, check tells.
@@ -132,19 +134,27 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
         move || sender.send(Event::Look).is_ok()
     })?;
     let file = config.file.as_deref().map(|path| follow_file(path, &sender)).transpose()?;
-    let mapper = served::mapper(config.data_path)?;
+    let mapper = served::mapper(config.data_path, ledger.clone().map(|ledger| ledger as _))?;
     let wish = mapper.is_some().then_some(config.data_path);
     let opener = Arc::new(Served { cache: cache.clone(), mapper, watch: served::watch() });
-    let mut scanner = Scanner::new(config.iso_dir.clone(), config.pins.clone(), opener);
+    let mut scanner = Scanner::new(config.iso_dir.clone(), config.pins.clone(), opener.clone());
     if let Some(state) = state {
         scanner.keep_labels(state);
     }
     let mut updater = Updater::new(&config, file, scanner, results, workers, pace);
     let tree = updater.first().with_context(|| config.iso_dir.display().to_string())?;
-    let operations = Arc::new(Operations::new(tree));
-    // Up to here a signal does what it always does: a scan may hang, and there is nothing to clean up.
-    forward_signals(&sender, &end_sender)?;
-    let (notifier, mut mounted) = mount(&operations, &config, wish, end_sender)?;
+    let operations = Arc::new(Operations::with(tree, ledger.clone()));
+    if left.mount.is_none() {
+        // Up to here a signal does what it always does: a scan may hang, and there is nothing to clean up.
+        forward_signals(&sender, &end_sender)?;
+    } else if let Some(ledger) = &ledger {
+        adopt(&operations, ledger, &left, &updater, &opener);
+    }
+    let adapter = Adapter::new(operations.clone(), config.owner, wish, ledger.clone(), mount::loops());
+    let (notifier, mounted) = mount::serve(adapter, &config, ledger.as_ref(), left, &end_sender)?;
+    if let Some(ledger) = &ledger {
+        ledger.taken_over();
+    }
     let hook = config.on_change.as_deref().map(Hook::start).transpose()?;
     log::info!("{}: mounted; ISOs: {}", config.mountpoint.display(), updater.catalog.isos.len());
     std::thread::Builder::new().name("updater".into()).spawn({
@@ -152,10 +162,20 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
         move || follow(&inbox, &mut updater, &operations, &notifier, hook.as_ref(), &cache)
     })?;
     ready()?;
-    if end.recv()? == End::Stop {
-        mounted.unmount();
-        let deadline = Instant::now() + FAREWELL;
-        while let Ok(End::Stop) = end.recv_timeout(deadline.saturating_duration_since(Instant::now())) {}
+    let _listener = ledger.map(|ledger| {
+        let listener = upgrade::listen(&config.mountpoint);
+        ledger.ready();
+        listener.inspect_err(|error| log::warn!("'netrootfs upgrade' won't find this mount: {error}"))
+    });
+    match end.recv()? {
+        End::Unmounted => {}
+        End::Stop => {
+            mounted.unmount();
+            let deadline = Instant::now() + FAREWELL;
+            while let Ok(End::Stop) = end.recv_timeout(deadline.saturating_duration_since(Instant::now())) {}
+        }
+        // Whoever holds the mount starts another process for it.
+        End::Failed(reason) => bail!("the event loops ended: {reason}"),
     }
     Ok(())
 }
@@ -168,6 +188,29 @@ fn take_state(path: &Path) -> Option<Arc<StateDir>> {
             log::warn!("{}: what is found out can't be kept for the next start: {error}", path.display());
             None
         }
+    }
+}
+
+/// Takes over what was open when the process before this one died.
+fn adopt(operations: &Operations, ledger: &Ledger, left: &Left, updater: &Updater, opener: &Served) {
+    let isos = &updater.catalog.isos;
+    let mut sources: HashMap<u64, Backing> =
+        isos.iter().map(|iso| (identity(&iso.disc.id), iso.disc.source.clone())).collect();
+    let lost = operations.adopt(left, ledger.generation(), &mut |identity| {
+        if let Some(source) = sources.get(&identity) {
+            return Some(source.clone());
+        }
+        // It is no longer in the directory, or isn't an ISO.
+        let source = opener.open(left.needed.get(&identity)?.clone()).ok()?.served;
+        sources.insert(identity, source.clone());
+        Some(source)
+    });
+    let (files, directories) = (left.files.len(), left.directories.len());
+    log::info!(
+        "taken over from a process that has ended: open files {files}, open directories {directories}"
+    );
+    if lost > 0 {
+        log::error!("open files that can't be read any more: {lost}");
     }
 }
 
@@ -230,71 +273,8 @@ fn follow(
     }
 }
 
-fn mount(
-    operations: &Arc<Operations>,
-    config: &Config,
-    hand_over: Option<DataPath>,
-    end: Sender<End>,
-) -> Result<(Notifier, Mounted)> {
-    let mut options = fuser::Config::default();
-    options.mount_options = vec![
-        MountOption::RO,
-        MountOption::NoDev,
-        MountOption::NoSuid,
-        // With allow_other, only the kernel's own check keeps others to the mode bits (libfuse, README.md).
-        MountOption::DefaultPermissions,
-        MountOption::FSName(NAME.into()),
-        MountOption::Subtype(NAME.into()),
-    ];
-    options.acl = SessionACL::All;
-    let loops = (2 * std::thread::available_parallelism()?.get()).clamp(MIN_LOOPS, MAX_LOOPS);
-    options.n_threads = Some(loops);
-    options.clone_fd = true;
-    let adapter = Adapter::new(operations.clone(), config.owner, hand_over, loops);
-    let session = Session::new(adapter, &config.mountpoint, &options);
-    let mut session = session.map_err(|error| mountpoint::explain(&error, &config.mountpoint))?;
-    let (notifier, session_unmounter) = (session.notifier(), session.unmount_callable());
-    let device = mountpoint::device(&config.mountpoint)?;
-    // A file that is open already would go on as it was.
-    read_ahead::raise(device, &config.iso_dir);
-    std::thread::Builder::new().name("fuse".into()).spawn(move || {
-        // ECONNABORTED is how the kernel tells of an unmount with requests under way (Linux, fs/fuse/dev.c).
-        match session.run() {
-            Err(error) if error.raw_os_error() != Some(libc::ECONNABORTED) => {
-                log::error!("the event loops ended: {error}");
-            }
-            _ => {}
-        }
-        // Nobody listens if it ends on a signal and this took too long.
-        let _ = end.send(End::Unmounted);
-    })?;
-    Ok((notifier, Mounted { mountpoint: config.mountpoint.clone(), session: session_unmounter, device }))
-}
-
-/// The mount.
-struct Mounted {
-    mountpoint: PathBuf,
-    session: SessionUnmounter,
-    device: (u32, u32),
-}
-
-impl Mounted {
-    /// Unmounts; files that are still open stay with their readers until the end of this process.
-    fn unmount(&mut self) {
-        // After `umount -l` another file system may have been mounted there.
-        if mountpoint::device(&self.mountpoint).is_ok_and(|device| device != self.device) {
-            return;
-        }
-        if self.session.unmount().is_err()
-            && let Err(error) = mountpoint::detach(&self.mountpoint)
-        {
-            log::error!("{}: can't unmount: {error}", self.mountpoint.display());
-        }
-    }
-}
-
 /// Each ISO keeps a file open; the limit for a session is often 1024.
-fn raise_file_limit() {
+pub(crate) fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     // What can't be raised is met again, with a sentence, when a file can't be opened.

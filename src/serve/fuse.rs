@@ -6,30 +6,34 @@
 //! would have to look into an ISO first is done beside the event loops, so that readers of other files don't wait for it.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use fuser::{
-    BackingId, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
+    Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
     IoctlFlags, KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyEmpty,
     ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyXattr, Request,
 };
 
+use crate::serve::handover::ledger::{Ledger, Left};
 use crate::serve::operations::{Error, Operations};
 use crate::serve::slow_operations::SlowOperations;
 use crate::storage::passthrough::DataPath;
 use crate::tree::arena::{Kind, Node};
 use crate::tree::lazy::Type;
 
+mod backing;
 mod buffer;
 mod io_mode;
 
+use backing::{Backing, Backings};
 use buffer::Buffer;
 use io_mode::IoModes;
 
@@ -64,22 +68,28 @@ pub struct Owner {
     pub mode: u16,
 }
 
-/// The adapter.
+/// The adapter; clones serve the same mount by other devices.
+#[derive(Clone)]
 pub struct Adapter {
     operations: Arc<Operations>,
     owner: Owner,
-    slow: SlowOperations,
+    slow: Arc<SlowOperations>,
     io_modes: Arc<IoModes<Backing>>,
+    backings: Arc<Backings>,
     /// Whether files are handed to the kernel, and how much depends on it.
     hand_over: Option<DataPath>,
+    agreed: Arc<OnceLock<Agreed>>,
     /// Whether it has been said that the kernel doesn't take them.
     refused: Arc<AtomicBool>,
 }
 
-/// A file that the kernel has been given. It is held here too, so that it can be reached as long as somebody reads it.
-struct Backing {
-    id: BackingId,
-    _file: Arc<File>,
+/// What has been agreed on with the kernel when the mount was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Agreed {
+    /// It takes backing files.
+    pub passthrough: bool,
+    /// It sends again what was read and not answered.
+    pub resends: bool,
 }
 
 impl Adapter {
@@ -87,9 +97,44 @@ impl Adapter {
     /// `hand_over` says so.
     ///
     /// `loops` is the number of event loops.
-    pub fn new(operations: Arc<Operations>, owner: Owner, hand_over: Option<DataPath>, loops: usize) -> Self {
-        let (slow, io_modes) = (SlowOperations::new(loops), Arc::new(IoModes::new()));
-        Self { operations, owner, slow, io_modes, hand_over, refused: Arc::default() }
+    pub fn new(
+        operations: Arc<Operations>,
+        owner: Owner,
+        hand_over: Option<DataPath>,
+        ledger: Option<Arc<Ledger>>,
+        loops: usize,
+    ) -> Self {
+        let (slow, io_modes) = (Arc::new(SlowOperations::new(loops)), Arc::new(IoModes::new()));
+        let (backings, agreed) = (Arc::new(Backings::new(ledger)), Arc::default());
+        Self { operations, owner, slow, io_modes, backings, hand_over, agreed, refused: Arc::default() }
+    }
+
+    /// Serves a mount that was made by a process before this one, with what it has left.
+    pub fn adopt(&self, agreed: Agreed, left: &Left) {
+        // Nobody has agreed on anything before.
+        let _ = self.agreed.set(agreed);
+        let mut files: HashMap<u64, (u64, usize)> = HashMap::new();
+        for file in &left.files {
+            files.entry(file.ino).or_insert((file.handle, 0)).1 += 1;
+        }
+        for (&ino, &(handle, count)) in &files {
+            // It can be reached as long as somebody reads it.
+            let file = || self.operations.file(handle).ok().flatten();
+            let backing = left.backings.get(&ino).map(|id| self.backings.adopt(ino, *id, file()));
+            self.io_modes.adopt(ino, backing, count);
+        }
+        let stray = left.backings.iter().filter(|(ino, _)| !files.contains_key(ino));
+        self.backings.end(stray.map(|(_, id)| *id), left.last_backing);
+    }
+
+    /// The device by which the kernel is given files.
+    pub fn set_device(&self, device: OwnedFd) {
+        self.backings.set_device(device);
+    }
+
+    /// What has been agreed on.
+    pub fn agreed(&self) -> Agreed {
+        self.agreed.get().copied().unwrap_or(Agreed { passthrough: false, resends: false })
     }
 }
 
@@ -161,23 +206,42 @@ fn read(operations: &Operations, ino: INodeNo, handle: FileHandle, offset: u64, 
     });
 }
 
+/// The number of a request, also if it comes again (FUSE_UNIQUE_RESEND, Linux, include/uapi/linux/fuse.h).
+fn original(request: &Request) -> u64 {
+    request.unique().0 & !(1 << 63)
+}
+
+/// Answers an open, with the backing file that all open files of this inode are read from, if they are.
+fn opened(reply: ReplyOpen, handle: u64, backing: Option<Arc<Backing>>) {
+    match backing {
+        // What is cached is cached with the backing file.
+        Some(backing) => backing.answer(reply, FileHandle(handle)),
+        // The bytes of an inode never change, so what is cached stays right.
+        None => reply.opened(FileHandle(handle), FopenFlags::FOPEN_KEEP_CACHE),
+    }
+}
+
 impl Filesystem for Adapter {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        if self.agreed.get().is_some() {
+            // Another device of a mount that is made.
+            return Ok(());
+        }
         // Both are wishes: a kernel that knows less serves the tree all the same.
         let _ = config.set_max_background(MAX_BACKGROUND);
         let _ = config.add_capabilities(InitFlags::FUSE_PARALLEL_DIROPS);
-        let Some(wanted) = self.hand_over else { return Ok(()) };
-        if config.add_capabilities(InitFlags::FUSE_PASSTHROUGH).is_ok()
-            && config.set_max_stack_depth(STACK_DEPTH).is_ok()
-        {
-            return Ok(());
-        }
+        let passthrough = self.hand_over.is_some()
+            && config.add_capabilities(InitFlags::FUSE_PASSTHROUGH).is_ok()
+            && config.set_max_stack_depth(STACK_DEPTH).is_ok();
+        let resends = config.capabilities().contains(InitFlags::FUSE_HAS_RESEND);
+        // It is the first.
+        let _ = self.agreed.set(Agreed { passthrough, resends });
+        let Some(wanted) = self.hand_over.filter(|_| !passthrough) else { return Ok(()) };
         let reason = "this kernel's FUSE can't hand files over (Linux 6.9 and newer can, with CONFIG_FUSE_PASSTHROUGH)";
         if wanted == DataPath::Kernel {
             return Err(io::Error::other(reason));
         }
         log::info!("ISOs are read through the block cache: {reason}");
-        self.hand_over = None;
         Ok(())
     }
 
@@ -202,29 +266,32 @@ impl Filesystem for Adapter {
         }
     }
 
-    fn open(&self, _request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        let (operations, io_modes, refused) =
-            (self.operations.clone(), self.io_modes.clone(), self.refused.clone());
+    fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let (operations, io_modes) = (self.operations.clone(), self.io_modes.clone());
+        let (backings, refused) = (self.backings.clone(), self.refused.clone());
         // EROFS can't read past the page cache for others (`O_DIRECT`), so it is not asked to.
         let direct = flags.0 & libc::O_DIRECT != 0;
-        let hand_over = self.hand_over.is_some() && !direct;
+        let hand_over = self.hand_over.is_some() && self.agreed().passthrough && !direct;
+        let number = original(request);
         let waits_for = self.operations.waits_for(ino.0);
         let waits_for =
             waits_for.or_else(|| self.operations.hand_over_waits_for(ino.0).filter(|_| hand_over));
         self.slow.run(waits_for, move || {
-            let opened = run("open", ino, "", || {
-                let handle = operations.open(ino.0)?;
+            if let Some(handle) = operations.opened_before(number, ino.0) {
+                return opened(reply, handle, io_modes.of(ino.0));
+            }
+            let prepared = run("open", ino, "", || {
+                let handle = operations.open_for(number, ino.0)?;
                 Ok((handle, if hand_over { operations.file(handle)? } else { None }))
             });
-            let (handle, file) = match opened {
-                Ok(opened) => opened,
+            let (handle, file) = match prepared {
+                Ok(prepared) => prepared,
                 Err(errno) => return reply.error(errno),
             };
             let io_mode = io_modes.enter(ino.0, || {
-                let file = file?;
-                match reply.open_backing(&*file) {
-                    Ok(id) => Some(Backing { id, _file: file }),
-                    Err(error) => {
+                backings
+                    .give(ino.0, file?)
+                    .inspect_err(|error| {
                         // In a user namespace of its own it never takes one; said once, it is said.
                         let level = if refused.swap(true, Ordering::Relaxed) {
                             log::Level::Debug
@@ -232,23 +299,15 @@ impl Filesystem for Adapter {
                             log::Level::Info
                         };
                         log::log!(level, "inode {}: read through the block cache: FUSE says {error}", ino.0);
-                        None
-                    }
-                }
+                    })
+                    .ok()
             });
-            match io_mode {
-                Some(_) if direct => {
-                    io_modes.leave(ino.0);
-                    operations.release(handle);
-                    reply.error(Errno::EINVAL);
-                }
-                // What is cached is cached with the backing file.
-                Some(backing) => {
-                    reply.opened_passthrough(FileHandle(handle), FopenFlags::empty(), &backing.id);
-                }
-                // The bytes of an inode never change, so what is cached stays right.
-                None => reply.opened(FileHandle(handle), FopenFlags::FOPEN_KEEP_CACHE),
+            if direct && io_mode.is_some() {
+                io_modes.leave(ino.0);
+                operations.release(handle);
+                return reply.error(Errno::EINVAL);
             }
+            opened(reply, handle, io_mode);
         });
     }
 
@@ -292,15 +351,22 @@ impl Filesystem for Adapter {
         _flush: bool,
         reply: ReplyEmpty,
     ) {
-        self.operations.release(handle.0);
-        self.io_modes.leave(ino.0);
+        // One that comes again was dealt with by the process before this one.
+        if self.operations.release(handle.0) {
+            self.io_modes.leave(ino.0);
+        }
         reply.ok();
     }
 
-    fn opendir(&self, _request: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+    fn opendir(&self, request: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         let operations = self.operations.clone();
+        let number = original(request);
         self.slow.run(self.operations.waits_for(ino.0), move || {
-            match run("opendir", ino, "", || operations.open_directory(ino.0)) {
+            let open = || match operations.opened_before(number, ino.0) {
+                Some(handle) => Ok(handle),
+                None => operations.open_directory_for(number, ino.0),
+            };
+            match run("opendir", ino, "", open) {
                 Ok(handle) => reply.opened(FileHandle(handle), FopenFlags::empty()),
                 Err(errno) => reply.error(errno),
             }

@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use crate::serve::background;
+use crate::serve::handover::store::VARIABLES;
 
 /// Changes that follow each other within the first time are one; a run waits no longer than the second.
 const DEBOUNCE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(1));
@@ -49,7 +50,11 @@ fn follow(changes: &Receiver<()>, command: &str) {
 
 fn run(command: &str) {
     log::info!("running: {command}");
-    match Command::new("/bin/sh").args(["-c", command]).env_remove(background::CHILD).status() {
+    let mut shell = Command::new("/bin/sh");
+    for name in VARIABLES {
+        shell.env_remove(name);
+    }
+    match shell.args(["-c", command]).env_remove(background::CHILD).status() {
         Ok(status) if status.success() => {}
         Ok(status) => log::error!("'{command}' failed: {status}"),
         Err(error) => log::error!("'{command}' can't be run: {error}"),

@@ -13,9 +13,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
+use crate::serve::handover::ledger::{Ledger, OpenFile};
 use crate::storage::content::Content;
 use crate::tree::arena::{Kind, Node, ROOT_INO, Tree};
 use crate::tree::lazy::{self, Listed, Type};
+
+mod adopted;
+
+use adopted::Adopted;
 
 /// Why an operation failed.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +37,9 @@ pub enum Error {
     /// Something else than a symbolic link was asked for, or a link where there can be none.
     #[error("a symbolic link, or not one")]
     Link,
+    /// An inode that only a process before this one knew: the kernel looks for its name once more.
+    #[error("no such inode any more")]
+    Stale,
     /// A handle that isn't open.
     #[error("no such handle")]
     BadHandle,
@@ -48,6 +56,7 @@ impl Error {
     pub fn errno(&self) -> i32 {
         match self {
             Self::NotFound => libc::ENOENT,
+            Self::Stale => libc::ESTALE,
             Self::NotADirectory => libc::ENOTDIR,
             Self::IsADirectory => libc::EISDIR,
             Self::Link => libc::EINVAL,
@@ -60,7 +69,7 @@ impl Error {
     /// How loudly to log it. Loaders ask for many files that need not be there.
     pub fn level(&self) -> log::Level {
         match self {
-            Self::NotFound => log::Level::Debug,
+            Self::NotFound | Self::Stale => log::Level::Debug,
             Self::Backing(_) => log::Level::Error,
             _ => log::Level::Warn,
         }
@@ -87,16 +96,27 @@ pub struct Operations {
     known: Mutex<HashMap<u64, Known>>,
     handles: RwLock<HashMap<u64, Arc<Handle>>>,
     next_handle: AtomicU64,
+    /// Where it is written down what is open, if anybody comes after this process.
+    ledger: Option<Arc<Ledger>>,
+    /// What it has from a process before it.
+    adopted: Adopted,
 }
 
 impl Operations {
     /// A file system that shows this tree.
     pub fn new(tree: Tree) -> Self {
+        Self::with(tree, None)
+    }
+
+    /// A file system that shows this tree, and writes down what is open.
+    pub fn with(tree: Tree, ledger: Option<Arc<Ledger>>) -> Self {
         Self {
             tree: RwLock::new(Arc::new(tree)),
             known: Mutex::default(),
             handles: RwLock::default(),
             next_handle: AtomicU64::new(1),
+            ledger,
+            adopted: Adopted::default(),
         }
     }
 
@@ -140,6 +160,12 @@ impl Operations {
             // What is known may be what was left of it when its ISO went, and the ISO is back.
             entry.node = node.clone();
             entry.lookups += 1;
+            if entry.lookups == 1
+                && lazy::is_lazy(node.ino)
+                && let Some(ledger) = &self.ledger
+            {
+                ledger.named(node.ino, parent, name.as_ref());
+            }
             return Ok(node);
         }
     }
@@ -173,7 +199,8 @@ impl Operations {
     fn directory(&self, tree: &Tree, ino: u64) -> Result<(Arc<Node>, u64), Error> {
         let found = tree.by_ino(ino).map(|node| (node.clone(), ino));
         let known = || self.known.lock().get(&ino).map(|known| (known.node.clone(), known.top));
-        let (node, top) = found.or_else(known).ok_or(Error::NotFound)?;
+        let found = found.or_else(known).or_else(|| self.revive(ino));
+        let (node, top) = found.ok_or_else(|| self.unknown())?;
         // Whoever works in a directory that has been removed finds nothing there.
         tree.by_ino(top).ok_or(Error::NotFound)?;
         if node.file_type() == Type::Directory { Ok((node, top)) } else { Err(Error::NotADirectory) }
@@ -186,6 +213,11 @@ impl Operations {
             entry.lookups = entry.lookups.saturating_sub(count);
             if entry.lookups == 0 {
                 known.remove(&ino);
+                if lazy::is_lazy(ino)
+                    && let Some(ledger) = &self.ledger
+                {
+                    ledger.forgotten(ino);
+                }
             }
         }
     }
@@ -198,7 +230,8 @@ impl Operations {
         if let Some(node) = self.tree().by_ino(ino) {
             return Ok(node.clone());
         }
-        self.known.lock().get(&ino).map(|known| known.node.clone()).ok_or(Error::NotFound)
+        let known = self.known.lock().get(&ino).map(|known| known.node.clone());
+        known.or_else(|| Some(self.revive(ino)?.0)).ok_or_else(|| self.unknown())
     }
 
     /// Opens a file. The handle keeps its bytes readable, whatever becomes of its name.
@@ -206,12 +239,27 @@ impl Operations {
     /// # Errors
     /// [`Error::NotFound`], [`Error::IsADirectory`], [`Error::Link`], [`Error::Lazy`].
     pub fn open(&self, ino: u64) -> Result<u64, Error> {
-        match &self.node(ino)?.kind {
-            Kind::File(content) => Ok(self.enter(Handle::File(content.clone()))),
-            Kind::Unopened(file) => Ok(self.enter(Handle::File(file.open().map_err(Error::Lazy)?))),
-            Kind::Link(_) => Err(Error::Link),
-            Kind::Directory(_) | Kind::Lazy(_) => Err(Error::IsADirectory),
+        self.open_for(0, ino)
+    }
+
+    /// Opens a file for a request of that number, which is then known by it if it comes again: see
+    /// [`Operations::opened_before`].
+    ///
+    /// # Errors
+    /// As for [`Operations::open`].
+    pub fn open_for(&self, request: u64, ino: u64) -> Result<u64, Error> {
+        let node = self.node(ino)?;
+        let content = match &node.kind {
+            Kind::File(content) => content.clone(),
+            Kind::Unopened(file) => file.open().map_err(Error::Lazy)?,
+            Kind::Link(_) => return Err(Error::Link),
+            Kind::Directory(_) | Kind::Lazy(_) => return Err(Error::IsADirectory),
+        };
+        let handle = self.enter(Handle::File(content.clone()));
+        if let Some(ledger) = &self.ledger {
+            ledger.opened(&OpenFile { handle, ino, request }, adopted::seconds(node.mtime), &content);
         }
+        Ok(handle)
     }
 
     /// What the kernel can read in the place of an open file, if there is anything.
@@ -252,13 +300,28 @@ impl Operations {
     /// # Errors
     /// [`Error::NotFound`], [`Error::NotADirectory`], [`Error::Lazy`].
     pub fn open_directory(&self, ino: u64) -> Result<u64, Error> {
+        self.open_directory_for(0, ino)
+    }
+
+    /// Opens a directory for a request of that number.
+    ///
+    /// # Errors
+    /// As for [`Operations::open_directory`].
+    pub fn open_directory_for(&self, request: u64, ino: u64) -> Result<u64, Error> {
         let tree = self.tree();
         let (node, _) = self.directory(&tree, ino)?;
         // The kernel answers `..` itself; readdir only wants some number for it.
         let dots = [(ino, "."), (ROOT_INO, "..")];
         let dots = dots.map(|(ino, name)| Listed { ino, kind: Type::Directory, name: name.into() });
         let entries = tree.read(&node).map_err(Error::Lazy)?;
-        Ok(self.enter(Handle::Directory(dots.into_iter().chain(entries).collect())))
+        let listed: Vec<_> = dots.into_iter().chain(entries).collect();
+        // Only what is written down costs anything here.
+        let kept = self.ledger.as_ref().map(|ledger| (ledger, listed.clone()));
+        let handle = self.enter(Handle::Directory(listed));
+        if let Some((ledger, listed)) = kept {
+            ledger.opened_directory(handle, request, &listed);
+        }
+        Ok(handle)
     }
 
     /// Calls `each` with the entries of an open directory from position `from` on, until it returns `false`.
@@ -282,9 +345,13 @@ impl Operations {
         Ok(())
     }
 
-    /// Closes a handle of either kind.
-    pub fn release(&self, handle: u64) {
-        self.handles.write().remove(&handle);
+    /// Closes a handle of either kind; whether it was open.
+    pub fn release(&self, handle: u64) -> bool {
+        let closed = self.handles.write().remove(&handle).is_some();
+        if closed && let Some(ledger) = &self.ledger {
+            ledger.closed(handle);
+        }
+        closed
     }
 
     fn enter(&self, handle: Handle) -> u64 {

@@ -7,20 +7,27 @@ use std::sync::Arc;
 
 use crate::storage::passthrough::MappedIso;
 use crate::storage::source::ReadAt;
-use crate::storage::unchanged::Unchanged;
+use crate::storage::unchanged::{Unchanged, UnchangedSource};
 
 /// A source, with what makes files of it that the kernel reads by itself, and with what tells whether it has changed.
 #[derive(Clone)]
 pub struct Backing {
     source: Arc<dyn ReadAt>,
+    /// What knows the file, if `source` doesn't.
+    origin: Option<Arc<dyn ReadAt>>,
     unchanged: Option<Arc<Unchanged>>,
     mapped: Option<Arc<MappedIso>>,
 }
 
 impl Backing {
-    /// A file that is read no longer once it has changed.
-    pub fn new(source: Arc<dyn ReadAt>, unchanged: Arc<Unchanged>, mapped: Option<Arc<MappedIso>>) -> Self {
-        Self { source, unchanged: Some(unchanged), mapped }
+    /// A file that is read no longer once it has changed; `cached` reads `source`.
+    pub fn new(
+        cached: Arc<dyn ReadAt>,
+        source: Arc<UnchangedSource>,
+        mapped: Option<Arc<MappedIso>>,
+    ) -> Self {
+        let unchanged = Some(source.unchanged().clone());
+        Self { source: cached, origin: Some(source), unchanged, mapped }
     }
 
     /// A file of just those ranges, one after the other, that the kernel can read by itself; `None` if reads have to come
@@ -40,13 +47,13 @@ impl Backing {
 
 impl<R: ReadAt + 'static> From<Arc<R>> for Backing {
     fn from(source: Arc<R>) -> Self {
-        Self { source, unchanged: None, mapped: None }
+        Self { source, origin: None, unchanged: None, mapped: None }
     }
 }
 
 impl From<Arc<dyn ReadAt>> for Backing {
     fn from(source: Arc<dyn ReadAt>) -> Self {
-        Self { source, unchanged: None, mapped: None }
+        Self { source, origin: None, unchanged: None, mapped: None }
     }
 }
 
@@ -59,5 +66,9 @@ impl ReadAt for Backing {
 
     fn len(&self) -> u64 {
         self.source.len()
+    }
+
+    fn origin(&self) -> Option<(Arc<File>, u64)> {
+        self.origin.as_ref().unwrap_or(&self.source).origin()
     }
 }

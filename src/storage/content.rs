@@ -11,6 +11,7 @@ use std::sync::{Arc, OnceLock};
 use crate::storage::backing::Backing;
 use crate::storage::extent::Extent;
 use crate::storage::identity::identity;
+use crate::storage::recipe::{Find, Ranges, Recipe};
 use crate::storage::source::{ReadAt, check_range};
 
 /// Kernels unpack an initrd of several archives only if each begins at a multiple of four bytes
@@ -93,6 +94,22 @@ impl Segments {
             self.runs.push(Run { at: self.len, len, from });
             self.len = self.len.saturating_add(len);
         }
+    }
+
+    fn recipe(&self, files: &mut Vec<(u64, Arc<File>)>) -> Option<Recipe> {
+        let (file, fingerprint) = self.source.origin()?;
+        files.push((self.identity, file));
+        let runs = self.runs.iter().map(|run| (run.len, run.from)).collect();
+        Some(Recipe::Ranges(Ranges { identity: self.identity, fingerprint, runs }))
+    }
+
+    fn of_ranges(ranges: &Ranges, find: Find<'_>) -> Option<Self> {
+        let source = find(ranges.identity)?;
+        let same = source.origin().is_some_and(|(_, now)| now == ranges.fingerprint);
+        let mut segments =
+            Self::new(if same { source } else { Arc::new(Overwritten).into() }, ranges.identity);
+        ranges.runs.iter().for_each(|(len, from)| segments.push(*len, *from));
+        Some(segments)
     }
 
     fn file(&self) -> Option<Arc<File>> {
@@ -204,6 +221,33 @@ impl Content {
         }
     }
 
+    /// What it is made of, for a process that comes after this one; `None` if that can't be told. The files that are
+    /// needed for it, by identity, are added to `files`.
+    pub fn recipe(&self, files: &mut Vec<(u64, Arc<File>)>) -> Option<Recipe> {
+        match self {
+            Self::Segments(segments) => segments.recipe(files),
+            Self::Rendered(bytes) => Some(Recipe::Bytes(bytes.clone())),
+            Self::Lazy(lazy) => Some(Recipe::Bytes(lazy.bytes().to_vec())),
+            Self::Parts(parts) => {
+                let parts = parts.iter().map(|part| part.recipe(files));
+                Some(Recipe::Parts(parts.collect::<Option<_>>()?))
+            }
+        }
+    }
+
+    /// The content of a recipe; `None` if a file for it is missing. Where another image has been written over a file,
+    /// every read is an error.
+    pub fn of_recipe(recipe: &Recipe, find: Find<'_>) -> Option<Self> {
+        match recipe {
+            Recipe::Bytes(bytes) => Some(Self::Rendered(bytes.clone())),
+            Recipe::Ranges(ranges) => Some(Self::Segments(Segments::of_ranges(ranges, find)?)),
+            Recipe::Parts(parts) => {
+                let parts = parts.iter().map(|part| Some(Arc::new(Self::of_recipe(part, find)?)));
+                Some(Self::Parts(parts.collect::<Option<_>>()?))
+            }
+        }
+    }
+
     /// The bytes from the first to the last.
     pub fn reader(&self) -> Reader<'_> {
         Reader { content: self, at: 0 }
@@ -264,6 +308,19 @@ fn copy(bytes: &[u8], offset: u64, buf: &mut [u8]) -> io::Result<()> {
     let bytes = bytes.get(from..from + buf.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
     buf.copy_from_slice(bytes);
     Ok(())
+}
+
+/// A file that another image was written over while nobody looked.
+struct Overwritten;
+
+impl ReadAt for Overwritten {
+    fn read_exact_at(&self, _buf: &mut [u8], _offset: u64) -> io::Result<()> {
+        Err(io::Error::other("another image was written over it"))
+    }
+
+    fn len(&self) -> u64 {
+        0
+    }
 }
 
 /// Reads a [`Content`] from beginning to end.
@@ -342,6 +399,56 @@ mod tests {
         assert_ne!(make(1, 0), make(2, 0));
         assert_ne!(make(1, 0), make(1, 4));
         assert_ne!(Content::text("a".into()).identity(), Content::text("b".into()).identity());
+    }
+
+    /// A source that has a file, and one byte that tells its content from another.
+    struct Filed(Vec<u8>, u64);
+
+    impl ReadAt for Filed {
+        fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+            self.0.read_exact_at(buf, offset)
+        }
+
+        fn len(&self) -> u64 {
+            self.0.len() as u64
+        }
+
+        fn origin(&self) -> Option<(Arc<File>, u64)> {
+            Some((Arc::new(tempfile::tempfile().unwrap()), self.1))
+        }
+    }
+
+    fn filed(fingerprint: u64) -> Arc<dyn ReadAt> {
+        Arc::new(Filed((0..50).collect(), fingerprint))
+    }
+
+    fn of_both_kinds() -> Content {
+        let runs = [Extent { offset: 10, len: 3 }, Extent { offset: 2, len: 2 }];
+        let archives = Segments::new(filed(7), 1).archives([&runs[..], &runs[..]]);
+        let lazy = Lazy::new(3, || b"lazy".to_vec());
+        let parts = [Content::Segments(archives), Content::text("text".into()), Content::Lazy(lazy)];
+        Content::Parts(parts.into_iter().map(Arc::new).collect())
+    }
+
+    #[test]
+    fn a_recipe_gives_the_same_bytes() {
+        let mut files = Vec::new();
+        let recipe = of_both_kinds().recipe(&mut files).unwrap();
+        assert_eq!(files.iter().map(|(identity, _)| *identity).collect::<Vec<_>>(), [1]);
+        assert_eq!(recipe.identities(), [1]);
+        let again = Content::of_recipe(&recipe, &mut |_| Some(filed(7).into())).unwrap();
+        assert_eq!(plain(&again), plain(&of_both_kinds()));
+    }
+
+    #[test]
+    fn a_recipe_without_its_file_is_no_content_and_one_that_was_written_over_an_error() {
+        let recipe = of_both_kinds().recipe(&mut Vec::new()).unwrap();
+        assert!(Content::of_recipe(&recipe, &mut |_| None).is_none());
+        let other = Content::of_recipe(&recipe, &mut |_| Some(filed(8).into())).unwrap();
+        assert!(other.read_at(0, 1).is_err());
+        assert_eq!(other.size(), of_both_kinds().size());
+        let memory = Content::Segments(Segments::new(source(4), 1));
+        assert!(memory.recipe(&mut Vec::new()).is_none(), "it lies in no file");
     }
 
     #[test]

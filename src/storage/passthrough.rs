@@ -15,13 +15,14 @@ use std::fs::File;
 use std::io;
 use std::num::NonZeroUsize;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use lru::LruCache;
 use parking_lot::Mutex;
+use serde::Deserialize;
 
 use crate::storage::source::ReadAt;
 use crate::storage::unchanged::{Unchanged, UnchangedSource};
@@ -48,7 +49,8 @@ const AGAIN: [Duration; 4] =
     [Duration::ZERO, Duration::from_millis(10), Duration::from_millis(200), Duration::from_secs(2)];
 
 /// Who reads the ISOs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum DataPath {
     /// The kernel where it can, else the block cache
     Auto,
@@ -85,8 +87,31 @@ impl Error {
     }
 }
 
+/// Holds what is mapped where it outlives this process.
+pub trait Keeper: Send + Sync {
+    /// A mapping has been made; the number by which it goes.
+    fn made(&self, mapping: &Mapping, file: &File, metadata: &File) -> u64;
+
+    /// That mapping is no more.
+    fn gone(&self, number: u64);
+
+    /// The mappings of a file of that device and inode number that a process before this one has left, each once, with
+    /// their numbers, what is mapped and the metadata.
+    fn left(&self, device: u64, inode: u64) -> Vec<(u64, Mapping, File, File)>;
+}
+
+/// A mapping, for another process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mapping {
+    /// Device, inode, length and fingerprint ([`ReadAt::origin`]) of the ISO.
+    pub iso: [u64; 4],
+    /// What is mapped.
+    pub ranges: Vec<Range<u64>>,
+}
+
 /// What maps files.
 pub struct Mapper {
+    keeper: Option<Arc<dyn Keeper>>,
     ram: Ram,
     kept: Mutex<LruCache<Place, Arc<File>>>,
     next_iso: AtomicU64,
@@ -101,9 +126,17 @@ impl Mapper {
     /// # Errors
     /// If not, with the reason.
     pub fn start() -> Result<Arc<Self>, Error> {
+        Self::held_by(None)
+    }
+
+    /// [`Mapper::start`] for mappings that `keeper` holds.
+    ///
+    /// # Errors
+    /// As for [`Mapper::start`].
+    pub fn held_by(keeper: Option<Arc<dyn Keeper>>) -> Result<Arc<Self>, Error> {
         let ram = Ram::mount()?;
         let kept = LruCache::new(NonZeroUsize::new(KEPT).unwrap_or(NonZeroUsize::MIN));
-        let mapper = Self { ram, kept: Mutex::new(kept), next_iso: AtomicU64::new(0) };
+        let mapper = Self { keeper, ram, kept: Mutex::new(kept), next_iso: AtomicU64::new(0) };
         let bytes = vec![1; 2 * erofs::BLOCK as usize];
         let range = erofs::BLOCK..2 * erofs::BLOCK;
         let image = erofs::encode(std::slice::from_ref(&range), bytes.len() as u64)?;
@@ -148,6 +181,16 @@ struct Map {
     file: Weak<File>,
     image: Metadata,
     metadata: File,
+    _held: Option<Held>,
+}
+
+/// A mapping that is held elsewhere too, for as long as it is one.
+struct Held(Arc<dyn Keeper>, u64);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.gone(self.1);
+    }
 }
 
 impl MappedIso {
@@ -163,7 +206,42 @@ impl MappedIso {
                 mapped.revoke();
             }
         });
+        mapped.adopt();
         mapped
+    }
+
+    /// Takes over what a process before this one has mapped. What is no longer the same image is revoked.
+    fn adopt(&self) {
+        let (Some(keeper), Some(mapping)) = (&self.mapper.keeper, self.describe(&[])) else { return };
+        let [device, inode, ..] = mapping.iso;
+        for (number, left, file, metadata) in keeper.left(device, inode) {
+            let held = Held(keeper.clone(), number);
+            let Ok(image) = erofs::encode(&left.ranges, left.iso[2]) else { continue };
+            if left.iso != mapping.iso || !self.unchanged().is_watched() {
+                let (at, bytes) = image.revocation();
+                let revoked = metadata.write_all_at(&bytes, at);
+                let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+                log::error!(
+                    "{}: changed while nobody looked; what clients have open of it can't be read any more{}",
+                    self.unchanged().name(),
+                    revoked.err().map(|error| format!(", or can: {error}")).unwrap_or_default()
+                );
+                continue;
+            }
+            let file = Arc::new(file);
+            self.mapper.keep(self.number, &left.ranges, file.clone());
+            let file = Arc::downgrade(&file);
+            self.maps.lock().push(Map { ranges: left.ranges, file, image, metadata, _held: Some(held) });
+        }
+    }
+
+    fn describe(&self, ranges: &[Range<u64>]) -> Option<Mapping> {
+        let stat = self.iso.metadata().ok()?;
+        let (_, fingerprint) = self.source.origin()?;
+        Some(Mapping {
+            iso: [stat.dev(), stat.ino(), self.source.len(), fingerprint],
+            ranges: ranges.to_vec(),
+        })
     }
 
     /// [`MappedIso::file`] for files that are worth it; `None` if they are read through the cache, which is logged.
@@ -215,8 +293,11 @@ impl MappedIso {
         let Mounted { file, metadata } = mount::mount(&self.mapper.ram, &image, &self.iso)?;
         // Unchecked: what a look finds out would have to be revoked, and that waits for this.
         taste(&file, self.source.unchecked(), ranges).map_err(Error::Backing)?;
+        let held = self.mapper.keeper.as_ref().zip(self.describe(ranges));
+        let held =
+            held.map(|(keeper, mapping)| Held(keeper.clone(), keeper.made(&mapping, &file, &metadata)));
         let file = Arc::new(file);
-        maps.push(Map { ranges: ranges.to_vec(), file: Arc::downgrade(&file), image, metadata });
+        maps.push(Map { ranges: ranges.to_vec(), file: Arc::downgrade(&file), image, metadata, _held: held });
         Ok(file)
     }
 

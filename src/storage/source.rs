@@ -7,12 +7,13 @@
 
 use std::fs::File;
 use std::io::{self, IoSliceMut};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
+use crate::storage::identity::identity;
 use direct::Direct;
 
 pub mod bounded;
@@ -33,6 +34,12 @@ pub trait ReadAt: Send + Sync {
 
     /// Length in bytes.
     fn len(&self) -> u64;
+
+    /// The file that the bytes are in, and a number that is another when another image is in it; `None` if they are in
+    /// none.
+    fn origin(&self) -> Option<(Arc<File>, u64)> {
+        None
+    }
 
     /// Whether there is nothing to read.
     fn is_empty(&self) -> bool {
@@ -112,6 +119,11 @@ impl ReadAt for FileSource {
     fn len(&self) -> u64 {
         self.len
     }
+
+    fn origin(&self) -> Option<(Arc<File>, u64)> {
+        let stat = self.file.metadata().ok()?;
+        Some((self.file.clone(), identity(&(self.len, stat.mtime(), stat.mtime_nsec()))))
+    }
 }
 
 /// A run of bytes inside another source.
@@ -182,6 +194,10 @@ impl<R: ReadAt + ?Sized> ReadAt for Arc<R> {
     fn len(&self) -> u64 {
         (**self).len()
     }
+
+    fn origin(&self) -> Option<(Arc<File>, u64)> {
+        (**self).origin()
+    }
 }
 
 impl<R: ReadAt + ?Sized> ReadAt for &R {
@@ -191,6 +207,10 @@ impl<R: ReadAt + ?Sized> ReadAt for &R {
 
     fn len(&self) -> u64 {
         (**self).len()
+    }
+
+    fn origin(&self) -> Option<(Arc<File>, u64)> {
+        (**self).origin()
     }
 }
 

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::storage::extent::SECTOR;
+use crate::storage::identity::identity;
 use crate::storage::inotify::Events;
 use crate::storage::source::{FileSource, PageCache, ReadAt};
 use crate::storage::writers;
@@ -212,6 +213,13 @@ impl Unchanged {
         }
     }
 
+    /// Another number when the file was written to, as far as size, time of modification and descriptor tell: for a
+    /// process that comes after this one. Names and modes may change.
+    fn fingerprint(&self) -> u64 {
+        let Stamp { len, modified, .. } = *self.stamp.lock();
+        identity(&(&self.descriptor, len, modified))
+    }
+
     /// Where it lies now, for people.
     pub fn name(&self) -> String {
         let path = std::fs::read_link(format!("/proc/self/fd/{}", self.file.as_raw_fd()));
@@ -256,6 +264,10 @@ impl ReadAt for UnchangedSource {
 
     fn len(&self) -> u64 {
         self.source.len()
+    }
+
+    fn origin(&self) -> Option<(Arc<File>, u64)> {
+        Some((self.unchanged.file.clone(), self.unchanged.fingerprint()))
     }
 }
 

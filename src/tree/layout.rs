@@ -1,4 +1,4 @@
-//! How a catalog is laid out as a tree. Only this module knows the names `images/`, `tftp/` and `trees/`.
+//! How a catalog is laid out as a tree. The names are those of [`names`].
 //!
 //! ```text
 //! images/nbd.conf, liveos_<LABEL>.img, <LABEL>.iso      for the NBD server
@@ -17,11 +17,15 @@ mod loaders;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::boot::families::{Boot, Subject};
 use crate::boot::loader::Loader;
+use crate::boot::names;
 use crate::boot::netroot::Netroot;
-use crate::boot::plan::{self, Boot, Subject, Transport};
+use crate::boot::plan;
+use crate::boot::reasons::Refusal;
 use crate::boot::servers::{self, Servers};
-use crate::catalog::config::{Config, Defaults, IsoChoice, RootExport};
+use crate::boot::transport::{Export, Transport};
+use crate::catalog::config::{Config, Defaults, IsoChoice};
 use crate::catalog::scan::{Catalog, FileId, Iso, IsoFile};
 use crate::image::args::Args;
 use crate::image::label::Label;
@@ -31,13 +35,13 @@ use crate::storage::identity::identity;
 use crate::storage::source::{FileSource, PageCache, ReadAt};
 use crate::tree::arena::{Builder, NodeId, Tree};
 use crate::tree::iso_files::{self, DirectoryCache};
-use crate::tree::render::{IsoEntry, grub, ipxe, nbd, pxelinux};
+use crate::tree::render::{self, Firmware, IsoEntry, Item, LeftOut, grub, ipxe, nbd, pxelinux};
 
 mod machines;
 
 use machines::{Offer, Offers};
 
-/// What an administrator has chosen.
+/// The choices of an administrator, with nothing left open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Absolute path where the tree is mounted.
@@ -58,7 +62,7 @@ pub struct Settings {
     pub config: Arc<Config>,
 }
 
-/// What holds whatever the configuration file says.
+/// The part that holds whatever the configuration file says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Given {
     /// Absolute path where the tree is mounted.
@@ -84,7 +88,7 @@ impl Given {
             servers: Servers {
                 host: Some(host.clone()),
                 port: chosen.nbd_port.unwrap_or(servers::NBD_PORT),
-                prefer: chosen.root_export.and_then(RootExport::preferred),
+                prefer: chosen.root_export.and_then(|choice| choice.0),
                 http: chosen.http_url,
                 nfs: chosen.nfs,
             },
@@ -110,6 +114,21 @@ pub struct LoaderFile {
 }
 
 /// Lays out a catalog. What is looked into below `trees/` goes to `directories`.
+///
+/// ```
+/// use netrootfs::catalog::scan::Catalog;
+/// use netrootfs::tree::layout::{self, Given};
+///
+/// let given = Given {
+///     mountpoint: "/srv/netboot".into(),
+///     own_host: "10.0.0.1".into(),
+///     options: Default::default(),
+/// };
+/// let settings = given.settings(&Default::default());
+/// let tree = layout::lay_out(&Catalog::default(), &settings, &[], &Default::default());
+/// assert!(tree.find("images/nbd.conf")?.is_some() && tree.find("tftp/boot.ipxe")?.is_some());
+/// # std::io::Result::Ok(())
+/// ```
 pub fn lay_out(
     catalog: &Catalog,
     settings: &Settings,
@@ -118,9 +137,9 @@ pub fn lay_out(
 ) -> Tree {
     let newest = catalog.isos.iter().map(|iso| iso.disc.mtime).max().unwrap_or(SystemTime::UNIX_EPOCH);
     let mut builder = Builder::new(newest);
-    let images = builder.directory(Tree::ROOT, "images", newest);
-    let tftp = builder.directory(Tree::ROOT, "tftp", newest);
-    let trees = builder.directory(Tree::ROOT, "trees", newest);
+    let images = builder.directory(Tree::ROOT, names::IMAGES, newest);
+    let tftp = builder.directory(Tree::ROOT, names::TFTP, newest);
+    let trees = builder.directory(Tree::ROOT, names::TREES, newest);
     for iso in &catalog.isos {
         add_iso(&mut builder, images, tftp, iso);
         let root = Arc::new(iso_files::Directory::root(directories, iso));
@@ -128,13 +147,13 @@ pub fn lay_out(
         builder.lazy(trees, iso.label.as_str(), root, identity, iso.disc.mtime);
     }
     let conf = render_nbd_conf(catalog, settings);
-    builder.file(images, "nbd.conf", Content::text(conf), newest);
+    builder.file(images, names::NBD_CONF, Content::text(conf), newest);
     let offers = Arc::new(offers(catalog, settings));
     let (menu, given) = (offers.menu(None), offers.given_host());
     let menus = loaders::Menus {
-        syslinux: &|graphical| pxelinux::render(&menu, graphical, &offers.host),
+        syslinux: &|firmware, graphical| pxelinux::render(&menu, firmware, graphical, &offers.host),
         grub: &|| grub::render(&menu, given),
-        grub_for: &|iso| grub::lead_to("/grub.cfg", iso.label.as_str()),
+        grub_for: &|iso| grub::lead_to("/grub.cfg", &menu, given, iso.label.as_str()),
         ipxe: &|| ipxe::render(&menu, given, offers.ipxe),
     };
     loaders::add(&mut builder, tftp, catalog, settings.default.as_ref(), host, &menus);
@@ -162,9 +181,17 @@ pub fn loader_files(loaders: Vec<Loader>) -> Vec<LoaderFile> {
 ///
 /// # Errors
 /// If it can't be booted with these settings, with the reason.
-pub fn boot(iso: &Iso, settings: &Settings) -> Result<Boot, &'static str> {
+pub fn boot(iso: &Iso, settings: &Settings) -> Result<Boot, Refusal> {
     let choice = settings.config.iso(&iso.label, &iso.name);
     boot_with(iso, own_args(iso, &choice), &choice, &settings.servers, settings)
+}
+
+/// What of an ISO is left out of the menus of single loaders, because it can't be said in their languages.
+pub fn left_out(iso: &Iso, settings: &Settings) -> Vec<LeftOut> {
+    let choice = settings.config.iso(&iso.label, &iso.name);
+    let servers = Servers { host: None, ..settings.servers.clone() };
+    let entry = entry(iso, &choice, &servers, settings);
+    entry.map(|entry| render::left_out(&entry, &settings.host, settings.host_given)).unwrap_or_default()
 }
 
 /// The arguments of the ISO's own menu, or what is to take their place.
@@ -178,21 +205,19 @@ fn boot_with(
     choice: &IsoChoice,
     servers: &Servers,
     settings: &Settings,
-) -> Result<Boot, &'static str> {
+) -> Result<Boot, Refusal> {
     let facts = &iso.disc.facts;
     let subject = Subject {
         family: facts.family,
         found: &facts.found,
         label: &iso.label,
-        volume_id: &facts.volume_id,
+        medium: &facts.medium,
         len: iso.disc.len,
-        args: args.clone(),
         root: facts.root.as_ref().map(|root| root.format),
         initrd: iso.initrd.as_deref(),
         netroot: iso.netroot.is_ready(),
-        way: choice.transport,
     };
-    let boot = plan::boot(&subject, servers)?;
+    let boot = plan::boot(&subject, args.clone(), choice.transport, servers)?;
     let more = choice.append.clone().unwrap_or_default();
     Ok(Boot { args: boot.args.append(settings.append.clone()).append(more), ..boot })
 }
@@ -202,20 +227,20 @@ fn add_iso(builder: &mut Builder, images: NodeId, tftp: NodeId, iso: &Iso) {
     let facts = &disc.facts;
     let mut file = |parent, name: String, content| builder.file(parent, &name, content, disc.mtime);
     let whole = Extent { offset: 0, len: disc.len };
-    file(images, iso_file(label), Content::Segments(segments(disc).extents([&whole])));
-    file(tftp, kernel_file(label), Content::Segments(segments(disc).extents(&facts.kernel.extents)));
+    file(images, names::whole_iso(label), Content::Segments(segments(disc).extents([&whole])));
+    file(tftp, names::kernel(label), Content::Segments(segments(disc).extents(&facts.kernel.extents)));
     file(
         tftp,
-        initrd_file(label),
+        names::initrd(label),
         Content::Segments(segments(disc).archives(facts.initrds.iter().map(|file| file.extents.as_slice()))),
     );
     if let Netroot::Ready(archive) = &iso.netroot {
-        file(tftp, netroot_file(label), archive.content());
+        file(tftp, names::netroot(label), archive.content());
     }
     if let Some(root) = &facts.root {
         let content = Content::Segments(segments(disc).extents(&root.file.extents));
-        let node = file(images, image_file(label), content);
-        builder.alias(images, label.as_str(), node);
+        let node = file(images, names::root_image(label), content);
+        builder.alias(images, &names::export(label, Export::Image), node);
     }
 }
 
@@ -227,18 +252,20 @@ fn render_nbd_conf(catalog: &Catalog, settings: &Settings) -> String {
     let mut exports = Vec::new();
     for iso in &catalog.isos {
         if iso.disc.facts.root.is_some() {
-            exports.push(nbd::Export { name: iso.label.to_string(), file: image_file(&iso.label) });
+            let name = names::export(&iso.label, Export::Image);
+            exports.push(nbd::Section { name, file: names::root_image(&iso.label) });
         }
-        exports.push(nbd::Export { name: iso_file(&iso.label), file: iso_file(&iso.label) });
+        let name = names::export(&iso.label, Export::Iso);
+        exports.push(nbd::Section { name, file: names::whole_iso(&iso.label) });
     }
     nbd::render(
         settings.servers.port,
-        &format!("{}/images", settings.mountpoint.trim_end_matches('/')),
+        &format!("{}/{}", settings.mountpoint.trim_end_matches('/'), names::IMAGES),
         &exports,
     )
 }
 
-/// What menus can offer: the ISOs that can be booted with these servers.
+/// The offers of menus: the ISOs that can be booted with these servers.
 fn offers(catalog: &Catalog, settings: &Settings) -> Offers {
     // The renderers put the address, or their loader's own name for it, in its place.
     let servers = Servers { host: None, ..settings.servers.clone() };
@@ -258,46 +285,40 @@ fn entry(iso: &Iso, choice: &IsoChoice, servers: &Servers, settings: &Settings) 
     let facts = &iso.disc.facts;
     let boot = |own: &Args| boot_with(iso, own, choice, servers, settings).ok();
     let Boot { args, transport, .. } = boot(own_args(iso, choice))?;
-    let more = facts.more.iter().filter_map(|(title, own)| Some((title.clone(), boot(own)?.args)));
-    let mut initrds = vec![initrd_file(&iso.label)];
-    initrds.extend((transport == Transport::Netroot).then(|| netroot_file(&iso.label)));
+    let initrds = initrds(iso, transport);
+    let item = |name: String, title: &str, args: Args| Item {
+        name,
+        title: title.to_owned(),
+        submenu: Vec::new(),
+        kernel: names::kernel(&iso.label),
+        initrds: initrds.clone(),
+        args,
+        firmware: Firmware::Both,
+    };
+    let more = facts.more.iter().filter_map(|(title, own)| Some((title, boot(own)?.args)));
+    let more = more.enumerate().map(|(number, (title, args))| item(number.to_string(), title, args));
     Some(IsoEntry {
         label: iso.label.to_string(),
-        title: choice.title.clone().unwrap_or_else(|| title(iso, transport)),
-        kernel: kernel_file(&iso.label),
-        initrds,
-        args,
-        more: more.collect(),
+        title: choice.title.clone().unwrap_or_else(|| title(iso)),
+        // Who gives a title has said all that it is to say.
+        way: (choice.title.is_none() && transport != Transport::Own).then(|| transport.name()),
+        items: std::iter::once(item(String::new(), &facts.title, args)).chain(more).collect(),
     })
 }
 
-fn title(iso: &Iso, transport: Transport) -> String {
-    let way = match transport {
-        Transport::Own => String::new(),
-        transport => format!(" [{}]", transport.name()),
-    };
-    match iso.disc.facts.title.as_str() {
-        "" => format!("{}{way}", iso.label),
-        title => format!("{}: {title}{way}", iso.label),
+/// The initrds of an entry, in the order in which they are unpacked.
+fn initrds(iso: &Iso, transport: Transport) -> Vec<String> {
+    let mut initrds = vec![names::initrd(&iso.label)];
+    if transport == Transport::Netroot {
+        let first = matches!(&iso.netroot, Netroot::Ready(archive) if archive.first);
+        initrds.insert(if first { 0 } else { 1 }, names::netroot(&iso.label));
     }
+    initrds
 }
 
-fn image_file(label: &Label) -> String {
-    format!("liveos_{label}.img")
-}
-
-fn iso_file(label: &Label) -> String {
-    format!("{label}.iso")
-}
-
-fn kernel_file(label: &Label) -> String {
-    format!("vmlinuz_{label}")
-}
-
-fn initrd_file(label: &Label) -> String {
-    format!("initrd_{label}.img")
-}
-
-fn netroot_file(label: &Label) -> String {
-    format!("netroot_{label}.img")
+fn title(iso: &Iso) -> String {
+    match iso.disc.facts.title.as_str() {
+        "" => iso.label.to_string(),
+        title => format!("{}: {title}", iso.label),
+    }
 }

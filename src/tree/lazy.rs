@@ -82,6 +82,11 @@ pub fn ino(identity: u64) -> u64 {
     identity & (LAZY - 1) | LAZY
 }
 
+/// Whether it is the inode number of a node that is not in an arena.
+pub fn is_lazy(ino: u64) -> bool {
+    ino & LAZY != 0
+}
+
 /// What is left of a lazy node when its tree is gone: the same to look at, with nothing behind it that would keep the
 /// ISO open. The kernel may remember it for long.
 pub fn stale(node: &Node) -> Option<Node> {

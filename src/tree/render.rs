@@ -1,16 +1,23 @@
 //! Configuration files as text, from plain values. One file a format; none of them does I/O.
 //!
-//! The menus are all rendered from one [`Menu`], so what boots by one loader boots by the others. Everything foreign that
-//! gets in here is a [`crate::image::label::Label`] or has passed the gate of one printable line; what a loader would take for
-//! its own language is quoted, so no ISO can add a section, a line or a command to a file of ours.
+//! The menus are all rendered from one [`Menu`], so what boots by one loader boots by the others. Each loader has a module
+//! that knows its language: how it splits lines and words, what it quotes, and what can't be said in it. That is left out
+//! of this loader's menu, and [`left_out`] tells; no ISO can add a section, a line or a command to a file of ours.
 
 use crate::image::args::Args;
 
 pub mod dhcp;
 pub mod grub;
+#[cfg(test)]
+mod hostile;
 pub mod ipxe;
 pub mod nbd;
 pub mod pxelinux;
+mod refusal;
+mod rows;
+mod title;
+
+pub use refusal::{LeftOut, Refusal, left_out};
 
 /// Label of the entry that leaves the network boot. No ISO can have it, since it begins with a dot.
 const LOCAL: &str = ".local";
@@ -28,29 +35,57 @@ pub struct Menu {
     pub entries: Vec<IsoEntry>,
 }
 
-/// One ISO in the menu. Files are named as they are in the directory of the loader.
+/// One ISO in the menu.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct IsoEntry {
     /// Name of the entry.
     pub label: String,
     /// What the menu shows.
     pub title: String,
+    /// How its root comes to the machine, if the menu is to show that too.
+    pub way: Option<&'static str>,
+    /// What can be booted of it, in order. The first that a machine's firmware can boot is what the entry stands for.
+    pub items: Vec<Item>,
+}
+
+/// One way to boot an ISO. Files are named as they are in the directory of the loader.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Item {
+    /// Name of the item, unique in its ISO and of the characters of a label; the first may have none.
+    pub name: String,
+    /// What the menu shows.
+    pub title: String,
+    /// Titles of the submenus of the ISO's own menu that it lies in, outermost first.
+    pub submenu: Vec<String>,
     /// Kernel file.
     pub kernel: String,
-    /// Initrd files, in the order in which the kernel unpacks them.
+    /// Initrd files, in the order in which the kernel unpacks them; there may be none.
     pub initrds: Vec<String>,
     /// Kernel arguments.
     pub args: Args,
-    /// Other ways to boot the same kernel and initrd: title and arguments.
-    pub more: Vec<(String, Args)>,
+    /// The machines that it is for.
+    pub firmware: Firmware,
+}
+
+/// Machines by what starts their loader.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Firmware {
+    /// All of them.
+    #[default]
+    Both,
+    /// BIOS.
+    Bios,
+    /// UEFI.
+    Uefi,
+}
+
+impl Firmware {
+    fn fits(self, other: Self) -> bool {
+        self == Self::Both || self == other
+    }
 }
 
 impl Menu {
-    /// The label that boots by itself.
-    fn default_label(&self) -> &str {
-        if self.default.is_empty() { LOCAL } else { &self.default }
-    }
-
     /// Port and speed of the serial console that the kernel's messages go to, if that is the last of its consoles.
     fn serial(&self) -> Option<(u32, u32)> {
         let console = self.append.value("console")?.strip_prefix("ttyS")?;
@@ -61,22 +96,16 @@ impl Menu {
     }
 }
 
-impl IsoEntry {
-    /// Name of the variant with that number. It begins with a dot, so no ISO has it.
-    fn variant_label(&self, number: usize) -> String {
-        format!(".{}.{number}", self.label)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::image::args::Arg;
 
     pub(super) fn menu() -> Menu {
-        let entry = IsoEntry {
-            label: "F42".into(),
-            title: "F42: ^Start Fedora".into(),
+        let first = Item {
+            name: String::new(),
+            title: "^Start Fedora".into(),
+            submenu: Vec::new(),
             kernel: "vmlinuz_F42".into(),
             initrds: vec!["initrd_F42.img".into()],
             args: Args::from_iter([
@@ -84,18 +113,41 @@ mod tests {
                 Arg::new("netroot=nbd:").server(None).text(":F42.iso"),
                 Arg::new("quiet"),
             ]),
-            more: vec![("Basic graphics".into(), Args::parse("nomodeset"))],
+            firmware: Firmware::Both,
+        };
+        let second = Item {
+            name: "0".into(),
+            title: "Basic graphics".into(),
+            args: Args::parse("nomodeset"),
+            ..first.clone()
+        };
+        let entry = IsoEntry {
+            label: "F42".into(),
+            title: "F42: ^Start Fedora".into(),
+            way: None,
+            items: vec![first, second],
         };
         Menu { default: "F42".into(), timeout: 5, append: Args::default(), entries: vec![entry] }
+    }
+
+    /// A menu that every loader can write.
+    pub(super) fn plain_menu() -> Menu {
+        let mut menu = menu();
+        let args = menu.entries[0].items[0].args.clone().without(&["root"]);
+        menu.entries[0].items[0].args = args.prepend([Arg::new("root=live:/dev/nbd0")]);
+        menu
     }
 
     /// A menu whose ISO boots by a second initramfs.
     pub(super) fn netroot_menu() -> Menu {
         let mut menu = menu();
         let entry = menu.entries.first_mut().unwrap();
-        entry.initrds.push("netroot_F42.img".into());
+        for item in &mut entry.items {
+            item.initrds.push("netroot_F42.img".into());
+        }
         let export = Arg::new("netroot.nbd=").server(None).text("/F42.iso");
-        entry.args = Args::from_iter([Arg::new("rdinit=/netrootfs/init"), export, Arg::new("quiet")]);
+        entry.items[0].args =
+            Args::from_iter([Arg::new("rdinit=/netrootfs/init"), export, Arg::new("quiet")]);
         menu
     }
 

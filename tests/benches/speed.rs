@@ -13,19 +13,6 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
 
-#[path = "../support"]
-mod support {
-    #[allow(dead_code)]
-    pub mod disc;
-    pub mod nbd;
-    #[allow(dead_code)]
-    pub mod process;
-    #[allow(dead_code)]
-    pub mod tftp;
-    #[allow(dead_code)]
-    pub mod work;
-}
-
 mod speed {
     pub mod bootable;
     pub mod contender;
@@ -71,12 +58,12 @@ struct Options {
     /// Where JSON and, unless it is whole, the plot go
     #[arg(long, value_name = "DIR", default_value = env!("CARGO_TARGET_TMPDIR"))]
     out: PathBuf,
-    /// What cargo adds.
+    /// Added by cargo.
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-/// What can be measured by itself.
+/// A part that can be measured by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
     /// Reads of the files
@@ -91,7 +78,7 @@ enum Part {
     Scale,
 }
 
-/// Where the README takes its plot from.
+/// Where netrootfs-numbers(7) takes its plot from.
 const PLOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/benches/speed.svg");
 
 fn main() -> Result<()> {

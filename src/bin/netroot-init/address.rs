@@ -2,31 +2,10 @@
 //!
 //! Pure. What comes in was checked where it was read (kernel arguments, DHCP); the words are the program's own.
 
-use std::fmt;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
-/// A card's hardware address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mac(pub [u8; 6]);
-
-impl FromStr for Mac {
-    type Err = ();
-
-    /// Six bytes in hexadecimal with `:` or `-` between them.
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let bytes: Vec<_> = text.split([':', '-']).map(|byte| u8::from_str_radix(byte, 16)).collect();
-        let bytes: Vec<_> = bytes.into_iter().collect::<Result<_, _>>().map_err(|_| ())?;
-        Ok(Self(bytes.try_into().map_err(|_| ())?))
-    }
-}
-
-impl fmt::Display for Mac {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
-    }
-}
+use netrootfs::image::mac::Mac;
 
 /// Until when an address is ours: seconds from when the server gave it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,15 +141,6 @@ mod tests {
         assert_eq!(prefix_of([255, 255, 255, 255].into()), Some(32));
         assert_eq!(prefix_of([0, 0, 0, 0].into()), Some(0));
         assert_eq!(prefix_of([255, 0, 255, 0].into()), None);
-    }
-
-    #[test]
-    fn a_hardware_address_has_six_bytes() {
-        assert_eq!("52:54:00:12:34:56".parse(), Ok(held().mac));
-        assert_eq!("52-54-00-12-34-56".parse(), Ok(held().mac));
-        for bad in ["", "52:54:00:12:34", "01-52-54-00-12-34-56", "52:54:00:12:34:5g", "152:54:00:12:34:56"] {
-            assert_eq!(bad.parse::<Mac>(), Err(()), "{bad}");
-        }
     }
 
     #[test]

@@ -12,14 +12,14 @@ use crate::address::Held;
 use crate::card::{self, Card};
 use crate::console::{complain, say};
 use crate::dhcp::Lease;
-use crate::dial::{self, Connection, Place};
+use crate::dial::{self, Connection, RemoteDisk};
 use crate::disk;
 use crate::keeper;
 use crate::lease::{self, Renewal};
 use crate::link;
 use crate::modules;
 use crate::nbd::FLAG_CAN_MULTI_CONN;
-use crate::settings::{Given, Settings};
+use crate::settings::{Settings, StaticAddress};
 
 /// A VLAN's link follows that of its card.
 const VLAN_PATIENCE: Duration = Duration::from_secs(3);
@@ -27,7 +27,7 @@ const VLAN_PATIENCE: Duration = Duration::from_secs(3);
 /// Attaches the disk by the first card that leads to it.
 ///
 /// # Errors
-/// A sentence that names what is missing, for each card.
+/// If none does, with what is missing for each.
 pub fn attach(settings: &Settings) -> Result<()> {
     modules::load_nbd()?;
     let cards = card::ready(settings)?;
@@ -53,8 +53,8 @@ fn through(card: &Card, settings: &Settings, first: bool, patience: &[u64]) -> R
     link::set_up(card.index, lease.mtu)?;
     link::hold(&held).with_context(|| format!("the address {} can't be set", held.address))?;
     let server = SocketAddrV4::new(host, settings.target.port);
-    let place = Place { server, export: settings.target.export.clone() };
-    let attached = disk(&held, &place, settings);
+    let remote = RemoteDisk { server, export: settings.target.export.clone() };
+    let attached = disk(&held, &remote, settings);
     if attached.is_err() {
         let _ = link::release(&held);
     } else {
@@ -98,7 +98,7 @@ fn address(card: &Card, settings: &Settings, first: bool, patience: &[u64]) -> R
 }
 
 /// The loader's address with what the DHCP server knows about it: the time, the name servers.
-fn confirmed(card: &Card, given: &Given, patience: &[u64]) -> Result<Lease> {
+fn confirmed(card: &Card, given: &StaticAddress, patience: &[u64]) -> Result<Lease> {
     match lease::confirm(card, given.address) {
         Ok(Some(Renewal::Until(lease))) if lease.address == given.address => {
             Ok(Lease { boot_server: given.server.or(lease.boot_server), ..*lease })
@@ -118,7 +118,7 @@ fn confirmed(card: &Card, given: &Given, patience: &[u64]) -> Result<Lease> {
     }
 }
 
-fn without_lease(given: &Given) -> Lease {
+fn without_lease(given: &StaticAddress) -> Lease {
     Lease {
         address: given.address,
         prefix: given.prefix,
@@ -133,14 +133,14 @@ fn without_lease(given: &Given) -> Lease {
 }
 
 /// The connection, the disk and the keeper.
-fn disk(held: &Held, place: &Place, settings: &Settings) -> Result<()> {
-    let first = dial::dial(place)?;
+fn disk(held: &Held, remote: &RemoteDisk, settings: &Settings) -> Result<()> {
+    let first = dial::dial(remote)?;
     let mut further = Vec::new();
     if settings.connections > 1 && first.export.flags & FLAG_CAN_MULTI_CONN == 0 {
-        say(&format!("the NBD server {} takes one connection only", place.server));
+        say(&format!("the NBD server {} takes one connection only", remote.server));
     } else {
         for _ in 1..settings.connections {
-            further.push(dial::dial(place)?.socket);
+            further.push(dial::dial(remote)?.socket);
         }
     }
     let sockets: Vec<&TcpStream> = [&first.socket].into_iter().chain(&further).collect();
@@ -149,7 +149,7 @@ fn disk(held: &Held, place: &Place, settings: &Settings) -> Result<()> {
         let _ = disk::disconnect();
         return Err(error);
     }
-    if let Err(error) = keeper::leave(held, place, &first, &sockets) {
+    if let Err(error) = keeper::leave(held, remote, &first, &sockets) {
         complain(&format!(
             "nobody keeps the connection, so the machine may hang when it is shut down: {error:#}"
         ));
@@ -159,8 +159,8 @@ fn disk(held: &Held, place: &Place, settings: &Settings) -> Result<()> {
     say(&format!(
         "{} is {}/{}: {what}, {} bytes",
         disk::DEVICE,
-        place.server,
-        place.export,
+        remote.server,
+        remote.export,
         first.export.size
     ));
     Ok(())

@@ -1,4 +1,4 @@
-//! What the first process of the machine does: mounts, tries, asks when it fails, clears up, and becomes the ISO's `/init`.
+//! The first process of the machine: mounts, tries, asks when it fails, clears up, and becomes the ISO's `/init`.
 //!
 //! Whatever happens, it never ends, because that is a kernel panic.
 

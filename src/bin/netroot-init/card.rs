@@ -7,8 +7,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use netrootfs::image::mac::Mac;
 
-use crate::address::Mac;
 use crate::console::{complain, say};
 use crate::link;
 use crate::modules::{self, read};
@@ -18,7 +18,7 @@ use crate::settings::Settings;
 const CARDS_PATIENCE: Duration = Duration::from_secs(15);
 /// From link up to carrier: an e1000 takes 2 to 4 s, 10 Gb/s over copper up to 8.
 const CARRIER_PATIENCE: Duration = Duration::from_secs(12);
-/// What carriers of further cards get once the first is there.
+/// For carriers of further cards once the first is there.
 const FURTHER_PATIENCE: Duration = Duration::from_secs(1);
 const INTERVAL: Duration = Duration::from_millis(100);
 /// `ARPHRD_ETHER`.
@@ -35,21 +35,21 @@ pub struct Card {
 impl Card {
     /// The card of that name.
     pub fn named(name: &str) -> Option<Self> {
-        let place = place(name);
+        let directory = directory(name);
         Some(Self {
             name: name.to_owned(),
-            index: read(place.join("ifindex")).trim().parse().ok()?,
-            mac: read(place.join("address")).trim().parse().ok()?,
+            index: read(directory.join("ifindex")).trim().parse().ok()?,
+            mac: read(directory.join("address")).trim().parse().ok()?,
         })
     }
 
     /// Whether there is a cable with something at its other end.
     pub fn has_carrier(&self) -> bool {
-        read(place(&self.name).join("carrier")).trim() == "1"
+        read(directory(&self.name).join("carrier")).trim() == "1"
     }
 }
 
-fn place(name: &str) -> PathBuf {
+fn directory(name: &str) -> PathBuf {
     Path::new("/sys/class/net").join(name)
 }
 
@@ -58,11 +58,11 @@ fn all() -> Vec<Card> {
     let names = fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
     let mut cards: Vec<_> = names
         .filter(|entry| {
-            let place = entry.path();
-            place.join("device").exists()
-                && !place.join("wireless").exists()
-                && !place.join("phy80211").exists()
-                && read(place.join("type")).trim() == ETHERNET
+            let directory = entry.path();
+            directory.join("device").exists()
+                && !directory.join("wireless").exists()
+                && !directory.join("phy80211").exists()
+                && read(directory.join("type")).trim() == ETHERNET
         })
         .filter_map(|entry| Card::named(entry.file_name().to_str()?))
         .collect();
@@ -73,7 +73,7 @@ fn all() -> Vec<Card> {
 /// The cards in the order in which they are to be tried: up, and with a cable in.
 ///
 /// # Errors
-/// A sentence, if there is none.
+/// If there is none.
 pub fn ready(settings: &Settings) -> Result<Vec<Card>> {
     let cards = wait_for_cards(settings)?;
     let mut refused = Vec::new();

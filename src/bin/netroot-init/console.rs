@@ -1,7 +1,8 @@
-//! What is said to people, in whole sentences, and the one question that is asked.
+//! Messages for people, in whole sentences, and the one question that they are asked.
 //!
 //! As the first process everything goes to the kernel's log, and through it to every console: at a level that `quiet` hides,
-//! or, for what went wrong, at one that it doesn't. Otherwise it goes to the standard error.
+//! or, for what went wrong, at one that it doesn't. Where the kernel keeps even that from the consoles it is written to
+//! `/dev/console` as well. Otherwise it goes to the standard error.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -12,23 +13,40 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{self, LocalModes, OptionalActions};
 
-/// syslog(3): `LOG_NOTICE`, which `quiet` hides, and `LOG_ERR`, which it doesn't.
+use crate::modules::read;
+
+/// syslog(3): `LOG_NOTICE`, which `quiet` hides, and `LOG_CRIT`, which it doesn't: it hides `LOG_ERR` too where a kernel has
+/// `CONFIG_CONSOLE_LOGLEVEL_QUIET=3`.
 const NOTICE: u8 = 5;
-const ERROR: u8 = 3;
+const CRITICAL: u8 = 2;
 /// The kernel takes about 1000 bytes a message; what is longer comes from a server.
 const LONGEST: usize = 700;
 const KERNEL_LOG: &str = "/dev/kmsg";
+const CONSOLE: &str = "/dev/console";
+const LEVELS: &str = "/proc/sys/kernel/printk";
 
 static HELD_OPEN: OnceLock<File> = OnceLock::new();
 
 /// Says how things go.
 pub fn say(sentence: &str) {
-    speak(NOTICE, sentence);
+    let _ = speak(NOTICE, sentence);
 }
 
 /// Says what went wrong.
 pub fn complain(sentence: &str) {
-    speak(ERROR, sentence);
+    let logged = speak(CRITICAL, sentence);
+    if logged && first_process() && !is_shown(CRITICAL, &read(LEVELS)) {
+        let line = format!("netroot: {}\r\n", printable(sentence));
+        // Where there is no console there is nobody to hear it.
+        let _ = File::options().write(true).open(CONSOLE).and_then(|mut it| it.write_all(line.as_bytes()));
+    }
+}
+
+/// Whether the kernel shows messages of a level on its consoles: `levels` begins with the first that it doesn't show
+/// (Documentation/admin-guide/sysctl/kernel.rst, `printk`).
+fn is_shown(level: u8, levels: &str) -> bool {
+    let hidden = levels.split_whitespace().next().and_then(|number| number.parse().ok());
+    hidden.is_some_and(|hidden: u8| level < hidden)
 }
 
 /// Keeps the kernel's log open, for when `/dev` is out of sight.
@@ -38,7 +56,8 @@ pub fn hold_open() -> io::Result<()> {
     Ok(())
 }
 
-fn speak(level: u8, sentence: &str) {
+/// Says it; whether that went into the kernel's log.
+fn speak(level: u8, sentence: &str) -> bool {
     let sentence = printable(sentence);
     let line = format!("<{level}>netroot: {sentence}\n");
     let written = match HELD_OPEN.get() {
@@ -52,6 +71,7 @@ fn speak(level: u8, sentence: &str) {
     if written.is_err() {
         let _ = writeln!(io::stderr(), "netroot: {sentence}");
     }
+    written.is_ok()
 }
 
 /// One line without control characters: some of it may be a server's words.
@@ -64,7 +84,7 @@ pub fn first_process() -> bool {
     std::process::id() == 1
 }
 
-/// What to do after a failure.
+/// An answer to the question after a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Choice {
     Retry,
@@ -145,6 +165,13 @@ mod tests {
     fn a_servers_words_stay_on_one_line() {
         assert_eq!(printable("no\n<0>such\x1b[2J export"), "no <0>such [2J export");
         assert_eq!(printable(&"x".repeat(5000)).len(), LONGEST);
+    }
+
+    #[test]
+    fn what_the_kernel_hides_is_told_from_what_it_shows() {
+        assert!(is_shown(CRITICAL, "3\t4\t1\t7\n"), "quiet, where that is 3");
+        assert!(!is_shown(CRITICAL, "2\t4\t1\t7\n"));
+        assert!(!is_shown(CRITICAL, ""), "without /proc nobody knows");
     }
 
     #[test]

@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use crate::address::{Mac, Terms, prefix_of};
+use netrootfs::image::mac::Mac;
+
+use crate::address::{Terms, prefix_of};
 
 /// `op` to `file`: what stands before the options.
 const FIXED: usize = 236;
@@ -47,7 +49,7 @@ pub enum Kind {
     Nak = 6,
 }
 
-/// What the client says.
+/// A message of the client.
 #[derive(Debug, Clone)]
 pub struct Question {
     pub kind: Kind,
@@ -100,7 +102,7 @@ fn push(bytes: &mut Vec<u8>, code: u8, value: &[u8]) {
     bytes.extend(value);
 }
 
-/// What a server answers.
+/// A message of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     pub kind: Kind,
@@ -155,7 +157,7 @@ impl Answer {
         self.options.get(&TEXT).map(|text| String::from_utf8_lossy(text).into_owned())
     }
 
-    /// What it gives; `None` if the address can't be a machine's.
+    /// The lease that it grants; `None` if the address can't be a machine's.
     pub fn lease(&self) -> Option<Lease> {
         let address = self.yours;
         let usable = !(address.is_unspecified()
@@ -214,7 +216,7 @@ impl Answer {
     }
 }
 
-/// What a server has given.
+/// An address and its surroundings, as a server grants them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
     pub address: Ipv4Addr,

@@ -21,7 +21,7 @@ const ALIVE_EACH: Duration = Duration::from_secs(10);
 
 /// The server and the name of the disk there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct RemoteDisk {
     pub server: SocketAddrV4,
     pub export: String,
 }
@@ -42,19 +42,19 @@ pub const DESCRIPTOR_AT: u64 = 16 * SECTOR as u64;
 /// Connects, asks for the export and reads a sector of it.
 ///
 /// # Errors
-/// A sentence that says what is wrong with network, server, export or disk.
-pub fn dial(place: &Place) -> Result<Connection> {
-    dial_within(place, TALK_PATIENCE)
+/// If anything is wrong with network, server, export or disk.
+pub fn dial(remote: &RemoteDisk) -> Result<Connection> {
+    dial_within(remote, TALK_PATIENCE)
 }
 
-fn dial_within(place: &Place, patience: Duration) -> Result<Connection> {
-    let server = place.server;
+fn dial_within(remote: &RemoteDisk, patience: Duration) -> Result<Connection> {
+    let server = remote.server;
     let socket = TcpStream::connect_timeout(&server.into(), CONNECT_PATIENCE)
         .map_err(|error| unreachable(&error, server))?;
     let who = || format!("NBD server {server}");
     prepare(&socket).with_context(who)?;
     let mut talk = Talk { socket, deadline: Instant::now() + patience };
-    let export = nbd::open(&mut talk, &place.export).with_context(who)?;
+    let export = nbd::open(&mut talk, &remote.export).with_context(who)?;
     let mut sector = Box::new([0; SECTOR]);
     if export.size >= DESCRIPTOR_AT + SECTOR as u64 {
         nbd::read(&mut talk, DESCRIPTOR_AT, &mut *sector).with_context(who)?;
@@ -141,8 +141,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let server = SocketAddrV4::new(Ipv4Addr::LOCALHOST, listener.local_addr().unwrap().port());
         let serving = thread::spawn(move || serve(listener.accept().unwrap().0));
-        let place = Place { server, export: "disc.iso".to_owned() };
-        let error = dial_within(&place, Duration::from_millis(300)).err().unwrap();
+        let remote = RemoteDisk { server, export: "disc.iso".to_owned() };
+        let error = dial_within(&remote, Duration::from_millis(300)).err().unwrap();
         serving.join().unwrap();
         format!("{error:#}")
     }

@@ -22,7 +22,7 @@ use rustix::mm::MlockAllFlags;
 
 use crate::address::Held;
 use crate::console::{complain, hold_open};
-use crate::dial::{Connection, Place};
+use crate::dial::{Connection, RemoteDisk};
 
 use connection::Kept as Disk;
 
@@ -33,7 +33,7 @@ const READY: &str = "ready";
 /// A thread here needs a few KiB; all of it is locked in memory.
 const STACK: usize = 128 * 1024;
 
-/// What the keeper holds on to.
+/// The address, and the disk if there is one, that the keeper holds on to.
 #[derive(Debug)]
 pub struct Kept {
     held: Held,
@@ -44,9 +44,9 @@ pub struct Kept {
 ///
 /// # Errors
 /// What keeps it from being so.
-pub fn leave(held: &Held, place: &Place, first: &Connection, sockets: &[&TcpStream]) -> Result<()> {
+pub fn leave(held: &Held, remote: &RemoteDisk, first: &Connection, sockets: &[&TcpStream]) -> Result<()> {
     let mut words = held.words();
-    words.extend(connection::words(place, first));
+    words.extend(connection::words(remote, first));
     for socket in sockets {
         rustix::io::fcntl_setfd(socket, FdFlags::empty())?;
         words.push(format!("socket={}", socket.as_raw_fd()));
@@ -69,7 +69,7 @@ pub fn leave(held: &Held, place: &Place, first: &Connection, sockets: &[&TcpStre
     }
 }
 
-/// What the process of that name does: says that it is ready and holds on, for ever.
+/// Runs as the process of that name: says that it is ready and holds on, for ever.
 pub fn run(words: &[String]) -> ExitCode {
     match prepare(words) {
         Ok(kept) => kept.hold(),

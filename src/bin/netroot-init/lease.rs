@@ -10,9 +10,10 @@ use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail};
+use netrootfs::image::mac::Mac;
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
 
-use crate::address::{Held, Mac, Terms};
+use crate::address::{Held, Terms};
 use crate::card::Card;
 use crate::console::say;
 use crate::dhcp::{self, Answer, Kind, Lease, Question};
@@ -25,7 +26,7 @@ pub const LONG: &[u64] = &[1, 2, 4, 8, 16];
 /// The same while there are other cards to try.
 pub const SHORT: &[u64] = &[1, 2, 4];
 
-/// What a server said to a request for what we have.
+/// A server's answer to a request for an address that the card has.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Renewal {
     Until(Box<Lease>),
@@ -48,22 +49,27 @@ pub fn held(card: &Card, lease: &Lease, disk_server: Option<Ipv4Addr>) -> Held {
 /// Gets an address for the card.
 ///
 /// # Errors
-/// A sentence: nobody answers, or only with a no.
+/// If nobody answers, or only with a no.
 pub fn obtain(card: &Card, patience: &[u64]) -> Result<Lease> {
-    let line = Line::open(card.index)?;
+    let socket = ClientSocket::open(card.index)?;
     let begin = Instant::now();
     let mut refused = None;
     for patience in patience.iter().copied().map(Duration::from_secs) {
         let mut question = question(Kind::Discover, card.mac, begin);
         let deadline = Instant::now() + patience;
-        let Some(offer) = line.ask(Ipv4Addr::BROADCAST, &question, &[Kind::Offer], deadline)? else {
+        let Some(offer) = socket.ask(Ipv4Addr::BROADCAST, &question, &[Kind::Offer], deadline)? else {
             continue;
         };
         let Some(server) = offer.server() else { continue };
         question.kind = Kind::Request;
         question.requested = Some(offer.yours);
         question.server = Some(server);
-        match line.ask(Ipv4Addr::BROADCAST, &question, &[Kind::Ack, Kind::Nak], Instant::now() + patience)? {
+        match socket.ask(
+            Ipv4Addr::BROADCAST,
+            &question,
+            &[Kind::Ack, Kind::Nak],
+            Instant::now() + patience,
+        )? {
             Some(answer) if answer.kind == Kind::Ack => {
                 return answer
                     .lease()
@@ -83,35 +89,45 @@ pub fn obtain(card: &Card, patience: &[u64]) -> Result<Lease> {
 ///
 /// `None` if nobody knows of it.
 pub fn confirm(card: &Card, address: Ipv4Addr) -> Result<Option<Renewal>> {
-    let line = Line::open(card.index)?;
+    let socket = ClientSocket::open(card.index)?;
     let mut question = question(Kind::Request, card.mac, Instant::now());
     question.requested = Some(address);
-    requests(&line, Ipv4Addr::BROADCAST, &question, &[1, 2])
+    requests(&socket, Ipv4Addr::BROADCAST, &question, &[1, 2])
 }
 
 /// Asks for more time: the server that gave the address, or, `rebind`, any.
 ///
 /// `None` if nobody answers.
 pub fn renew(held: &Held, terms: &Terms, rebind: bool) -> Result<Option<Renewal>> {
-    let line = Line::open(held.index)?;
+    let socket = ClientSocket::open(held.index)?;
     let mut question = question(Kind::Request, held.mac, Instant::now());
     question.own = held.address;
     let to = if rebind { Ipv4Addr::BROADCAST } else { terms.server };
-    requests(&line, to, &question, &[2, 4, 8])
+    requests(&socket, to, &question, &[2, 4, 8])
 }
 
 /// The same request, with longer and longer patience, in seconds.
-fn requests(line: &Line, to: Ipv4Addr, question: &Question, patience: &[u64]) -> Result<Option<Renewal>> {
+fn requests(
+    socket: &ClientSocket,
+    to: Ipv4Addr,
+    question: &Question,
+    patience: &[u64],
+) -> Result<Option<Renewal>> {
     for seconds in patience {
-        if let Some(renewal) = request(line, to, question, Duration::from_secs(*seconds))? {
+        if let Some(renewal) = request(socket, to, question, Duration::from_secs(*seconds))? {
             return Ok(Some(renewal));
         }
     }
     Ok(None)
 }
 
-fn request(line: &Line, to: Ipv4Addr, question: &Question, patience: Duration) -> Result<Option<Renewal>> {
-    let answer = line.ask(to, question, &[Kind::Ack, Kind::Nak], Instant::now() + patience)?;
+fn request(
+    socket: &ClientSocket,
+    to: Ipv4Addr,
+    question: &Question,
+    patience: Duration,
+) -> Result<Option<Renewal>> {
+    let answer = socket.ask(to, question, &[Kind::Ack, Kind::Nak], Instant::now() + patience)?;
     Ok(answer.and_then(|answer| match answer.kind {
         Kind::Ack => answer.lease().map(|lease| Renewal::Until(Box::new(lease))),
         _ => Some(Renewal::Refused(refusal(&answer))),
@@ -143,13 +159,13 @@ fn random() -> u32 {
 }
 
 /// The DHCP client's port on a card.
-struct Line {
+struct ClientSocket {
     index: u32,
     /// Takes what is sent to any address: a server broadcasts its no, whatever address the client has.
     socket: UdpSocket,
 }
 
-impl Line {
+impl ClientSocket {
     fn open(index: u32) -> io::Result<Self> {
         Ok(Self { index, socket: socket(index, Ipv4Addr::UNSPECIFIED)? })
     }

@@ -11,9 +11,11 @@
 //! ```
 
 mod address;
+mod aliases;
 mod attach;
 mod boot;
 mod card;
+mod commands;
 mod console;
 mod dhcp;
 mod dial;
@@ -25,8 +27,6 @@ mod modules;
 mod nbd;
 mod netlink;
 mod settings;
-mod table;
-mod trial;
 
 use std::process::ExitCode;
 
@@ -40,5 +40,5 @@ fn main() -> ExitCode {
     if console::first_process() {
         boot::run();
     }
-    trial::run(&words)
+    commands::run(&words)
 }

@@ -1,11 +1,12 @@
 //! Loads kernel modules: nbd, and the drivers of network cards; from the archive, or with the initramfs's own modprobe.
 //!
-//! Which module belongs to which device is [`crate::table`]'s matter.
+//! Which module belongs to which device is [`crate::aliases`]'s matter.
 
 use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::fs::{self, File};
-use std::path::Path;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,14 +14,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::io::Errno;
 
+use crate::aliases;
 use crate::console::{complain, say};
 use crate::disk;
-use crate::table;
 
-/// What netrootfs has put into the archive.
+/// Files of netrootfs's archive.
 const MODULES: &str = "/netrootfs/modules";
 const LOAD: &str = "/netrootfs/load";
 const NIC: &str = "/netrootfs/nic";
+/// Where NixOS' initramfs has its programs and modules.
+const STORE: &str = "nix/store";
 /// One disk without partitions: the ISO looks like a CD then, and a hybrid ISO doesn't appear twice.
 const NBD_PARAMETERS: [&str; 2] = ["nbds_max=1", "max_part=0"];
 /// A driver may look for its firmware, or wait for its card.
@@ -34,7 +37,7 @@ pub fn load_nbd() -> Result<()> {
     if disk::is_known() {
         return Ok(());
     }
-    load_all(table::load_list(&read(LOAD)).collect());
+    load_all(aliases::load_list(&read(LOAD)).collect());
     if !disk::is_known() {
         modprobe(&[&["-q", "nbd"][..], &NBD_PARAMETERS].concat());
     }
@@ -56,7 +59,7 @@ pub fn load_cards(done: &mut BTreeSet<String>) {
         if new.is_empty() {
             return;
         }
-        load_all(new.iter().flat_map(|alias| table::modules_for(&table, alias)).collect());
+        load_all(new.iter().flat_map(|alias| aliases::modules_for(&table, alias)).collect());
         let mut words = vec!["-qab"];
         words.extend(new.iter().map(String::as_str));
         modprobe(&words);
@@ -75,7 +78,7 @@ fn unbound() -> BTreeSet<String> {
         let devices = fs::read_dir(format!("/sys/bus/{bus}/devices")).into_iter().flatten().flatten();
         for device in devices.filter(|device| !device.path().join("driver").exists()) {
             let alias = read(device.path().join("modalias"));
-            if table::leads_to_network(bus, alias.trim()) {
+            if aliases::leads_to_network(bus, alias.trim()) {
                 aliases.insert(alias.trim().to_owned());
             }
         }
@@ -119,9 +122,9 @@ fn load(name: &str) -> Result<()> {
 
 /// Runs the initramfs's modprobe, if it has one. Whether it did anything shows in what is there afterwards.
 fn modprobe(words: &[&str]) {
-    let places = ["/sbin/modprobe", "/usr/sbin/modprobe", "/bin/modprobe", "/usr/bin/modprobe"];
-    let Some(program) = places.into_iter().find(|place| Path::new(place).exists()) else { return };
-    let child = Command::new(program)
+    let Some(program) = find_modprobe(Path::new("/")) else { return };
+    let _link = Link::to_modules_of_a_store(Path::new("/"));
+    let child = Command::new(&program)
         .args(words)
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .stdin(Stdio::null())
@@ -130,19 +133,96 @@ fn modprobe(words: &[&str]) {
         .spawn();
     let mut child = match child {
         Ok(child) => child,
-        Err(error) => return complain(&format!("{program} doesn't start: {error}")),
+        Err(error) => return complain(&format!("{} doesn't start: {error}", program.display())),
     };
     let deadline = Instant::now() + MODPROBE_PATIENCE;
     while matches!(child.try_wait(), Ok(None)) {
         if Instant::now() > deadline {
-            say(&format!("{program} {} takes long; going on without waiting for it", words.join(" ")));
+            let words = words.join(" ");
+            say(&format!("{} {words} takes long; going on without waiting for it", program.display()));
             return;
         }
         thread::sleep(Duration::from_millis(10));
     }
 }
 
+/// The initramfs's modprobe: in its usual places, or in a package of NixOS' store.
+fn find_modprobe(root: &Path) -> Option<PathBuf> {
+    const PLACES: [&str; 4] = ["sbin", "usr/sbin", "bin", "usr/bin"];
+    let usual = PLACES.into_iter().map(|place| root.join(place));
+    let stored = packages(root).into_iter().flat_map(|package| [package.join("bin"), package.join("sbin")]);
+    usual.chain(stored).map(|directory| directory.join("modprobe")).find(|program| program.exists())
+}
+
+/// The packages of NixOS' store, in order.
+fn packages(root: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(root.join(STORE)).into_iter().flatten().flatten();
+    let mut packages: Vec<_> = entries.map(|entry| entry.path()).collect();
+    packages.sort();
+    packages
+}
+
+/// `/lib/modules` as long as modprobe runs: NixOS' `/init` makes it, and is yet to run.
+struct Link(PathBuf);
+
+impl Link {
+    fn to_modules_of_a_store(root: &Path) -> Option<Self> {
+        let link = root.join("lib/modules");
+        if link.exists() {
+            return None;
+        }
+        let mut modules = packages(root).into_iter().map(|package| package.join("lib/modules"));
+        let modules = modules.find(|modules| modules.is_dir())?;
+        let _ = fs::create_dir(root.join("lib"));
+        symlink(modules, &link).ok()?;
+        Some(Self(link))
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
 /// A small text file, or nothing.
 pub fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(path).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(root: &Path, path: &str) {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "x").unwrap();
+    }
+
+    #[test]
+    fn modprobe_is_found_in_a_store_too() {
+        let root = tempfile::tempdir().unwrap();
+        assert_eq!(find_modprobe(root.path()), None);
+        put(root.path(), "nix/store/abc-extra-utils/bin/modprobe");
+        assert_eq!(
+            find_modprobe(root.path()),
+            Some(root.path().join("nix/store/abc-extra-utils/bin/modprobe"))
+        );
+        put(root.path(), "usr/bin/modprobe");
+        assert_eq!(find_modprobe(root.path()), Some(root.path().join("usr/bin/modprobe")));
+    }
+
+    #[test]
+    fn the_modules_of_a_store_are_in_their_place_for_a_while() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        assert!(Link::to_modules_of_a_store(root).is_none(), "there is no store");
+        put(root, "nix/store/abc-linux-6.6-modules-shrunk/lib/modules/6.6/modules.dep");
+        let link = Link::to_modules_of_a_store(root).unwrap();
+        assert!(root.join("lib/modules/6.6/modules.dep").exists());
+        assert!(Link::to_modules_of_a_store(root).is_none(), "it is there");
+        drop(link);
+        assert!(!root.join("lib/modules").exists() && root.join("lib").exists());
+    }
 }

@@ -20,7 +20,7 @@ const REP_ERROR: u32 = 1 << 31;
 const INFO_EXPORT: u16 = 0;
 const INFO_BLOCK_SIZE: u16 = 3;
 
-/// What Linux calls by the same number in its attribute `SERVER_FLAGS`.
+/// Linux has the same number in its attribute `SERVER_FLAGS`.
 pub const FLAG_READ_ONLY: u16 = 1 << 1;
 /// Several connections see the same disk.
 pub const FLAG_CAN_MULTI_CONN: u16 = 1 << 8;
@@ -35,7 +35,7 @@ const MOST_REPLIES: usize = 64;
 const LARGEST_BLOCK: u32 = 4096;
 const SMALLEST_BLOCK: u32 = 512;
 
-/// What the server says of an export.
+/// A server's description of an export.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Export {
     /// Bytes.
@@ -173,7 +173,7 @@ enum Info {
     Blocks { smallest: u32, longest: Option<u32> },
 }
 
-/// What one `NBD_REP_INFO` says, if it is of use.
+/// The content of one `NBD_REP_INFO`, if it is of use.
 fn parse_info(data: &[u8]) -> Option<Info> {
     let (kind, data) = data.split_first_chunk()?;
     match u16::from_be_bytes(*kind) {

@@ -1,11 +1,12 @@
-//! What the kernel arguments ask for. Pure; every value is checked here.
+//! Settings out of the kernel arguments. Pure; every value is checked here.
 
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use netrootfs::image::args::Args;
+use netrootfs::image::mac::Mac;
 
-use crate::address::{Mac, prefix_of};
+use crate::address::prefix_of;
 
 /// IANA's port for NBD.
 const PORT: u16 = 10809;
@@ -45,7 +46,7 @@ impl Target {
 
 /// An address that needs no DHCP.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Given {
+pub struct StaticAddress {
     pub address: Ipv4Addr,
     pub prefix: u8,
     pub gateway: Option<Ipv4Addr>,
@@ -62,9 +63,9 @@ pub struct Settings {
     /// `BOOTIF=`: this card first.
     pub boot_card: Option<Mac>,
     /// `netroot.ip=`.
-    pub fixed: Option<Given>,
+    pub fixed: Option<StaticAddress>,
     /// `ip=` of the loader, from its own DHCP.
-    pub from_loader: Option<Given>,
+    pub from_loader: Option<StaticAddress>,
     pub vlan: Option<u16>,
     pub connections: u8,
 }
@@ -73,7 +74,7 @@ impl Settings {
     /// Reads the kernel's command line.
     ///
     /// # Errors
-    /// A sentence for each value that can't be.
+    /// If a value can't be.
     pub fn parse(args: &Args) -> Result<Self> {
         let target = args
             .value("netroot.nbd")
@@ -98,18 +99,18 @@ pub fn init(args: &Args) -> &str {
 /// pxelinux writes the hardware type before the address, `01` for Ethernet; iPXE's scripts may leave it out.
 fn boot_card(text: &str) -> Option<Mac> {
     text.parse()
-        .or_else(|()| text.strip_prefix("01-").or(text.strip_prefix("01:")).unwrap_or_default().parse())
+        .or_else(|_| text.strip_prefix("01-").or(text.strip_prefix("01:")).unwrap_or_default().parse())
         .ok()
 }
 
 /// `client:server:gateway:netmask`, pxelinux's IPAPPEND 1, which is how the kernel's own `ip=` begins. Other forms of
 /// `ip=` are the initramfs's.
-fn from_loader(text: &str) -> Option<Given> {
+fn from_loader(text: &str) -> Option<StaticAddress> {
     let mut fields = text.split(':');
     let mut field = || fields.next();
     let (client, server, gateway, netmask) = (field()?, field()?, field()?, field()?);
     let some = |text: &str| text.parse().ok().filter(|address: &Ipv4Addr| !address.is_unspecified());
-    Some(Given {
+    Some(StaticAddress {
         address: some(client)?,
         prefix: netmask.parse().ok().and_then(prefix_of)?,
         gateway: some(gateway),
@@ -117,12 +118,12 @@ fn from_loader(text: &str) -> Option<Given> {
     })
 }
 
-fn fixed(text: &str) -> Result<Given> {
+fn fixed(text: &str) -> Result<StaticAddress> {
     let read = || {
         let (address, gateway) =
             text.split_once(',').map_or((text, None), |(address, gateway)| (address, Some(gateway)));
         let (address, prefix) = address.split_once('/')?;
-        Some(Given {
+        Some(StaticAddress {
             address: address.parse().ok()?,
             prefix: prefix.parse().ok().filter(|prefix| *prefix <= 32)?,
             gateway: gateway.map(str::parse).transpose().ok()?,

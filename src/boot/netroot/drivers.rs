@@ -6,11 +6,12 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
-use super::cpio;
-use super::modules::{self, Deps, Softdeps};
-use super::nics::{NICS, Nic};
+use super::packed;
 use super::program::DIRECTORY;
 use super::root::{Error, Files};
+use crate::image::cpio;
+use crate::image::modules::{self, Deps, Softdeps};
+use crate::image::nics::{NICS, Nic};
 
 /// Where modules lie: everywhere, where `/lib` is a link, and in Alpine's modloop.
 const DIRECTORIES: [&str; 3] = ["lib/modules", "usr/lib/modules", "modules"];
@@ -22,21 +23,40 @@ const MOST_PACKAGES: usize = 64;
 const LARGEST_LIST: u64 = 16 << 20;
 
 /// A module, unpacked. The largest network drivers have 4 MB.
-const LARGEST_MODULE: u64 = 16 << 20;
+pub(super) const LARGEST_MODULE: u64 = 16 << 20;
 
 /// All modules for network cards, unpacked: a client's memory must hold them beside its initramfs.
 const MOST_BYTES: usize = 32 << 20;
 
-/// What is wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The drivers that an ISO's initrd lacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
     /// nbd and what it needs.
     pub nbd: bool,
-    /// Drivers of network cards.
-    pub nics: bool,
+    /// Drivers of network cards, those of them that there are.
+    pub nics: Vec<&'static Nic>,
+    /// Whether there must be one of these at least.
+    pub some_nic: bool,
 }
 
-/// What was found.
+impl Wanted {
+    /// All that an archive may carry.
+    pub fn all() -> Self {
+        Self { nbd: true, nics: NICS.iter().collect(), some_nic: true }
+    }
+
+    /// Whether nothing is wanted.
+    pub fn is_nothing(&self) -> bool {
+        !self.nbd && self.nics.is_empty()
+    }
+
+    /// Whether the ISO doesn't boot without.
+    pub fn is_vital(&self) -> bool {
+        self.nbd || self.some_nic
+    }
+}
+
+/// Drivers that were found.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Drivers {
     /// Unpacked modules by their names in the archive.
@@ -53,7 +73,7 @@ pub struct Drivers {
 ///
 /// # Errors
 /// If that can't be done, with the reason.
-pub fn take(files: &dyn Files, version: &str, wanted: Wanted) -> Result<Option<Drivers>, String> {
+pub fn take(files: &dyn Files, version: &str, wanted: &Wanted) -> Result<Option<Drivers>, String> {
     let Some((directory, deps)) = find(files, version).map_err(|error| error.to_string())? else {
         return Ok(None);
     };
@@ -68,12 +88,10 @@ pub fn take(files: &dyn Files, version: &str, wanted: Wanted) -> Result<Option<D
     if wanted.nbd && !modules::is_builtin(&builtin, "nbd") {
         take.nbd()?;
     }
-    if wanted.nics {
-        take.nics(&list("modules.alias")?)?;
-        let built_in = |nic: &Nic| modules::is_builtin(&builtin, nic.name);
-        if take.found.nics.is_empty() && !NICS.iter().any(built_in) {
-            return Err("its kernel has no driver of a usual network card".into());
-        }
+    let fault = take.nics(&wanted.nics, &list("modules.alias")?);
+    let built_in = |nic: &Nic| modules::is_builtin(&builtin, nic.name);
+    if wanted.some_nic && take.found.nics.is_empty() && !NICS.iter().any(built_in) {
+        return Err(fault.unwrap_or_else(|| "its kernel has no driver of a usual network card".into()));
     }
     Ok(Some(take.found))
 }
@@ -117,14 +135,22 @@ impl Take<'_> {
         Ok(())
     }
 
-    fn nics(&mut self, aliases: &[u8]) -> Result<(), String> {
-        let names: Vec<&str> = NICS.iter().map(|nic| nic.name).collect();
+    /// Takes those of these drivers that can be used; returns what is wrong with the first that can't.
+    fn nics(&mut self, nics: &[&'static Nic], aliases: &[u8]) -> Option<String> {
+        let names: Vec<&str> = nics.iter().map(|nic| nic.name).collect();
         let mut aliases = modules::aliases(aliases, &names);
         let mut room = MOST_BYTES;
-        for nic in NICS {
+        let mut fault = None;
+        for nic in nics {
             let Some(aliases) = aliases.remove(nic.name) else { continue };
             let Some(order) = self.order(nic) else { continue };
-            let read = self.read(&order).map_err(|error| format!("{}: {error}", nic.name))?;
+            let read = match self.read(&order) {
+                Ok(read) => read,
+                Err(error) => {
+                    fault = fault.or_else(|| Some(format!("{}: {error}", nic.name)));
+                    continue;
+                }
+            };
             let new = read.iter().filter(|(name, _)| !self.found.files.contains_key(name));
             let size = new.map(|(_, module)| module.len()).sum();
             // A smaller one may still find room.
@@ -134,7 +160,7 @@ impl Take<'_> {
             self.found.nics.push(nic.name.to_owned());
             self.found.files.extend(read);
         }
-        Ok(())
+        fault
     }
 
     fn order(&self, nic: &Nic) -> Option<Vec<&str>> {
@@ -155,31 +181,18 @@ impl Take<'_> {
             }
             let file = self.files.read(&format!("{}/{path}", self.directory), LARGEST_MODULE)?;
             let file = file.ok_or_else(|| Error::Damaged(format!("{path} is not there")))?;
-            Ok((name, unpack(path, file)?))
+            Ok((name, unpack(path, &file)?))
         };
         paths.iter().map(read).collect()
     }
 }
 
 /// A module as it is loaded, whatever it is packed with.
-fn unpack(path: &str, file: Vec<u8>) -> Result<Vec<u8>, Error> {
-    /// Memory for a decoder of xz: the dictionary of `xz -9` is 64 MiB.
-    const XZ_MEMORY: u64 = 96 << 20;
-    const ZSTD_WINDOW_LOG: u32 = 27;
+pub(super) fn unpack(path: &str, file: &[u8]) -> Result<Vec<u8>, Error> {
     let mut module = Vec::new();
-    let mut read = |reader: &mut dyn Read| reader.take(LARGEST_MODULE + 1).read_to_end(&mut module).map(drop);
-    let unpacked = match path.rsplit('.').next() {
-        Some("xz") => liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, 0)
-            .map_err(std::io::Error::from)
-            .and_then(|stream| read(&mut liblzma::read::XzDecoder::new_stream(file.as_slice(), stream))),
-        Some("zst") => zstd::stream::read::Decoder::new(file.as_slice()).and_then(|mut decoder| {
-            decoder.window_log_max(ZSTD_WINDOW_LOG)?;
-            read(&mut decoder)
-        }),
-        Some("gz") => read(&mut flate2::read::MultiGzDecoder::new(file.as_slice())),
-        _ => read(&mut file.as_slice()),
-    };
-    unpacked.map_err(|error| Error::damaged(format!("{path}: {error}")))?;
+    packed::unpacked(path, file)
+        .and_then(|reader| reader.take(LARGEST_MODULE + 1).read_to_end(&mut module))
+        .map_err(|error| Error::damaged(format!("{path}: {error}")))?;
     if module.len() as u64 > LARGEST_MODULE {
         return Err(Error::TooLarge(path.to_owned(), LARGEST_MODULE));
     }
@@ -200,8 +213,9 @@ impl Drivers {
         !self.load.is_empty()
     }
 
-    /// The part of the archive that holds them: the same drivers make the same bytes.
-    pub fn pack(&self) -> Vec<u8> {
+    /// The part of the archive that holds them, and a file more if there is one: name and text. The same drivers make the
+    /// same bytes.
+    pub fn pack(&self, more: Option<(&str, &str)>) -> Vec<u8> {
         let mut writer = cpio::Writer::default();
         writer.directory(DIRECTORY);
         writer.directory(&format!("{DIRECTORY}/modules"));
@@ -218,6 +232,9 @@ impl Drivers {
             };
             let text: String = self.nic.iter().map(lines_of).collect();
             writer.file(&format!("{DIRECTORY}/nic"), 0o644, text.as_bytes());
+        }
+        if let Some((name, text)) = more {
+            writer.file(name, 0o644, text.as_bytes());
         }
         cpio::gzip(&writer.finish())
     }

@@ -1,4 +1,4 @@
-//! What a kernel image says of itself: its processor and its version.
+//! Processor and version of a kernel, out of its image.
 //!
 //! x86: the header of Documentation/arch/x86/boot.rst, which is never compressed. AArch64: the image of
 //! Documentation/arch/arm64/booting.rst, plain, gzipped, or in the EFI envelope of drivers/firmware/efi/libstub/zboot-header.S;
@@ -41,13 +41,21 @@ impl Arch {
     }
 }
 
-/// What was found in an image.
+/// A kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kernel {
     /// Its processor.
     pub arch: Arch,
     /// Its version, as `uname -r` has it: fit for the name of a directory.
     pub version: String,
+}
+
+impl Kernel {
+    /// The first two numbers of its version.
+    pub fn release(&self) -> Option<(u32, u32)> {
+        let mut numbers = self.version.split(|symbol: char| !symbol.is_ascii_digit()).map(str::parse);
+        Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+    }
 }
 
 /// Why an image doesn't tell.
@@ -192,6 +200,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_release_is_the_first_two_numbers() {
+        let release = |version: &str| Kernel { arch: Arch::X86_64, version: version.into() }.release();
+        assert_eq!(release("5.4.0-26-generic"), Some((5, 4)));
+        assert_eq!(release("6.12-x"), Some((6, 12)));
+        assert_eq!(release("generic"), None);
+    }
 
     fn bzimage(version: &[u8]) -> Vec<u8> {
         let mut image = vec![0; 0x3000];

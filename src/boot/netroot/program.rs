@@ -9,13 +9,17 @@ use std::sync::Arc;
 use object::read::elf::{FileHeader, ProgramHeader};
 use object::{Endianness, elf};
 
-use super::cpio;
 use super::kernel::Arch;
+use crate::image::cpio;
 use crate::storage::content::{Content, Lazy};
 use crate::storage::identity::identity;
 
 /// A program of this kind has about a megabyte.
 const LARGEST: u64 = 32 << 20;
+
+/// Zeros in front of the program: an initrd in the old lz4 format has no mark for its end, and its unpacker takes what follows
+/// for the size of a block, which zeros are not. More than the four that it reads, and a multiple of four for all others.
+const GAP: usize = 512;
 
 /// Names in the archive.
 pub(super) const DIRECTORY: &str = "netrootfs";
@@ -34,7 +38,7 @@ impl Programs {
     /// The archive with the program in it, packed when somebody first asks for it, and shared by all ISOs.
     ///
     /// # Errors
-    /// With a sentence that says what to do.
+    /// If it isn't installed, or can't be used.
     pub fn archive(&self, arch: Arch) -> Result<&Arc<Content>, &str> {
         let found = Arch::ALL.iter().zip(&self.0).find(|(other, _)| **other == arch);
         match found {
@@ -111,7 +115,7 @@ fn pack(program: Vec<u8>) -> Content {
         let mut writer = cpio::Writer::default();
         writer.directory(DIRECTORY);
         writer.file(INIT, 0o755, &program);
-        cpio::gzip(&writer.finish())
+        [vec![0; GAP], cpio::gzip(&writer.finish())].concat()
     }))
 }
 

@@ -1,4 +1,5 @@
-//! An ISO's root image, read on this host: files by their paths, out of squashfs, EROFS and ext4, also one in another.
+//! An ISO's root image, read on this host: files by their paths, out of squashfs, EROFS and ext4, also one in another; or
+//! packages of modules in its place.
 //!
 //! Each format is a crate's; here is what they have in common, and the limits. An image is told by its magic number. A
 //! link of a directory is not followed: who looks for `/lib` looks for `/usr/lib` too.
@@ -7,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::boot::family::Format;
+use crate::boot::format::Format;
 use crate::storage::cache::{BlockCache, Tuning};
 use crate::storage::source::ReadAt;
 use crate::storage::source::bounded::Bounded;
@@ -16,6 +17,7 @@ mod erofs;
 mod ext4;
 mod nested;
 mod squashfs;
+pub mod udeb;
 
 /// Bytes of an image that are read: tables, lists of modules and some dozens of modules. Blocks of 1 MiB for each of
 /// them are 200 MB at most.

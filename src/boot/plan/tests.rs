@@ -1,5 +1,12 @@
+use std::sync::LazyLock;
+
 use super::*;
-use crate::image::initrd::Feature;
+use crate::boot::families::{Family, alpine, anaconda, archiso, casper, generic, live_boot, live_os, nixos};
+use crate::boot::format::Format;
+use crate::boot::reasons::Caveat;
+use crate::image::initrd::{Feature, Features};
+use crate::image::iso::Medium;
+use crate::image::label::Label;
 
 const OWN: &str = "root=live:CDLABEL=Fedora-42 rd.live.image rd.live.check quiet rhgb";
 
@@ -19,48 +26,44 @@ fn features(found: &[Feature]) -> Features {
     Features { found: found.iter().copied().collect(), ..Features::default() }
 }
 
+fn marked(marks: &[&str]) -> Features {
+    Features { marks: marks.iter().map(|mark| (*mark).to_owned()).collect(), ..Features::default() }
+}
+
 fn dracut(version: &str, network: Feature) -> Features {
     let found = [Feature::Dracut, Feature::DracutNbd, Feature::NbdClient, Feature::DmsquashLive, network];
     Features { dracut_version: Some(version.into()), ..features(&found) }
 }
 
-fn subject<'a>(family: Family, label: &'a Label, args: &'a str, initrd: Option<&'a Features>) -> Subject<'a> {
-    let found = match family {
-        Family::Archiso => "/arch/x86_64/airootfs.sfs",
-        Family::LiveBoot => "/live/filesystem.squashfs",
-        Family::Anaconda => "/images/install.img",
+fn subject<'a>(family: &'static Family, label: &'a Label, initrd: Option<&'a Features>) -> Subject<'a> {
+    let found = match family.name {
+        "archiso" => "/arch/x86_64/airootfs.sfs",
+        "live-boot" => "/live/filesystem.squashfs",
+        "Anaconda" => "/images/install.img",
         _ => "/LiveOS/squashfs.img",
     };
-    let root = (family == Family::LiveOs).then_some(Format::Squashfs);
-    let volume_id = b"Fedora 42";
-    Subject {
-        family,
-        found,
-        label,
-        volume_id,
-        len: 5000,
-        args: args.into(),
-        root,
-        initrd,
-        netroot: false,
-        way: None,
-    }
+    let root = (*family == live_os::FAMILY).then_some(Format::Squashfs);
+    static MEDIUM: LazyLock<Medium> = LazyLock::new(|| Medium {
+        label: b"Fedora 42".to_vec(),
+        uuid: Some("2025-04-11-00-00-00-00".into()),
+    });
+    Subject { family, found, label, medium: &MEDIUM, len: 5000, root, initrd, netroot: false }
 }
 
 fn try_boot(
-    family: Family,
+    family: &'static Family,
     args: &str,
     initrd: Option<&Features>,
     servers: &Servers,
-) -> Result<String, &'static str> {
+) -> Result<String, Refusal> {
     let label = Label::parse("F42").unwrap();
-    boot(&subject(family, &label, args, initrd), servers).map(|boot| boot.args.to_string())
+    boot(&subject(family, &label, initrd), args.into(), None, servers).map(|boot| boot.args.to_string())
 }
 
 fn live(root: Option<Format>, initrd: Option<&Features>, prefer: Option<Export>) -> Boot {
     let label = Label::parse("F42").unwrap();
-    let subject = Subject { root, ..subject(Family::LiveOs, &label, OWN, initrd) };
-    boot(&subject, &Servers { prefer, ..servers() }).unwrap()
+    let subject = Subject { root, ..subject(&live_os::FAMILY, &label, initrd) };
+    boot(&subject, OWN.into(), None, &Servers { prefer, ..servers() }).unwrap()
 }
 
 #[test]
@@ -88,7 +91,7 @@ fn an_initrd_with_networkmanager_takes_the_bare_root_image() {
 fn another_port_stands_before_the_name() {
     let label = Label::parse("F42").unwrap();
     let other = Servers { port: 10810, ..servers() };
-    let boot = boot(&subject(Family::LiveOs, &label, OWN, None), &other).unwrap();
+    let boot = boot(&subject(&live_os::FAMILY, &label, None), OWN.into(), None, &other).unwrap();
     assert!(boot.args.iter().any(|arg| arg == "netroot=nbd:10.0.2.2:10810::ro:-N,F42.iso"), "{}", boot.args);
 }
 
@@ -120,22 +123,20 @@ fn an_administrator_can_prefer_an_export() {
 #[test]
 fn a_stock_live_initrd_boots_over_http_where_there_is_one() {
     let stock = features(&[Feature::Dracut, Feature::DmsquashLive, Feature::Livenet]);
-    assert_eq!(try_boot(Family::LiveOs, OWN, Some(&stock), &servers()), Err(NO_HTTP));
+    assert_eq!(try_boot(&live_os::FAMILY, OWN, Some(&stock), &servers()), Err(Refusal::NoHttp));
     assert_eq!(
-        try_boot(Family::LiveOs, OWN, Some(&stock), &http()).unwrap(),
+        try_boot(&live_os::FAMILY, OWN, Some(&stock), &http()).unwrap(),
         "root=live:http://10.0.2.2/nb/images/liveos_F42.img ip=dhcp rd.neednet=1 rd.live.image quiet rhgb"
     );
     let void = features(&[Feature::Dracut, Feature::DmsquashLive]);
-    assert!(
-        try_boot(Family::LiveOs, OWN, Some(&void), &http()).unwrap_err().contains("neither NBD nor livenet")
-    );
+    assert_eq!(try_boot(&live_os::FAMILY, OWN, Some(&void), &http()), Err(Refusal::NoNbdNorLivenet));
 }
 
 #[test]
 fn kiwi_wants_the_whole_iso_and_a_ramdisk_for_it() {
-    let kiwi = features(&[Feature::Dracut, Feature::KiwiLive]);
+    let kiwi = Features { found: [Feature::Dracut].into(), ..marked(&["kiwi-live"]) };
     assert_eq!(
-        try_boot(Family::LiveOs, "root=live:CDLABEL=CDROM rd.live.image", Some(&kiwi), &http()).unwrap(),
+        try_boot(&live_os::FAMILY, "root=live:CDLABEL=CDROM rd.live.image", Some(&kiwi), &http()).unwrap(),
         "root=live:http://10.0.2.2/nb/images/F42.iso ramdisk_size=5 ip=dhcp rd.live.image"
     );
 }
@@ -144,12 +145,12 @@ fn kiwi_wants_the_whole_iso_and_a_ramdisk_for_it() {
 fn archiso_attaches_the_whole_iso() {
     let own = "archisobasedir=arch archisosearchuuid=2024-01-01 cms_verify=y quiet";
     assert_eq!(
-        try_boot(Family::Archiso, own, None, &servers()).unwrap(),
+        try_boot(&archiso::FAMILY, own, None, &servers()).unwrap(),
         "archisobasedir=arch archiso_nbd_srv=10.0.2.2 archiso_nbd_name=F42.iso copytoram=n ip=dhcp quiet"
     );
-    let only_http = features(&[Feature::ArchisoHook, Feature::ArchisoHttp]);
+    let only_http = marked(&["archiso", "archiso_pxe_http"]);
     assert_eq!(
-        try_boot(Family::Archiso, own, Some(&only_http), &http()).unwrap(),
+        try_boot(&archiso::FAMILY, own, Some(&only_http), &http()).unwrap(),
         "archisobasedir=arch archiso_http_srv=http://10.0.2.2/nb/trees/F42/ ip=dhcp quiet"
     );
 }
@@ -158,20 +159,20 @@ fn archiso_attaches_the_whole_iso() {
 fn casper_fetches_the_iso_or_mounts_its_tree() {
     let own = "boot=casper iso-scan/filename=/x.iso quiet --- splash";
     assert_eq!(
-        try_boot(Family::Casper, own, None, &http()).unwrap(),
+        try_boot(&casper::FAMILY, own, None, &http()).unwrap(),
         "boot=casper netboot=url url=http://10.0.2.2/nb/images/F42.iso ip=dhcp quiet --- splash"
     );
     assert_eq!(
-        try_boot(Family::Casper, own, None, &nfs()).unwrap(),
+        try_boot(&casper::FAMILY, own, None, &nfs()).unwrap(),
         "boot=casper netboot=nfs nfsroot=10.0.2.2:/srv/netboot/trees/F42 ip=dhcp quiet --- splash"
     );
-    assert_eq!(try_boot(Family::Casper, own, None, &servers()), Err(NO_HTTP_NFS));
+    assert_eq!(try_boot(&casper::FAMILY, own, None, &servers()), Err(Refusal::NoHttpOrNfs));
 }
 
 #[test]
 fn live_boot_fetches_its_image() {
     assert_eq!(
-        try_boot(Family::LiveBoot, "boot=live components quiet findiso=/x.iso", None, &http()).unwrap(),
+        try_boot(&live_boot::FAMILY, "boot=live components quiet findiso=/x.iso", None, &http()).unwrap(),
         "boot=live fetch=http://10.0.2.2/nb/trees/F42/live/filesystem.squashfs components quiet"
     );
 }
@@ -179,64 +180,81 @@ fn live_boot_fetches_its_image() {
 #[test]
 fn anaconda_finds_its_second_stage() {
     assert_eq!(
-        try_boot(Family::Anaconda, "inst.stage2=hd:LABEL=F42 rd.live.check quiet", None, &http()).unwrap(),
+        try_boot(&anaconda::FAMILY, "inst.stage2=hd:LABEL=F42 rd.live.check quiet", None, &http()).unwrap(),
         "inst.stage2=http://10.0.2.2/nb/trees/F42/ ip=dhcp quiet"
     );
     assert_eq!(
-        try_boot(Family::Anaconda, "inst.stage2=hd:LABEL=F42 quiet", None, &nfs()).unwrap(),
+        try_boot(&anaconda::FAMILY, "inst.stage2=hd:LABEL=F42 quiet", None, &nfs()).unwrap(),
         "inst.repo=nfs:10.0.2.2:/srv/netboot/images/F42.iso ip=dhcp quiet"
     );
 }
 
 #[test]
 fn an_iso_without_network_is_told_so() {
-    assert_eq!(try_boot(Family::NixOs, "", None, &nfs()), Err(NO_NETWORK));
+    assert_eq!(try_boot(&nixos::FAMILY, "", None, &nfs()), Err(Refusal::NoNetwork));
 }
 
 #[test]
 fn an_unknown_iso_keeps_its_own_arguments() {
     let own = "boot=x components findiso=/x.iso BOOT_IMAGE=/vmlinuz quiet";
-    assert_eq!(try_boot(Family::Generic, own, None, &servers()).unwrap(), "boot=x components quiet");
+    assert_eq!(try_boot(&generic::FAMILY, own, None, &servers()).unwrap(), "boot=x components quiet");
 }
 
-fn forced(family: Family, way: Way, servers: &Servers) -> Result<String, &'static str> {
+fn forced(family: &'static Family, wish: Wish, servers: &Servers) -> Result<String, Refusal> {
     let label = Label::parse("F42").unwrap();
-    let own = if family == Family::LiveOs { OWN } else { "quiet" };
-    let subject = Subject { way: Some(way), ..subject(family, &label, own, None) };
-    boot(&subject, servers).map(|boot| boot.args.to_string())
+    let own = if *family == live_os::FAMILY { OWN } else { "quiet" };
+    let iso = subject(family, &label, None);
+    boot(&iso, own.into(), Some(wish), servers).map(|boot| boot.args.to_string())
 }
 
 #[test]
-fn a_way_can_be_chosen_by_hand() {
-    let args = |way| forced(Family::LiveOs, way, &nfs()).unwrap();
-    assert!(args(Way::Nbd).starts_with("root=live:CDLABEL=Fedora\\x2042 netroot=nbd:10.0.2.2:F42.iso::ro "));
-    assert!(args(Way::NbdIso).starts_with("root=live:CDLABEL=Fedora\\x2042 "));
-    assert!(args(Way::NbdImage).starts_with("root=live:/dev/nbd0 netroot=nbd:10.0.2.2:F42::ro "));
-    assert!(args(Way::Http).starts_with("root=live:http://10.0.2.2/nb/images/liveos_F42.img ip=dhcp "));
-    assert!(args(Way::Nfs).starts_with("root=live:nfs:10.0.2.2:/srv/netboot/images/liveos_F42.img "));
-    assert_eq!(args(Way::Own), "root=live:CDLABEL=Fedora-42 rd.live.image quiet rhgb");
-    let casper = |way| forced(Family::Casper, way, &nfs()).unwrap();
-    assert!(casper(Way::Http).starts_with("boot=casper netboot=url "));
-    assert!(casper(Way::Nfs).starts_with("boot=casper netboot=nfs "));
-    let arch = |way| forced(Family::Archiso, way, &nfs()).unwrap();
-    assert!(arch(Way::NbdIso).starts_with("archisobasedir=arch archiso_nbd_srv="));
-    assert!(arch(Way::Http).starts_with("archisobasedir=arch archiso_http_srv="));
-    assert_eq!(forced(Family::Alpine, Way::Own, &servers()).unwrap(), "quiet");
+fn a_transport_can_be_wished() {
+    let args = |wish| forced(&live_os::FAMILY, wish, &nfs()).unwrap();
+    assert!(
+        args(Wish::AnyNbd).starts_with("root=live:CDLABEL=Fedora\\x2042 netroot=nbd:10.0.2.2:F42.iso::ro ")
+    );
+    assert!(args(Wish::Exactly(Transport::Nbd(Export::Iso))).starts_with("root=live:CDLABEL=Fedora\\x2042 "));
+    assert!(
+        args(Wish::Exactly(Transport::Nbd(Export::Image)))
+            .starts_with("root=live:/dev/nbd0 netroot=nbd:10.0.2.2:F42::ro ")
+    );
+    assert!(
+        args(Wish::Exactly(Transport::Http))
+            .starts_with("root=live:http://10.0.2.2/nb/images/liveos_F42.img ip=dhcp ")
+    );
+    assert!(
+        args(Wish::Exactly(Transport::Nfs))
+            .starts_with("root=live:nfs:10.0.2.2:/srv/netboot/images/liveos_F42.img ")
+    );
+    assert_eq!(args(Wish::Exactly(Transport::Own)), "root=live:CDLABEL=Fedora-42 rd.live.image quiet rhgb");
+    let casper = |wish| forced(&casper::FAMILY, wish, &nfs()).unwrap();
+    assert!(casper(Wish::Exactly(Transport::Http)).starts_with("boot=casper netboot=url "));
+    assert!(casper(Wish::Exactly(Transport::Nfs)).starts_with("boot=casper netboot=nfs "));
+    let arch = |wish| forced(&archiso::FAMILY, wish, &nfs()).unwrap();
+    assert!(
+        arch(Wish::Exactly(Transport::Nbd(Export::Iso))).starts_with("archisobasedir=arch archiso_nbd_srv=")
+    );
+    assert!(arch(Wish::Exactly(Transport::Http)).starts_with("archisobasedir=arch archiso_http_srv="));
+    assert_eq!(forced(&alpine::FAMILY, Wish::Exactly(Transport::Own), &servers()).unwrap(), "quiet");
 }
 
 #[test]
-fn a_way_that_is_none_is_refused() {
-    assert_eq!(forced(Family::Casper, Way::Nbd, &nfs()), Err(OTHER_WAY));
-    assert_eq!(forced(Family::Archiso, Way::NbdImage, &nfs()), Err(OTHER_WAY));
-    assert_eq!(forced(Family::Alpine, Way::Http, &nfs()), Err(OTHER_WAY));
-    assert_eq!(forced(Family::Casper, Way::Http, &servers()), Err(NO_HTTP));
-    assert_eq!(forced(Family::LiveOs, Way::Http, &servers()), Err(NO_HTTP));
-    assert_eq!(forced(Family::LiveOs, Way::Nfs, &http()), Err(NO_NFS));
+fn a_wish_that_cannot_be_met_is_refused() {
+    assert_eq!(forced(&casper::FAMILY, Wish::AnyNbd, &nfs()), Err(Refusal::OtherTransport));
+    assert_eq!(
+        forced(&archiso::FAMILY, Wish::Exactly(Transport::Nbd(Export::Image)), &nfs()),
+        Err(Refusal::OtherTransport)
+    );
+    assert_eq!(forced(&alpine::FAMILY, Wish::Exactly(Transport::Http), &nfs()), Err(Refusal::OtherTransport));
+    assert_eq!(forced(&casper::FAMILY, Wish::Exactly(Transport::Http), &servers()), Err(Refusal::NoHttp));
+    assert_eq!(forced(&live_os::FAMILY, Wish::Exactly(Transport::Http), &servers()), Err(Refusal::NoHttp));
+    assert_eq!(forced(&live_os::FAMILY, Wish::Exactly(Transport::Nfs), &http()), Err(Refusal::NoNfs));
 }
 
-fn by_netroot(family: Family, args: &str, initrd: Option<&Features>, servers: &Servers) -> Boot {
+fn by_netroot(family: &'static Family, args: &str, initrd: Option<&Features>, servers: &Servers) -> Boot {
     let label = Label::parse("F42").unwrap();
-    boot(&Subject { netroot: true, ..subject(family, &label, args, initrd) }, servers).unwrap()
+    let iso = Subject { netroot: true, ..subject(family, &label, initrd) };
+    boot(&iso, args.into(), None, servers).unwrap()
 }
 
 #[test]
@@ -244,27 +262,27 @@ fn an_attached_iso_boots_with_its_own_arguments() {
     const INIT: &str = "rdinit=/netrootfs/init netroot.nbd=10.0.2.2/F42.iso";
     let stock = features(&[Feature::Dracut, Feature::DmsquashLive, Feature::Livenet]);
     for (family, own, want) in [
-        (Family::LiveOs, OWN, "root=live:CDLABEL=Fedora\\x2042 rd.live.image quiet rhgb"),
-        (Family::LiveOs, "root=live:CDLABEL=x liveimg ip=dhcp", "root=live:CDLABEL=Fedora\\x2042 liveimg"),
+        (&live_os::FAMILY, OWN, "root=live:/dev/nbd0 rd.live.image quiet rhgb"),
+        (&live_os::FAMILY, "root=live:CDLABEL=x liveimg ip=dhcp", "root=live:/dev/nbd0 liveimg"),
         (
-            Family::LiveBoot,
+            &live_boot::FAMILY,
             "boot=live components ip=frommedia quiet",
             "boot=live live-media=/dev/nbd0 components quiet",
         ),
         (
-            Family::Casper,
+            &casper::FAMILY,
             "boot=casper quiet splash --- keyboard=x",
             "boot=casper live-media=/dev/nbd0 noprompt quiet splash --- keyboard=x",
         ),
-        (Family::Anaconda, "inst.stage2=hd:LABEL=x quiet", "inst.stage2=hd:LABEL=Fedora\\x2042 quiet"),
+        (&anaconda::FAMILY, "inst.stage2=hd:LABEL=x quiet", "inst.stage2=hd:/dev/nbd0 quiet"),
         (
-            Family::Archiso,
+            &archiso::FAMILY,
             "archisobasedir=arch archisosearchuuid=1 quiet",
             "archisobasedir=arch archisodevice=/dev/nbd0 copytoram=n quiet",
         ),
-        (Family::Alpine, "modules=loop,squashfs quiet", "modules=loop,squashfs quiet"),
-        (Family::NixOs, "root=LABEL=nixos init=/nix/x", "root=LABEL=nixos init=/nix/x"),
-        (Family::Generic, "quiet", "quiet"),
+        (&alpine::FAMILY, "modules=loop,squashfs quiet", "modules=loop,squashfs quiet"),
+        (&nixos::FAMILY, "root=LABEL=nixos init=/nix/x", "root=/dev/nbd0 init=/nix/x"),
+        (&generic::FAMILY, "quiet", "quiet"),
     ] {
         // HTTP and NFS would do too, and are worse.
         let boot = by_netroot(family, own, Some(&stock), &nfs());
@@ -273,8 +291,28 @@ fn an_attached_iso_boots_with_its_own_arguments() {
 }
 
 #[test]
+fn an_attached_kiwi_iso_is_found_by_its_label() {
+    let kiwi = marked(&["kiwi-live"]);
+    let boot = by_netroot(&live_os::FAMILY, "root=live:CDLABEL=x", Some(&kiwi), &servers());
+    assert!(boot.args.to_string().contains(" root=live:CDLABEL=Fedora\\x2042 "), "{}", boot.args);
+}
+
+#[test]
+fn dracut_finds_a_whole_iso_by_its_uuid() {
+    let legacy = dracut("059", Feature::NetworkLegacy);
+    let boot = live(Some(Format::Squashfs), Some(&legacy), None);
+    assert!(
+        boot.args
+            .to_string()
+            .starts_with("root=live:UUID=2025-04-11-00-00-00-00 netroot=nbd:10.0.2.2:F42.iso::ro "),
+        "{}",
+        boot.args
+    );
+}
+
+#[test]
 fn another_port_is_said() {
-    let boot = by_netroot(Family::Alpine, "", None, &Servers { port: 10810, ..servers() });
+    let boot = by_netroot(&alpine::FAMILY, "", None, &Servers { port: 10810, ..servers() });
     assert_eq!(boot.args.to_string(), "rdinit=/netrootfs/init netroot.nbd=10.0.2.2:10810/F42.iso");
 }
 
@@ -285,13 +323,13 @@ fn what_attaches_by_itself_needs_no_second_initramfs() {
     let transport = |family, initrd: &Features, servers: &Servers| {
         by_netroot(family, "quiet", Some(initrd), servers).transport
     };
-    assert_eq!(transport(Family::LiveOs, &manager, &nfs()), Transport::Nbd(Export::Image));
-    assert_eq!(transport(Family::LiveOs, &networkd, &nfs()), Transport::Netroot);
-    let hook = features(&[Feature::ArchisoHook, Feature::ArchisoNbd]);
+    assert_eq!(transport(&live_os::FAMILY, &manager, &nfs()), Transport::Nbd(Export::Image));
+    assert_eq!(transport(&live_os::FAMILY, &networkd, &nfs()), Transport::Netroot);
+    let hook = marked(&["archiso", "archiso_pxe_nbd"]);
     let other_port = Servers { port: 10810, ..servers() };
-    assert_eq!(transport(Family::Archiso, &hook, &nfs()), Transport::Nbd(Export::Iso));
-    assert_eq!(transport(Family::Archiso, &hook, &other_port), Transport::Netroot, "its port can't be told");
-    let unknown = by_netroot(Family::LiveOs, OWN, None, &servers());
+    assert_eq!(transport(&archiso::FAMILY, &hook, &nfs()), Transport::Nbd(Export::Iso));
+    assert_eq!(transport(&archiso::FAMILY, &hook, &other_port), Transport::Netroot, "its port can't be told");
+    let unknown = by_netroot(&live_os::FAMILY, OWN, None, &servers());
     assert_eq!(unknown.transport, Transport::Netroot);
 }
 
@@ -299,13 +337,27 @@ fn what_attaches_by_itself_needs_no_second_initramfs() {
 fn a_second_initramfs_can_be_chosen_by_hand() {
     let label = Label::parse("F42").unwrap();
     let manager = dracut("059", Feature::NetworkManager);
-    let chosen = |netroot| Subject {
-        netroot,
-        way: Some(Way::Netroot),
-        ..subject(Family::LiveOs, &label, OWN, Some(&manager))
+    let chosen = |wish, netroot, servers: &Servers| {
+        let iso = Subject { netroot, ..subject(&live_os::FAMILY, &label, Some(&manager)) };
+        boot(&iso, OWN.into(), Some(Wish::Exactly(wish)), servers).map(|boot| boot.transport)
     };
-    assert_eq!(boot(&chosen(true), &servers()).unwrap().transport, Transport::Netroot);
-    assert_eq!(boot(&chosen(false), &servers()), Err(NO_NETROOT));
-    let http = Subject { way: Some(Way::Http), ..chosen(true) };
-    assert_eq!(boot(&http, &self::http()).unwrap().transport, Transport::Http);
+    assert_eq!(chosen(Transport::Netroot, true, &servers()), Ok(Transport::Netroot));
+    assert_eq!(chosen(Transport::Netroot, false, &servers()), Err(Refusal::NoNetroot));
+    assert_eq!(chosen(Transport::Http, true, &http()), Ok(Transport::Http));
+}
+
+#[test]
+fn a_refusal_names_every_server_that_would_do() {
+    let stock = features(&[Feature::Dracut, Feature::DmsquashLive, Feature::Livenet, Feature::Nfs]);
+    assert_eq!(try_boot(&live_os::FAMILY, OWN, Some(&stock), &servers()), Err(Refusal::NoHttpOrNfs));
+    let only_nfs = marked(&["archiso", "archiso_pxe_nfs"]);
+    assert_eq!(try_boot(&archiso::FAMILY, "", Some(&only_nfs), &http()), Err(Refusal::NoNfs));
+    let none = marked(&["archiso"]);
+    assert_eq!(try_boot(&archiso::FAMILY, "", Some(&none), &nfs()), Err(Refusal::NoNetworkHook));
+}
+
+#[test]
+fn reasons_have_codes_that_stay() {
+    assert_eq!(Refusal::NoHttpOrNfs.code(), "no-http-or-nfs");
+    assert_eq!(Caveat::Networkd.code(), "networkd");
 }

@@ -48,7 +48,7 @@ pub struct Followed {
     pending: bool,
 }
 
-/// What a look at the file has found.
+/// The outcome of a look at the file.
 #[derive(Debug)]
 pub enum Look {
     /// It is as before, or not yet whole.
@@ -71,12 +71,12 @@ pub fn load(path: &Path) -> Result<Config, Error> {
 
 fn read(path: &Path, file: &File) -> Result<Config, Error> {
     let unreadable = |fault| Error::Unreadable { path: path.to_owned(), fault };
-    let mut text = String::new();
-    file.take(MAX_LEN + 1).read_to_string(&mut text).map_err(unreadable)?;
-    if text.len() as u64 > MAX_LEN {
+    let mut bytes = Vec::new();
+    file.take(MAX_LEN + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > MAX_LEN {
         return Err(unreadable(io::Error::other(format!("longer than {MAX_LEN} bytes"))));
     }
-    Config::parse(&text).map_err(|fault| Error::Broken { path: path.to_owned(), fault })
+    Config::from_bytes(&bytes).map_err(|fault| Error::Broken { path: path.to_owned(), fault })
 }
 
 impl Followed {

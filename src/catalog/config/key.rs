@@ -1,4 +1,4 @@
-//! What machines are told from each other by: cards, UUIDs and addresses, and the names that loaders make of them.
+//! The keys of machines: cards, UUIDs and addresses, and the names that loaders make of them.
 //!
 //! pxelinux and GRUB write an address as eight hexadecimal digits and, if there is no such file, ask for it with fewer and
 //! fewer of them (syslinux, doc/pxelinux.txt; GRUB, grub-core/net/net.c, `grub_net_search_config_file`). So one short name
@@ -13,7 +13,8 @@ use std::str::FromStr;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 
-use crate::image::label::Label;
+use crate::image::label::{Label, LabelError};
+use crate::image::mac::Mac;
 
 /// Addresses in a range. Larger ones are a whole site's, which the general menu is for.
 const MAX_ADDRESSES: u64 = 1 << 16;
@@ -23,10 +24,6 @@ const MAX_SINGLE: u64 = 256;
 
 /// Digits of an address in a loader's name.
 const DIGITS: u32 = 8;
-
-/// Address of a network card.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Mac([u8; 6]);
 
 /// UUID of a machine (SMBIOS reference specification, 7.2.1; DHCP option 97).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -43,27 +40,31 @@ pub struct Range {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct List<T>(pub Vec<T>);
 
-impl Mac {
-    /// `aa-bb-cc-dd-ee-ff`.
-    pub fn dashed(self) -> String {
-        self.0.map(|byte| format!("{byte:02x}")).join("-")
-    }
-
-    /// `aabbccddeeff`.
-    pub fn plain(self) -> String {
-        self.0.map(|byte| format!("{byte:02x}")).concat()
-    }
-}
-
-impl FromStr for Mac {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let separator = if text.contains('-') { '-' } else { ':' };
-        let bytes: Option<Vec<u8>> = text.split(separator).map(|part| hex(part, 2)).collect();
-        let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
-        bytes.map(Self).ok_or_else(|| format!("'{text}' is no MAC address such as 52:54:00:12:34:56"))
-    }
+/// Why a text is no key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// Not five fields of their lengths.
+    #[error("'{0}' is no UUID such as 4c4c4544-0042-3510-8052-b4c04f4d3732")]
+    Uuid(String),
+    /// Nothing that is known.
+    #[error("'{0}' is no IPv4 address, range such as 10.0.0.10-10.0.0.20, or network such as 10.0.0.0/24")]
+    Range(String),
+    /// A network with bits of a host.
+    #[error("'{text}' is an address in the network {network}/{length}")]
+    InNetwork {
+        /// The text.
+        text: String,
+        /// The network that was meant.
+        network: Ipv4Addr,
+        /// Its prefix length.
+        length: u32,
+    },
+    /// The last before the first.
+    #[error("'{0}' ends before it begins")]
+    Backwards(String),
+    /// More than a menu should be made for.
+    #[error("'{0}' has {1} addresses, more than {MAX_ADDRESSES}")]
+    Large(String, u64),
 }
 
 impl Uuid {
@@ -88,10 +89,10 @@ impl Display for Uuid {
 }
 
 impl FromStr for Uuid {
-    type Err = String;
+    type Err = KeyError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let fault = || format!("'{text}' is no UUID such as 4c4c4544-0042-3510-8052-b4c04f4d3732");
+    fn from_str(text: &str) -> Result<Self, KeyError> {
+        let fault = || KeyError::Uuid(text.to_owned());
         let fields: Vec<&str> = text.split('-').collect();
         if fields.iter().map(|field| field.len()).ne([8, 4, 4, 4, 12]) {
             return Err(fault());
@@ -127,14 +128,10 @@ impl Range {
 }
 
 impl FromStr for Range {
-    type Err = String;
+    type Err = KeyError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let fault = || {
-            format!(
-                "'{text}' is no IPv4 address, range such as 10.0.0.10-10.0.0.20, or network such as 10.0.0.0/24"
-            )
-        };
+    fn from_str(text: &str) -> Result<Self, KeyError> {
+        let fault = || KeyError::Range(text.to_owned());
         let address = |text: &str| text.trim().parse::<Ipv4Addr>().map(u32::from).map_err(|_| fault());
         let (first, last) = if let Some((network, length)) = text.split_once('/') {
             let first = address(network)?;
@@ -142,7 +139,7 @@ impl FromStr for Range {
             let hosts = u32::try_from((1_u64 << (32 - length)) - 1).unwrap_or(u32::MAX);
             if first & hosts != 0 {
                 let network = Ipv4Addr::from(first & !hosts);
-                return Err(format!("'{text}' is an address in the network {network}/{length}"));
+                return Err(KeyError::InNetwork { text: text.to_owned(), network, length });
             }
             (first, first | hosts)
         } else if let Some((first, last)) = text.split_once('-') {
@@ -154,8 +151,8 @@ impl FromStr for Range {
         let count = i64::from(last) - i64::from(first) + 1;
         match u64::try_from(count) {
             Ok(1..=MAX_ADDRESSES) => Ok(Self { first, last }),
-            Ok(0) | Err(_) => Err(format!("'{text}' ends before it begins")),
-            Ok(count) => Err(format!("'{text}' has {count} addresses, more than {MAX_ADDRESSES}")),
+            Ok(0) | Err(_) => Err(KeyError::Backwards(text.to_owned())),
+            Ok(count) => Err(KeyError::Large(text.to_owned(), count)),
         }
     }
 }
@@ -208,25 +205,32 @@ impl<'de, T: Deserialize<'de> + Element> Deserialize<'de> for List<T> {
     }
 }
 
-/// What is written as one word.
+/// A value that is written as one word.
 pub trait Element: Sized {
+    /// Why a word is none.
+    type Error: fmt::Display;
+
     /// Takes it from a person.
     ///
     /// # Errors
-    /// With a sentence.
-    fn read(text: &str) -> Result<Self, String>;
+    /// If the word is none.
+    fn read(text: &str) -> Result<Self, Self::Error>;
 }
 
 impl Element for Label {
-    fn read(text: &str) -> Result<Self, String> {
-        Self::parse(text).map_err(|error| error.to_string())
+    type Error = LabelError;
+
+    fn read(text: &str) -> Result<Self, LabelError> {
+        Self::parse(text)
     }
 }
 
 macro_rules! element {
     ($($key:ty),*) => {$(
         impl Element for $key {
-            fn read(text: &str) -> Result<Self, String> {
+            type Error = <Self as FromStr>::Err;
+
+            fn read(text: &str) -> Result<Self, Self::Error> {
                 text.parse()
             }
         }
@@ -248,17 +252,35 @@ impl<'de> Deserialize<'de> for Label {
 }
 
 /// A string that passes a gate.
-pub fn checked<'de, D: Deserializer<'de>, T>(
+pub fn checked<'de, D: Deserializer<'de>, T, E: Display>(
     from: D,
-    gate: impl FnOnce(&str) -> Result<T, String>,
+    gate: impl FnOnce(&str) -> Result<T, E>,
 ) -> Result<T, D::Error> {
     gate(&String::deserialize(from)?).map_err(Error::custom)
 }
 
-/// The same, for a key that need not be there; if it is, it has a value.
-pub fn checked_option<'de, D: Deserializer<'de>, T>(
+/// What options take as a word, which TOML may have as a number.
+pub fn text_or_number<'de, D: Deserializer<'de>, T>(
     from: D,
-    gate: impl FnOnce(&str) -> Result<T, String>,
+    read: impl FnOnce(&str) -> Result<T, String>,
+) -> Result<Option<T>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "a word or a number")]
+    enum TextOrNumber {
+        Text(String),
+        Number(u64),
+    }
+    let text = match TextOrNumber::deserialize(from)? {
+        TextOrNumber::Text(text) => text,
+        TextOrNumber::Number(number) => number.to_string(),
+    };
+    read(&text).map(Some).map_err(Error::custom)
+}
+
+/// The same, for a key that need not be there; if it is, it has a value.
+pub fn checked_option<'de, D: Deserializer<'de>, T, E: Display>(
+    from: D,
+    gate: impl FnOnce(&str) -> Result<T, E>,
 ) -> Result<Option<T>, D::Error> {
     checked(from, gate).map(Some)
 }
@@ -312,26 +334,13 @@ mod tests {
 
     #[test]
     fn ranges_have_limits() {
-        let refusal = |text: &str| text.parse::<Range>().unwrap_err();
+        let refusal = |text: &str| text.parse::<Range>().unwrap_err().to_string();
         assert_eq!(refusal("10.0.0.0/15"), "'10.0.0.0/15' has 131072 addresses, more than 65536");
         assert_eq!(refusal("0.0.0.0/0"), "'0.0.0.0/0' has 4294967296 addresses, more than 65536");
         assert_eq!(refusal("10.0.0.9-10.0.0.8"), "'10.0.0.9-10.0.0.8' ends before it begins");
         assert_eq!(refusal("10.0.2.5/24"), "'10.0.2.5/24' is an address in the network 10.0.2.0/24");
         for text in ["", "10.0.0", "10.0.0.0/33", "10.0.0.0/", "10.0.0.1-", "::1", "10.0.0.1-20"] {
             assert!(refusal(text).contains("is no IPv4 address, range such as"), "{text}");
-        }
-    }
-
-    #[test]
-    fn cards_are_written_with_colons_or_dashes() {
-        let mac: Mac = "52:54:00:AB:cd:01".parse().unwrap();
-        assert_eq!((mac.dashed().as_str(), mac.plain().as_str()), ("52-54-00-ab-cd-01", "525400abcd01"));
-        assert_eq!("52-54-00-ab-cd-01".parse(), Ok(mac));
-        for text in ["", "52:54:00:ab:cd", "52:54:00:ab:cd:1", "52:54-00:ab:cd:01", "52:54:00:ab:cd:+1"] {
-            assert_eq!(
-                text.parse::<Mac>(),
-                Err(format!("'{text}' is no MAC address such as 52:54:00:12:34:56"))
-            );
         }
     }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::boot::transport::Transport;
 
 fn fault(text: &str) -> String {
     Config::parse(text).unwrap_err().to_string()
@@ -57,7 +58,7 @@ fn every_key_is_read() {
         nbd_port: Some(10810),
         http_url: Some("http://10.0.0.1/nb".into()),
         nfs: Some("10.0.0.1:/srv".into()),
-        root_export: Some(RootExport::Iso),
+        root_export: Some(RootExport(Some(Export::Iso))),
     };
     assert_eq!(config.defaults, defaults);
     let choice = IsoChoice {
@@ -66,7 +67,7 @@ fn every_key_is_read() {
         append: Some("a=1".into()),
         args: Some("b=2".into()),
         hidden: true,
-        transport: Some(Way::NbdImage),
+        transport: Some(Wish::Exactly(Transport::Nbd(Export::Image))),
     };
     assert_eq!(config.iso(&label("F42"), "any.iso"), choice);
     let machine = Machine {
@@ -94,7 +95,7 @@ fn an_iso_is_known_by_its_label_or_else_its_file() {
 #[test]
 fn unknown_keys_are_named() {
     for (text, sentence) in [
-        ("a = 1", "line 1: unknown field `a`, expected one of `defaults`, `iso`, `machine`"),
+        ("a = 1", "line 1: unknown field `a`, expected one of `mount`, `defaults`, `iso`, `machine`"),
         (
             "[defaults]\ntimeut = 3",
             "line 2: unknown field `timeut`, expected one of `default`, `timeout`, `append`, `server`, \
@@ -145,6 +146,8 @@ fn values_are_checked_as_on_the_command_line() {
             "[iso.X]\ntransport = \"ftp\"",
             "line 2: unknown variant `ftp`, expected one of `nbd`, `nbd-image`, `nbd-iso`, `netroot`, `http`, `nfs`, `own`",
         ),
+        ("[defaults]\ntimeout = \"x\"", "line 2: invalid type: string \"x\", expected a number"),
+        ("[iso.X]\norder = true", "line 2: invalid type: boolean `true`, expected a number"),
         ("[iso.X]\nhidden = 1", "line 2: invalid type: integer `1`, expected a boolean"),
         (
             "[iso.\"a/b\"]",
@@ -201,4 +204,10 @@ fn what_is_said_first_counts() {
         (both.timeout, both.append.map(|args| args.to_string()).as_deref(), both.server.as_deref()),
         (Some(3), Some("quiet"), Some("a"))
     );
+}
+
+#[test]
+fn what_is_no_utf8_is_told_with_its_line() {
+    let fault = Config::from_bytes(b"[defaults]\n# K\xe4se\ntimeout = 1\n").unwrap_err();
+    assert_eq!(fault.to_string(), "line 2: it is not UTF-8");
 }

@@ -23,15 +23,11 @@ impl ValueEnum for DataPath {
 
 impl ValueEnum for RootExport {
     fn value_variants<'a>() -> &'a [Self] {
-        &[Self::Auto, Self::Image, Self::Iso]
+        const { &[Self::ALL[0].0, Self::ALL[1].0, Self::ALL[2].0] }
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
-        let (name, help) = match self {
-            Self::Auto => ("auto", "What the initrd works best with"),
-            Self::Image => ("image", "`[LABEL]`"),
-            Self::Iso => ("iso", "`[LABEL.iso]`"),
-        };
+        let (_, name, help) = Self::ALL.into_iter().find(|(choice, _, _)| choice == self)?;
         Some(PossibleValue::new(name).help(help))
     }
 }

@@ -1,9 +1,10 @@
-//! What was found in an initrd, and what follows from it.
+//! The features of an initrd, and what follows from them.
 //!
 //! [`Features`] collects the names of entries, by the tables of [`table`](super::table), and the lists of drivers that
 //! are built into the kernel. What a name says is kept; the name is not, but for two short words of printable ASCII.
 
-use super::table::{self, Driver, Feature};
+use super::table::{self, Driver, Feature, Mark};
+use crate::image::{modules, nics};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -27,13 +28,15 @@ const KERNELS: usize = 16;
 /// A version longer than this is not one.
 const VERSION: usize = 64;
 
-/// What an initrd can do. The answers are for all of its archives together.
+/// The abilities of an initrd. The answers are for all of its archives together.
 ///
 /// The fields are open to whoever stores or renders them; the methods are what decisions are made by.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Features {
     /// What was found, by name.
     pub found: BTreeSet<Feature>,
+    /// What was found of the marks that were asked for.
+    pub marks: BTreeSet<String>,
     /// dracut's version as it wrote it, such as `059-22.fc39`; printable ASCII.
     pub dracut_version: Option<String>,
     /// The kernels that the initrd has a module directory for; printable ASCII.
@@ -42,6 +45,12 @@ pub struct Features {
     pub modules: BTreeSet<Driver>,
     /// Drivers in the kernel itself, if the initrd says so.
     pub builtin: Option<BTreeSet<Driver>>,
+    /// Drivers of [`nics`] that are modules in the initrd, by name.
+    pub nics: BTreeSet<String>,
+    /// Drivers of [`nics`] in the kernel itself, as far as the initrd says so.
+    pub builtin_nics: BTreeSet<String>,
+    /// Whether its last archive is in the old lz4 format, which has no mark for its end.
+    pub open_end: bool,
     /// Why the initrd was not read to its end; everything up to there counts, as it does for the kernel.
     pub damage: Option<String>,
 }
@@ -50,6 +59,11 @@ impl Features {
     /// Whether `feature` was found.
     pub fn has(&self, feature: Feature) -> bool {
         self.found.contains(&feature)
+    }
+
+    /// Whether the mark of that name was found.
+    pub fn has_mark(&self, name: &str) -> bool {
+        self.marks.contains(name)
     }
 
     /// Where `driver` is.
@@ -64,28 +78,29 @@ impl Features {
         }
     }
 
+    /// Where a driver of [`nics`] is.
+    pub fn nic(&self, name: &str) -> Presence {
+        match self.driver(Driver::Nic) {
+            _ if self.nics.contains(name) => Presence::Module,
+            _ if self.builtin_nics.contains(name) => Presence::Builtin,
+            Presence::Unknown => Presence::Unknown,
+            _ => Presence::Absent,
+        }
+    }
+
     /// dracut's version as a number: 59 for `059-22.fc39`.
     pub fn dracut_number(&self) -> Option<u32> {
         let version = self.dracut_version.as_deref()?;
         version.split(|character: char| !character.is_ascii_digit()).next()?.parse().ok()
     }
 
-    /// Whether the initrd can attach its root over NBD by itself: driver (there, or not known to be missing), client,
-    /// and a script that calls it.
-    ///
-    /// A dracut of `systemd-networkd` has all three and, up to 059 at least, never runs the script: see
-    /// [`Feature::Networkd`].
-    pub fn native_nbd(&self) -> bool {
-        let script = [Feature::DracutNbd, Feature::ArchisoNbd, Feature::MisoNbd];
-        self.driver(Driver::Nbd) != Presence::Absent
-            && self.has(Feature::NbdClient)
-            && script.iter().any(|&feature| self.has(feature))
-    }
-
     /// Notes what `name`, the path of an entry, says.
-    pub(super) fn note_path(&mut self, name: &[u8]) {
+    pub(super) fn note_path(&mut self, name: &[u8], marks: &[Mark]) {
         let path = plain(name);
         self.found.extend(table::features(path));
+        for mark in marks.iter().filter(|mark| mark.is_at(path)) {
+            self.marks.insert(mark.name.to_owned());
+        }
         if let Some(version) = path.strip_prefix(b"lib/dracut/dracut-")
             && version.first().is_some_and(u8::is_ascii_digit)
         {
@@ -101,6 +116,7 @@ impl Features {
             self.kernels.insert(kernel);
         }
         self.modules.extend(table::drivers(module));
+        self.nics.extend(nic_of(module));
     }
 
     /// Notes the lines of a `modules.builtin`.
@@ -112,6 +128,7 @@ impl Features {
         let builtin = self.builtin.get_or_insert_default();
         for line in list.split(|&byte| byte == b'\n') {
             builtin.extend(table::drivers(line));
+            self.builtin_nics.extend(nic_of(line));
         }
     }
 }
@@ -127,6 +144,7 @@ impl fmt::Display for Features {
         }
         let mut parts: Vec<&str> =
             others.iter().filter(|feature| !feature.is_usual()).map(|feature| feature.label()).collect();
+        parts.extend(self.marks.iter().map(String::as_str));
         for (driver, missing) in [(Driver::Nbd, "no nbd driver"), (Driver::Nic, "no network drivers")] {
             if self.driver(driver) == Presence::Absent {
                 parts.push(missing);
@@ -168,6 +186,12 @@ fn below_modules(path: &[u8]) -> Option<&[u8]> {
     path.get(start + MODULES.len()..).filter(|rest| whole && !rest.is_empty())
 }
 
+/// The name of the driver of [`nics`] that a module's path is.
+fn nic_of(path: &[u8]) -> Option<String> {
+    let name = modules::name_of(std::str::from_utf8(path).ok()?.trim_end())?;
+    nics::named(&name).map(|nic| nic.name.to_owned())
+}
+
 fn printable(text: &[u8]) -> Option<String> {
     let fits = text.len() <= VERSION && !text.is_empty() && text.iter().all(u8::is_ascii_graphic);
     fits.then(|| String::from_utf8_lossy(text).into_owned())
@@ -179,9 +203,15 @@ mod tests {
 
     fn features(names: &[&str]) -> Features {
         let mut features = Features::default();
-        names.iter().for_each(|name| features.note_path(name.as_bytes()));
+        names.iter().for_each(|name| features.note_path(name.as_bytes(), MARKS));
         features
     }
+
+    const MARKS: &[Mark] = &[
+        Mark::new("scripts/casper", "casper"),
+        Mark::new("hooks/archiso", "archiso"),
+        Mark::new("hooks/archiso_pxe_nbd", "archiso_pxe_nbd"),
+    ];
 
     const DRACUT: &[&str] = &[
         "usr/lib/dracut-lib.sh",
@@ -204,7 +234,6 @@ mod tests {
         );
         assert_eq!(features.dracut_number(), Some(59));
         assert_eq!(features.kernels, BTreeSet::from(["6.5.6-300.fc39.x86_64".to_owned()]));
-        assert!(features.native_nbd());
     }
 
     #[test]
@@ -217,25 +246,37 @@ mod tests {
     }
 
     #[test]
-    fn native_nbd_needs_all_three() {
+    fn a_driver_is_a_module_or_in_the_kernel_or_absent() {
         let mut features = features(DRACUT);
+        assert_eq!(features.driver(Driver::Nbd), Presence::Module);
         features.modules.clear();
         assert_eq!(features.driver(Driver::Nbd), Presence::Unknown);
-        assert!(features.native_nbd(), "not known to be missing");
         features.note_builtin(b"kernel/fs/overlayfs/overlay.ko\n");
         assert_eq!(features.driver(Driver::Nbd), Presence::Absent);
-        assert!(!features.native_nbd(), "known to be missing");
         features.note_builtin(b"kernel/fs/ext4/ext4.ko\nkernel/drivers/block/nbd.ko\n");
         assert_eq!(features.driver(Driver::Nbd), Presence::Builtin);
         assert_eq!(features.driver(Driver::Overlay), Presence::Builtin);
-        assert!(features.native_nbd());
-        features.found.remove(&Feature::NbdClient);
-        assert!(!features.native_nbd(), "no client");
-        features.found.insert(Feature::NbdClient);
-        features.found.remove(&Feature::DracutNbd);
-        assert!(!features.native_nbd(), "no script");
-        features.found.insert(Feature::MisoNbd);
-        assert!(features.native_nbd());
+    }
+
+    #[test]
+    fn only_the_marks_that_were_asked_for_are_kept() {
+        let marked = features(&["./usr/hooks/archiso", "hooks/another"]);
+        assert!(marked.has_mark("archiso") && !marked.has_mark("casper"));
+        assert_eq!(marked.marks.len(), 1);
+    }
+
+    #[test]
+    fn drivers_of_cards_are_told_one_by_one() {
+        let mut features = features(&[
+            "lib/modules/6.6/kernel/drivers/net/virtio_net.ko.gz",
+            "lib/modules/6.6/kernel/drivers/net/ethernet/amd/xgbe/amd-xgbe.ko.zst",
+            "lib/modules/6.6/kernel/drivers/net/ethernet/intel/e1000e.so",
+            "usr/share/e1000e.ko",
+        ]);
+        assert_eq!(features.nics, BTreeSet::from(["amd_xgbe", "virtio_net"].map(str::to_owned)));
+        features.note_builtin(b"kernel/drivers/net/ethernet/intel/igb/igb.ko\n");
+        let found = ["virtio_net", "igb", "e1000e"].map(|name| features.nic(name));
+        assert_eq!(found, [Presence::Module, Presence::Builtin, Presence::Absent]);
     }
 
     #[test]

@@ -1,4 +1,7 @@
-//! Which path in an initrd means what: the whole knowledge of the probe, as two tables.
+//! The meaning of paths in an initrd, as two tables: what initrds are made with, and drivers.
+//!
+//! Here is what initrds of many systems have in common. What tells the initrd of one family, that family asks for by a
+//! [`Mark`].
 //!
 //! In a pattern `*` stands for any bytes, also `/`. A path is compared without a leading `./` or `/`, and without
 //! `usr/`. dracut puts a number and a dash before the name of a hook.
@@ -28,26 +31,34 @@ pub enum Feature {
     DmsquashLive,
     Livenet,
     DracutOverlay,
-    KiwiLive,
-    Anaconda,
     Nfs,
-    ArchisoHook,
-    ArchisoNbd,
-    ArchisoHttp,
-    ArchisoNfs,
-    MisoHook,
-    MisoNbd,
-    MisoHttp,
-    MisoNfs,
-    Casper,
-    LiveBoot,
-    HttpFs,
     /// The script of Debian's nbd-client. It runs for `boot=local` only: a live system never gets to it.
     InitramfsToolsNbd,
     /// An image in the initrd, with files in it that are not seen: dracut's squash module, SUSE's installer.
     InnerImage,
     /// The program that loads drivers by what a device says of itself.
     Modprobe,
+}
+
+/// A path that somebody wants to know of, and the name that it is found under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// Pattern of the path.
+    pub path: &'static str,
+    /// Its name, also in summaries. Several paths may have one.
+    pub name: &'static str,
+}
+
+impl Mark {
+    /// A path and its name.
+    pub const fn new(path: &'static str, name: &'static str) -> Self {
+        Self { path, name }
+    }
+
+    /// Whether `path`, a path of an initrd without its prefix, is it.
+    pub(super) fn is_at(self, path: &[u8]) -> bool {
+        matches(self.path.as_bytes(), path)
+    }
 }
 
 /// A kernel driver, or a kind of them.
@@ -100,26 +111,10 @@ pub(super) const FEATURES: &[(&str, Feature)] = &[
     ("*/*-parse-livenet.sh", Feature::Livenet),
     ("*/*-mount-overlayfs.sh", Feature::DracutOverlay),
     ("*/*-prepare-overlayfs.sh", Feature::DracutOverlay),
-    ("sbin/kiwi-live-root", Feature::KiwiLive),
-    ("*/*-parse-kiwi-live.sh", Feature::KiwiLive),
-    ("lib/anaconda-lib.sh", Feature::Anaconda),
     ("lib/nfs-lib.sh", Feature::Nfs),
     ("bin/mount.nfs", Feature::Nfs),
     ("sbin/mount.nfs", Feature::Nfs),
     ("bin/nfsmount", Feature::Nfs),
-    ("hooks/archiso", Feature::ArchisoHook),
-    ("hooks/archiso_pxe_nbd", Feature::ArchisoNbd),
-    ("hooks/archiso_pxe_http", Feature::ArchisoHttp),
-    ("hooks/archiso_pxe_nfs", Feature::ArchisoNfs),
-    ("hooks/miso", Feature::MisoHook),
-    ("hooks/miso_pxe_nbd", Feature::MisoNbd),
-    ("hooks/miso_pxe_http", Feature::MisoHttp),
-    ("hooks/miso_pxe_nfs", Feature::MisoNfs),
-    ("scripts/casper", Feature::Casper),
-    ("scripts/live", Feature::LiveBoot),
-    ("lib/live/boot/*", Feature::LiveBoot),
-    ("bin/httpfs*", Feature::HttpFs),
-    ("sbin/httpfs*", Feature::HttpFs),
     ("scripts/local-top/nbd", Feature::InitramfsToolsNbd),
     ("squashfs-root.img", Feature::InnerImage),
     ("squash-root.img", Feature::InnerImage),
@@ -130,6 +125,8 @@ pub(super) const FEATURES: &[(&str, Feature)] = &[
     ("sbin/modprobe", Feature::Modprobe),
     ("bin/kmod", Feature::Modprobe),
     ("sbin/kmod", Feature::Modprobe),
+    ("nix/store/*bin/modprobe", Feature::Modprobe),
+    ("nix/store/*bin/kmod", Feature::Modprobe),
 ];
 
 /// Path of a module under `lib/modules/`, or in a `modules.builtin`, and the driver it is.
@@ -177,20 +174,7 @@ impl Feature {
             Feature::DmsquashLive => "dmsquash-live",
             Feature::Livenet => "livenet",
             Feature::DracutOverlay => "rd.overlay",
-            Feature::KiwiLive => "kiwi-live",
-            Feature::Anaconda => "anaconda",
             Feature::Nfs => "nfs",
-            Feature::ArchisoHook => "archiso",
-            Feature::ArchisoNbd => "archiso_pxe_nbd",
-            Feature::ArchisoHttp => "archiso_pxe_http",
-            Feature::ArchisoNfs => "archiso_pxe_nfs",
-            Feature::MisoHook => "miso",
-            Feature::MisoNbd => "miso_pxe_nbd",
-            Feature::MisoHttp => "miso_pxe_http",
-            Feature::MisoNfs => "miso_pxe_nfs",
-            Feature::Casper => "casper",
-            Feature::LiveBoot => "live-boot",
-            Feature::HttpFs => "httpfs",
             Feature::InitramfsToolsNbd => "nbdroot",
             Feature::InnerImage => "inner image",
             Feature::Modprobe => "modprobe",

@@ -1,17 +1,18 @@
 //! systemd-boot's menu: `loader/loader.conf` and `loader/entries/*.conf`.
 //!
 //! The entries are the Boot Loader Specification's type 1, sorted as it says. Entries that start an EFI program, and
-//! those for another architecture, are left out; unified kernel images (type 2) are not read.
+//! those for another processor, are left out; unified kernel images (type 2) are not read.
 
-use super::bounded_files::{BoundedFiles, MAX_NAME};
-use super::draft::{self, Draft, MAX_ENTRIES};
-use super::{Environment, Files, Loader, Menu};
+use super::bounded_files::BoundedFiles;
+use super::draft::{self, Draft, MAX_ENTRIES, Passed};
+use super::glob;
+use super::{Environment, Files, Firmware, Loader, Menu, Reason};
 use std::cmp::Ordering;
 
 const CONFIG: &str = "/loader/loader.conf";
 const ENTRIES: &str = "/loader/entries";
 
-/// Reads `/loader`; nothing if it holds no entry that boots a kernel with an initrd.
+/// Reads `/loader`; nothing if it holds no entry.
 #[must_use]
 pub fn read(files: &dyn Files, environment: &Environment) -> Option<Menu> {
     read_from(&mut BoundedFiles::new(files), environment)
@@ -26,17 +27,17 @@ pub(super) fn read_from(iso: &mut BoundedFiles, environment: &Environment) -> Op
             items.push(Item::parse(name, &text));
         }
     }
-    items.retain(|item| item.is_for(&environment.cpu));
     items.sort_by(Item::order);
+    let (items, others): (Vec<Item>, Vec<Item>) =
+        items.into_iter().partition(|item| item.is_for(&environment.cpu));
 
-    let mut entries = Vec::new();
-    let mut indices = Vec::new();
-    for item in &items {
-        let entry = if item.is_linux { item.draft.pass(iso) } else { None };
-        indices.push(entry.as_ref().map(|_| entries.len()));
-        entries.extend(entry);
+    let mut passed = Passed::default();
+    let indices: Vec<_> = items.iter().map(|item| passed.add(item.draft.pass(iso))).collect();
+    for mut other in others {
+        other.draft.instead = Some(Reason::Architecture);
+        passed.add(other.draft.pass(iso));
     }
-    if entries.is_empty() {
+    if passed.is_empty() {
         return None;
     }
     let settings = iso.read(CONFIG).unwrap_or_default();
@@ -44,7 +45,8 @@ pub(super) fn read_from(iso: &mut BoundedFiles, environment: &Environment) -> Op
     let chosen = pattern.and_then(|pattern| items.iter().position(|item| item.answers_to(pattern)));
     let default = indices.get(chosen.unwrap_or(0)).copied().flatten();
     let config = iso.locate(CONFIG).or_else(|| iso.locate(ENTRIES)).unwrap_or_else(|| CONFIG.into());
-    Some(Menu { config, loader: Loader::SystemdBoot, entries, default })
+    let Passed { entries, left_out } = passed;
+    Some(Menu { config, loader: Loader::SystemdBoot, firmware: Firmware::Uefi, entries, default, left_out })
 }
 
 /// One file of `loader/entries`.
@@ -52,7 +54,6 @@ pub(super) fn read_from(iso: &mut BoundedFiles, environment: &Environment) -> Op
 struct Item {
     id: String,
     draft: Draft,
-    is_linux: bool,
     architecture: Option<String>,
     sort_key: Option<String>,
     machine_id: String,
@@ -63,7 +64,6 @@ impl Item {
     fn parse(name: &str, text: &str) -> Self {
         let mut item = Self { id: name.to_lowercase(), ..Self::default() };
         item.draft.cwd = "/".into();
-        let mut other = false;
         for (key, value) in fields(text) {
             match key {
                 "title" => item.draft.title = value.into(),
@@ -73,7 +73,10 @@ impl Item {
                     item.draft.args.push(' ');
                     item.draft.args.push_str(value);
                 }
-                "efi" | "uki" | "uki-url" => other = true,
+                "efi" | "uki" | "uki-url" => {
+                    item.draft.instead = Some(Reason::Chainload);
+                    item.draft.files = vec![value.into()];
+                }
                 "architecture" => item.architecture = Some(value.to_lowercase()),
                 "sort-key" => item.sort_key = Some(value.into()),
                 "machine-id" => item.machine_id = value.to_lowercase(),
@@ -85,7 +88,6 @@ impl Item {
             item.draft.title = name.into();
         }
         item.draft.initrds.truncate(draft::MAX_INITRDS + 1);
-        item.is_linux = !other && !item.draft.kernel.is_empty();
         item
     }
 
@@ -117,11 +119,11 @@ impl Item {
         }
     }
 
-    /// Whether `loader.conf` means this one by its default: a glob of the file name, with or without `.conf`.
+    /// True if `loader.conf` means this one by its default: a glob of the file name, with or without `.conf`.
     fn answers_to(&self, pattern: &str) -> bool {
         let pattern = pattern.to_lowercase();
         let stem = self.id.strip_suffix(".conf").unwrap_or(&self.id);
-        matches_glob(&pattern, &self.id) || matches_glob(&pattern, stem)
+        glob::matches(&pattern, &self.id) || glob::matches(&pattern, stem)
     }
 }
 
@@ -171,115 +173,5 @@ fn split_digits(text: &str) -> (&str, &str) {
     (digits.trim_start_matches('0'), rest)
 }
 
-/// `*` and `?` of a glob, in linear memory and at most `pattern × text` steps; sets in brackets are not known.
-fn matches_glob(pattern: &str, text: &str) -> bool {
-    // A name with a star around each of its characters is no longer than that.
-    if pattern.len() > 2 * MAX_NAME + 1 {
-        return false;
-    }
-    let mut row: Vec<bool> = vec![false; text.chars().count() + 1];
-    if let Some(first) = row.first_mut() {
-        *first = true;
-    }
-    for p in pattern.chars() {
-        let mut next = Vec::with_capacity(row.len());
-        next.push(p == '*' && row.first() == Some(&true));
-        for (c, pair) in text.chars().zip(row.windows(2)) {
-            let [before, above] = pair else { break };
-            let taken = *before && (p == '?' || p == c);
-            let star = p == '*' && (*above || next.last() == Some(&true));
-            next.push((p != '*' && taken) || star);
-        }
-        row = next;
-    }
-    row.last() == Some(&true)
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::image::menu::tests::Memory;
-
-    fn menu(settings: &str, entries: &[(&str, &str)]) -> Option<Menu> {
-        let mut files = Memory::of(&[(CONFIG, settings)]);
-        for (name, text) in entries {
-            files.0.insert(format!("{ENTRIES}/{name}"), text.as_bytes().to_vec());
-        }
-        read(&files, &Environment::default())
-    }
-
-    fn titles(menu: &Menu) -> Vec<&str> {
-        menu.entries.iter().map(|entry| entry.title.as_str()).collect()
-    }
-
-    #[test]
-    fn initrds_and_options_may_repeat() {
-        let text =
-            "# c\r\ntitle\tLive  One\r\nlinux /k\ninitrd /ucode\ninitrd /initrd\noptions a\noptions b  c";
-        let menu = menu("", &[("a.conf", text)]).unwrap();
-        let entry = &menu.entries[0];
-        assert_eq!((entry.title.as_str(), entry.args.to_string().as_str()), ("Live One", "a b c"));
-        assert_eq!(entry.initrds, ["/ucode", "/initrd"]);
-    }
-
-    #[test]
-    fn efi_programs_and_other_architectures_are_left_out() {
-        let entries = [
-            ("a.conf", "title A\nlinux /k\ninitrd /i\narchitecture aa64"),
-            ("b.conf", "title B\nefi /shell.efi"),
-            ("c.conf", "title C\nlinux /k\ninitrd /i\narchitecture x64"),
-            ("d.txt", "title D\nlinux /k\ninitrd /i"),
-        ];
-        assert_eq!(titles(&menu("", &entries).unwrap()), ["C"]);
-    }
-
-    #[test]
-    fn the_default_is_named_with_or_without_suffix_or_by_a_glob() {
-        let text = "linux /k\ninitrd /i";
-        let entries = [("aa.conf", text), ("bb.conf", text), ("cc.conf", text)];
-        let default = |settings: &str| menu(settings, &entries).unwrap().default.unwrap();
-        assert_eq!(titles(&menu("", &entries).unwrap()), ["cc.conf", "bb.conf", "aa.conf"]);
-        assert_eq!(default("timeout 3\ndefault bb\n"), 1);
-        assert_eq!(default("default AA.conf"), 2);
-        assert_eq!(default("default b*"), 1);
-        assert_eq!(default("default ?a.conf"), 2);
-        assert_eq!(default("default nothing*"), 0);
-        assert_eq!(default(""), 0);
-    }
-
-    #[test]
-    fn a_default_that_boots_no_linux_is_none() {
-        let entries = [("a.conf", "linux /k\ninitrd /i"), ("b.conf", "efi /shell.efi")];
-        assert_eq!(menu("default b.conf", &entries).unwrap().default, None);
-    }
-
-    #[test]
-    fn sort_keys_come_first_and_newer_versions_before_older() {
-        let text = |title: &str, rest: &str| format!("title {title}\nlinux /k\ninitrd /i\n{rest}");
-        let (a, b) = (text("none", ""), text("old", "sort-key x\nversion 6.9"));
-        let (c, d) = (text("new", "sort-key x\nversion 6.10"), text("first", "sort-key a"));
-        let entries = [("z.conf", a.as_str()), ("b.conf", &b), ("c.conf", &c), ("d.conf", &d)];
-        assert_eq!(titles(&menu("", &entries).unwrap()), ["first", "new", "old", "none"]);
-    }
-
-    #[test]
-    fn versions_compare_by_number() {
-        assert_eq!(compare_versions("6.10", "6.9"), Ordering::Greater);
-        assert_eq!(compare_versions("6.1~rc1", "6.1"), Ordering::Less);
-        assert_eq!(compare_versions("a-x", "a"), Ordering::Greater);
-        assert_eq!(compare_versions("a-x.conf", "a.conf"), Ordering::Less);
-        assert_eq!(compare_versions("007", "7"), Ordering::Equal);
-    }
-
-    #[test]
-    fn a_glob_of_many_stars_ends() {
-        assert!(!matches_glob(&"*a".repeat(250), &"a".repeat(249)));
-        assert!(matches_glob("*a*", "bab"));
-        assert!(!matches_glob(&"*".repeat(1000), "a"));
-    }
-
-    #[test]
-    fn nothing_to_boot_is_no_menu() {
-        assert!(menu("default x", &[("x.conf", "title X\nlinux /memtest")]).is_none());
-    }
-}
+mod tests;

@@ -75,7 +75,8 @@ impl<'a> BoundedFiles<'a> {
 
     /// The names in a directory, sorted.
     pub fn list(&mut self, dir: &str) -> Vec<String> {
-        let Some(dir) = self.locate(dir) else {
+        let top = (dir == "/").then(|| dir.to_owned());
+        let Some(dir) = top.or_else(|| self.locate(dir)) else {
             return Vec::new();
         };
         let mut names = self.names(&dir).to_vec();

@@ -2,9 +2,9 @@
 //!
 //! What comes out is a single line without control characters and of limited length, or nothing.
 
-use super::MenuEntry;
 use super::bounded_files::BoundedFiles;
 use super::path::{self, is_control};
+use super::{LeftOut, MenuEntry, Reason};
 use crate::image::args::Args;
 
 /// Characters of a title: wider than any text screen that shows one.
@@ -25,32 +25,86 @@ pub const MAX_MENUS: usize = 16;
 pub(super) struct Draft {
     pub title: String,
     pub submenu: Vec<String>,
+    /// Empty if there is none.
     pub kernel: String,
     pub initrds: Vec<String>,
     pub args: String,
     /// What relative paths are relative to.
     pub cwd: String,
+    /// What it does instead of booting Linux, if that is known.
+    pub instead: Option<Reason>,
+    /// The files that it loads then.
+    pub files: Vec<String>,
 }
 
 impl Draft {
-    /// The entry, if it boots a kernel of the ISO with an initrd. A path or arguments over their limit refuse it: cut
-    /// ones would boot something else.
-    pub fn pass(&self, iso: &mut BoundedFiles) -> Option<MenuEntry> {
-        let args = line(&self.args, usize::MAX);
-        if args.len() > MAX_ARGS || self.initrds.is_empty() || self.initrds.len() > MAX_INITRDS {
-            return None;
+    /// The entry, if it boots a kernel of the ISO. A path or arguments over their limit refuse it: cut ones would boot
+    /// something else.
+    ///
+    /// # Errors
+    /// What doesn't, with the reason.
+    pub fn pass(&self, iso: &mut BoundedFiles) -> Result<MenuEntry, LeftOut> {
+        self.entry(iso).map_err(|reason| self.left_out(iso, reason))
+    }
+
+    fn entry(&self, iso: &mut BoundedFiles) -> Result<MenuEntry, Reason> {
+        if let Some(reason) = self.instead {
+            return Err(reason);
         }
-        let mut spelt =
-            |text: &str| path::resolve(text, &self.cwd).map(|path| iso.locate(&path).unwrap_or(path));
+        if self.kernel.is_empty() {
+            return Err(Reason::NoLinux);
+        }
+        let args = line(&self.args, usize::MAX);
+        if args.len() > MAX_ARGS || self.initrds.len() > MAX_INITRDS {
+            return Err(Reason::TooLong);
+        }
+        let mut spelt = |text: &str| self.spelt(iso, text).ok_or(Reason::NotInIso);
         let kernel = spelt(&self.kernel)?;
-        let initrds = self.initrds.iter().map(|initrd| spelt(initrd)).collect::<Option<Vec<_>>>()?;
-        Some(MenuEntry {
+        let initrds = self.initrds.iter().map(|initrd| spelt(initrd)).collect::<Result<Vec<_>, _>>()?;
+        Ok(MenuEntry {
             title: title(&self.title, &kernel),
             submenu: self.submenu.iter().take(MAX_SUBMENUS).cloned().collect(),
             kernel,
             initrds,
             args: Args::parse(&args),
         })
+    }
+
+    fn left_out(&self, iso: &mut BoundedFiles, reason: Reason) -> LeftOut {
+        let files = self.files.iter().take(MAX_INITRDS).filter_map(|file| self.spelt(iso, file)).collect();
+        let submenu = self.submenu.iter().take(MAX_SUBMENUS).cloned().collect();
+        LeftOut { title: line(&self.title, MAX_TITLE), submenu, reason, files }
+    }
+
+    fn spelt(&self, iso: &mut BoundedFiles, text: &str) -> Option<String> {
+        path::resolve(text, &self.cwd).map(|path| iso.locate(&path).unwrap_or(path))
+    }
+}
+
+/// What has passed, in the order of the menu, and what has not.
+#[derive(Debug, Default)]
+pub(super) struct Passed {
+    pub entries: Vec<MenuEntry>,
+    pub left_out: Vec<LeftOut>,
+}
+
+impl Passed {
+    /// Index of the entry that it has become.
+    pub fn add(&mut self, passed: Result<MenuEntry, LeftOut>) -> Option<usize> {
+        match passed {
+            Ok(entry) if self.entries.len() < MAX_ENTRIES => {
+                self.entries.push(entry);
+                return Some(self.entries.len() - 1);
+            }
+            Err(other) if self.left_out.len() < MAX_ENTRIES => self.left_out.push(other),
+            _ => {}
+        }
+        None
+    }
+
+    /// True if there is nothing but ways to other menus.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.left_out.iter().all(|other| other.reason == Reason::OtherMenu)
     }
 }
 
@@ -108,6 +162,6 @@ mod tests {
         draft.args = "a".repeat(MAX_ARGS);
         assert_eq!(draft.pass(&mut iso).unwrap().title, "/k");
         draft.args.push('a');
-        assert!(draft.pass(&mut iso).is_none());
+        assert_eq!(draft.pass(&mut iso).unwrap_err().reason, Reason::TooLong);
     }
 }

@@ -7,7 +7,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::mountpoint;
+use crate::serve::mountpoint;
 
 /// At least so many KiB: four requests of 1 MiB, the largest that FUSE makes. Each goes from the reader to an event loop,
 /// to the disk and back, and others have to be under way meanwhile: one reader of a cold image got 0.6 of the plain file's

@@ -9,7 +9,7 @@ use anyhow::{Result, anyhow};
 use crate::catalog::scan::{Opened, Opener};
 use crate::storage::backing::Backing;
 use crate::storage::cache::BlockCache;
-use crate::storage::passthrough::{DataPath, MappedIso, Mapper};
+use crate::storage::passthrough::{DataPath, Keeper, MappedIso, Mapper};
 use crate::storage::source::PageCache;
 use crate::storage::unchanged::{FileWatch, Unchanged, UnchangedSource};
 
@@ -27,11 +27,11 @@ pub(super) struct Served {
 ///
 /// # Errors
 /// If it has to be possible and isn't.
-pub(super) fn mapper(path: DataPath) -> Result<Option<Arc<Mapper>>> {
+pub(super) fn mapper(path: DataPath, keeper: Option<Arc<dyn Keeper>>) -> Result<Option<Arc<Mapper>>> {
     if path == DataPath::Cache {
         return Ok(None);
     }
-    match Mapper::start() {
+    match Mapper::held_by(keeper) {
         Ok(mapper) => Ok(Some(mapper)),
         Err(reason) if path == DataPath::Kernel => Err(anyhow!("--data-path kernel: {reason}")),
         Err(reason) => {
@@ -48,9 +48,10 @@ impl Opener for Served {
         let unchanged = Unchanged::new(file.clone(), self.watch.as_ref())?;
         // Directories and menus are a few scattered kilobytes: not worth blocks of the cache.
         let plain = Arc::new(UnchangedSource::new(unchanged.clone(), PageCache::Keep)?);
-        let source = Arc::new(UnchangedSource::new(unchanged.clone(), PageCache::DropBehind)?);
+        let source = Arc::new(UnchangedSource::new(unchanged, PageCache::DropBehind)?);
         let mapped = self.mapper.as_ref().map(|mapper| MappedIso::new(mapper, file, source.clone()));
-        Ok(Opened { served: Backing::new(Arc::new(self.cache.attach(source)), unchanged, mapped), plain })
+        let cached = Arc::new(self.cache.attach(source.clone()));
+        Ok(Opened { served: Backing::new(cached, source, mapped), plain })
     }
 }
 

@@ -3,6 +3,7 @@
 //!
 //! It says in the log what has come, gone or is left out, each once. It knows nothing of mounts.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use crate::boot::servers;
 use crate::catalog::config::file::{Followed, Look};
 use crate::catalog::probe::{ProbeResults, Workers};
 use crate::catalog::scan::{Catalog, Iso, Scanner};
+use crate::catalog::unknown;
 use crate::serve::watch::Pace;
 use crate::tree::arena::Tree;
 use crate::tree::iso_files::DirectoryCache;
@@ -41,6 +43,8 @@ pub(super) struct Updater {
     pub(super) catalog: Catalog,
     /// What has been said of the files that are not served, so that it is said once.
     reported: Vec<(String, String)>,
+    /// What was said of names that stand for no ISO, and of ISOs that are in no menu.
+    said: BTreeSet<String>,
     unreadable: bool,
     /// Whether there are results that the tree doesn't show yet.
     pub(super) owed: bool,
@@ -68,6 +72,7 @@ impl Updater {
             directories: Arc::default(),
             catalog: Catalog::default(),
             reported: Vec::new(),
+            said: BTreeSet::new(),
             unreadable: false,
             owed: false,
         }
@@ -92,12 +97,16 @@ impl Updater {
     /// Whether the configuration file says something else than before.
     fn look_at_file(&mut self) -> bool {
         let Some((file, pace)) = &mut self.file else { return false };
+        let before = file.config().clone();
         let look = file.look();
         pace.set_often(file.restless());
         match look {
             Look::Same => false,
             Look::New => {
                 log::info!("{}: read again", file.path().display());
+                if before.mount != file.config().mount {
+                    log::warn!("[mount]: what has changed there holds from the next start on");
+                }
                 true
             }
             Look::Broken(sentence) => {
@@ -159,8 +168,24 @@ impl Updater {
         self.owed = true;
     }
 
-    pub(super) fn lay_out(&self) -> Tree {
+    pub(super) fn lay_out(&mut self) -> Tree {
+        self.say_what_is_missing();
         layout::lay_out(&self.catalog, &self.settings(), &self.loaders, &self.directories)
+    }
+
+    /// Says once which names stand for nothing, and which ISOs nothing can be booted from.
+    fn say_what_is_missing(&mut self) {
+        let settings = self.settings();
+        let mut now =
+            unknown::sentences(&self.catalog, settings.default.as_ref(), &self.config.pins, &settings.config);
+        // Until its initrd has been looked into, nothing is final.
+        for iso in self.catalog.isos.iter().filter(|iso| iso.initrd.is_some()) {
+            if let Err(reason) = layout::boot(iso, &settings) {
+                now.insert(format!("{}: it is in no menu: {reason}", iso.label));
+            }
+        }
+        now.difference(&self.said).for_each(|sentence| log::warn!("{sentence}"));
+        self.said = now;
     }
 
     /// What the command line and the configuration file say, as it is now.
@@ -177,10 +202,10 @@ impl Updater {
             log::info!("{}: no longer served ({})", iso.label, iso.name);
         }
         for iso in new.isos.iter().filter(|iso| !serves(&self.catalog, iso)) {
-            log::info!("{}: {} ({})", iso.label, iso.name, iso.disc.facts.family.name());
+            log::info!("{}: {} ({})", iso.label, iso.name, iso.disc.facts.family.name);
         }
         let skipped: Vec<_> =
-            new.skipped.iter().map(|file| (file.name.clone(), file.reason.clone())).collect();
+            new.skipped.iter().map(|file| (file.name.clone(), file.reason.to_string())).collect();
         for (name, reason) in skipped.iter().filter(|entry| !self.reported.contains(entry)) {
             log::warn!("{name} is not served: {reason}");
         }

@@ -28,6 +28,16 @@ impl<B> IoModes<B> {
         io_mode.clone()
     }
 
+    /// The io_mode of an inode that has open files.
+    pub fn of(&self, ino: u64) -> IoMode<B> {
+        self.0.lock().get(&ino).and_then(|(io_mode, _)| io_mode.clone())
+    }
+
+    /// So many files of this inode are open from before, in this io_mode.
+    pub fn adopt(&self, ino: u64, io_mode: Option<B>, files: usize) {
+        self.0.lock().insert(ino, (io_mode.map(Arc::new), files));
+    }
+
     /// One of its files is closed.
     pub fn leave(&self, ino: u64) {
         let mut io_modes = self.0.lock();

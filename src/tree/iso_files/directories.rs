@@ -137,7 +137,7 @@ pub fn number(disc: &IsoFile) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::boot::family::Family;
+    use crate::boot::families::generic;
     use crate::boot::inspect::Facts;
     use crate::catalog::scan::FileId;
     use std::time::SystemTime;
@@ -152,7 +152,8 @@ mod tests {
             mtime: SystemTime::UNIX_EPOCH,
             facts: Facts {
                 volume_id: Vec::new(),
-                family: Family::Generic,
+                medium: Default::default(),
+                family: &generic::FAMILY,
                 found: String::new(),
                 kernel: file.clone(),
                 initrds: vec![file],

@@ -17,20 +17,22 @@ use std::time::SystemTime;
 
 use super::{LoaderFile, segments};
 use crate::boot::loader;
+use crate::boot::names;
 use crate::catalog::scan::{Catalog, Iso};
 use crate::image::efi::{self, Arch, Chain, EfiLoader, Role};
 use crate::image::label::Label;
 use crate::storage::content::{Content, Segments};
 use crate::storage::extent::Extent;
 use crate::tree::arena::{Builder, NodeId};
+use crate::tree::render::Firmware;
 
 #[cfg(test)]
 mod tests;
 
 /// The menus, as text.
 pub struct Menus<'a> {
-    /// syslinux's; whether its text menu can be loaded.
-    pub syslinux: &'a dyn Fn(bool) -> String,
+    /// syslinux's, for machines of a firmware; whether its text menu can be loaded.
+    pub syslinux: &'a dyn Fn(Firmware, bool) -> String,
     /// GRUB's.
     pub grub: &'a dyn Fn() -> String,
     /// GRUB's beside an ISO's own GRUB: leads to the other, with this ISO as the one that boots by itself.
@@ -78,7 +80,7 @@ impl Lay<'_> {
     fn add_entries(&mut self, catalog: &Catalog, default: Option<&Label>, host: &[LoaderFile]) {
         let of_host = |name: &str| host.iter().find(|file| file.name == name);
         for arch in Arch::ALL {
-            let boot = format!("boot{}.efi", arch.suffix());
+            let boot = names::efi_loader(arch.suffix());
             if of_host(&boot).is_some() {
                 continue;
             }
@@ -147,7 +149,7 @@ impl Lay<'_> {
         if iso.disc.facts.efi.is_empty() {
             return;
         }
-        let path = format!("efi/{}", iso.label);
+        let path = names::efi_directory(&iso.label);
         let parent = self.directory(&path);
         for loader in &iso.disc.facts.efi {
             self.add_from_iso(iso, loader, parent, &loader.name.to_ascii_lowercase());
@@ -168,11 +170,11 @@ impl Lay<'_> {
     fn add_menus(&mut self, menus: &Menus<'_>, booted: &[(String, NodeId)]) {
         let bios = self.directory("pxelinux.cfg");
         let graphical = self.names.contains(loader::MENU);
-        let menu = Content::text((menus.syslinux)(graphical));
+        let menu = Content::text((menus.syslinux)(Firmware::Bios, graphical));
         self.builder.file(bios, "default", menu, self.newest);
         if let Some(&efi64) = self.directories.get(loader::EFI64) {
             let graphical = self.names.contains(&format!("{}/{}", loader::EFI64, loader::MENU));
-            let menu = Content::text((menus.syslinux)(graphical));
+            let menu = Content::text((menus.syslinux)(Firmware::Uefi, graphical));
             let parent = self.directory(&format!("{}/pxelinux.cfg", loader::EFI64));
             self.builder.file(parent, "default", menu, self.newest);
             for (name, node) in booted {
@@ -185,7 +187,7 @@ impl Lay<'_> {
             self.builder.file(parent, "grub.cfg", Content::text((menus.grub)()), self.newest);
         }
         // The second is what iPXE looks for by itself, beside its own image.
-        for name in ["boot.ipxe", "autoexec.ipxe"] {
+        for name in names::IPXE {
             self.builder.file(self.tftp, name, Content::text((menus.ipxe)()), self.newest);
         }
     }

@@ -17,24 +17,23 @@ use std::time::SystemTime;
 
 use super::Settings;
 use crate::boot::loader;
-use crate::catalog::config::{Mac, Machine};
+use crate::boot::names;
+use crate::catalog::config::Machine;
 use crate::image::args::Args;
 use crate::image::label::Label;
+use crate::image::mac::Mac;
 use crate::storage::content::{Content, Lazy};
 use crate::storage::identity::identity;
 use crate::tree::arena::{Builder, NodeId};
 use crate::tree::render::ipxe::{self, Machines};
-use crate::tree::render::{IsoEntry, Menu, grub, pxelinux};
+use crate::tree::render::{Firmware, IsoEntry, Menu, grub, pxelinux};
 
 /// Directories below `tftp/` in which pxelinux and syslinux look for `pxelinux.cfg/`.
-const PXELINUX: [&str; 2] = ["", loader::EFI64];
+const PXELINUX: [(&str, Firmware); 2] = [("", Firmware::Bios), (loader::EFI64, Firmware::Uefi)];
 
 /// Directories below `tftp/` in which GRUB looks for the general menu. The ISOs' own, in `efi/<LABEL>`, fall back on the
 /// second.
 const GRUB: [&str; 2] = ["", "grub"];
-
-/// Names of iPXE's script.
-const IPXE: [&str; 2] = ["boot.ipxe", "autoexec.ipxe"];
 
 /// An entry that a menu can have.
 #[derive(Debug, Hash)]
@@ -104,12 +103,11 @@ fn with_args(entry: &IsoEntry, more: &Args) -> IsoEntry {
     if more.is_empty() {
         return entry.clone();
     }
-    let longer = |args: &Args| args.clone().append(more.clone());
-    IsoEntry {
-        args: longer(&entry.args),
-        more: entry.more.iter().map(|(title, args)| (title.clone(), longer(args))).collect(),
-        ..entry.clone()
+    let mut entry = entry.clone();
+    for item in &mut entry.items {
+        item.args = std::mem::take(&mut item.args).append(more.clone());
     }
+    entry
 }
 
 fn asked(machines: &[Arc<Machine>]) -> Machines {
@@ -231,14 +229,14 @@ impl Add<'_> {
     fn machine(&mut self, machine: &Arc<Machine>, names: &Names, identity: u64) {
         let tftp = self.shape.node;
         let mut menus = Menus::new();
-        for directory in PXELINUX {
+        for (directory, firmware) in PXELINUX {
             let Some(parent) = self.builder.find(tftp, &format!("{directory}/pxelinux.cfg")) else {
                 continue;
             };
             let menu_module = format!("{directory}/{}", loader::MENU);
             let graphical = self.builder.find(tftp, &menu_module).is_some();
-            let content = self.content(machine, &("pxelinux", graphical), move |offers, menu| {
-                pxelinux::render(menu, graphical, &offers.host)
+            let content = self.content(machine, &("pxelinux", firmware, graphical), move |offers, menu| {
+                pxelinux::render(menu, firmware, graphical, &offers.host)
             });
             let node = self.add(parent, "", &names.configs, content);
             let path = format!("{directory}/pxelinux.cfg/default");
@@ -259,7 +257,7 @@ impl Add<'_> {
             ipxe::render(menu, offers.given_host(), Machines::default())
         });
         if let Some(node) = self.add(tftp, "", &names.scripts, content) {
-            menus.extend(IPXE.map(|name| (name.to_owned(), node)));
+            menus.extend(names::IPXE.map(|name| (name.to_owned(), node)));
         }
         for root in &names.roots {
             lay_over(self.builder, tftp, root, &self.shape, "", identity, &menus);

@@ -5,6 +5,8 @@
 
 use std::net::Ipv4Addr;
 
+use crate::boot::names::{self, EFI_AA64 as ARM64, EFI_X64 as X64, PXELINUX as BIOS};
+
 /// The DHCP server that the snippet is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
@@ -33,10 +35,7 @@ pub struct Site {
     pub http: Option<String>,
 }
 
-const BIOS: &str = "pxelinux.0";
-const X64: &str = "bootx64.efi";
-const ARM64: &str = "bootaa64.efi";
-const IPXE: &str = "boot.ipxe";
+const IPXE: &str = names::IPXE[0];
 
 /// Renders a snippet. Kea and dhcpd can't be a proxy; they get the lines for the server that is there.
 pub fn render(dialect: Dialect, site: &Site) -> String {

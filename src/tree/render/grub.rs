@@ -1,12 +1,21 @@
 //! grub.cfg, for GRUB loaded over the network (GNU GRUB manual, "Writing full configuration files directly").
 //!
-//! Paths are absolute from the root of the server that GRUB was loaded from. What comes from an ISO stands in single
-//! quotes, in which GRUB expands nothing.
+//! Paths are absolute from the root of the server that GRUB was loaded from.
+//!
+//! The language, from grub-core/script/yylex.l and grub-core/lib/cmdline.c: what stands between single quotes is taken as
+//! it is, but for the single quote itself. The words of `linux` are written into one line for the kernel, and there GRUB
+//! puts double quotes around a word with a blank and a backslash before each backslash and quote in it; Fedora's leaves
+//! `\xHH` alone, Debian's, SUSE's and GNU's don't. So no word with one of them is the same everywhere.
 
 use std::fmt::{Result, Write as _};
 
-use super::{IsoEntry, LOCAL, Menu};
-use crate::image::args::{Arg, Args, Part};
+use super::refusal::{BOOTIF, Refusal, arguments, common};
+use super::rows::{Boot, Row, Rows};
+use super::{Firmware, Item, LOCAL, Menu};
+use crate::image::args::{Arg, Part};
+
+#[cfg(test)]
+mod model;
 
 /// GRUB's name for the address of the server that it was loaded from.
 const SERVER: &str = "$net_default_server";
@@ -16,6 +25,54 @@ const CHOICE: &str = "netrootfs_default";
 
 /// Variable with the address of the card as BOOTIF has it.
 const MAC: &str = "netrootfs_mac";
+
+/// Renders the file. `host` is the server's address; `None` leaves it to GRUB.
+pub fn render(menu: &Menu, host: Option<&str>) -> String {
+    let [bios, uefi] = rows(menu, host);
+    let mut text = String::new();
+    // Writing to a String can't fail.
+    let _ = write_head(&mut text, menu);
+    let (on_bios, on_uefi) = (write_rows(&bios, host), write_rows(&uefi, host));
+    let _ = match on_bios == on_uefi {
+        true => write!(text, "{on_bios}"),
+        false => write!(text, "if [ \"$grub_platform\" = efi ]; then\n{on_uefi}else\n{on_bios}fi\n"),
+    };
+    let _ = write!(text, "\nmenuentry 'Boot from the local disk' --id '{LOCAL}' {{\n  exit\n}}\n");
+    text
+}
+
+/// A file that leads to the one at `path`, with another entry that boots by itself: if it can't be booted, the local disk.
+pub fn lead_to(path: &str, menu: &Menu, host: Option<&str>, label: &str) -> String {
+    let [_, uefi] = rows(menu, host);
+    let names = uefi.path(label).map_or_else(|| LOCAL.to_owned(), |names| names.join(">"));
+    format!("set {CHOICE}='{names}'\nexport {CHOICE}\nconfigfile {path}\n")
+}
+
+/// Why GRUB can't boot an item.
+pub fn refuse(item: &Item, host: Option<&str>) -> Option<Refusal> {
+    let args = arguments(item);
+    let backslash = || args.iter().find(|arg| said(arg).is_none());
+    let added = "BOOT_IMAGE=/".len() + item.kernel.len() + 1 + BOOTIF;
+    common(item, host, added).or_else(|| Some(Refusal::Backslash(backslash()?.to_string())))
+}
+
+/// For BIOS and UEFI.
+fn rows<'m>(menu: &'m Menu, host: Option<&str>) -> [Rows<'m>; 2] {
+    [Firmware::Bios, Firmware::Uefi]
+        .map(|firmware| Rows::new(menu, firmware, |item| refuse(item, host).is_none()))
+}
+
+fn write_head(text: &mut String, menu: &Menu) -> Result {
+    if let Some((port, speed)) = menu.serial() {
+        writeln!(text, "serial --unit={port} --speed={speed}")?;
+        writeln!(text, "terminal_input --append serial\nterminal_output --append serial")?;
+    }
+    match menu.timeout {
+        0 => writeln!(text, "set timeout=-1")?,
+        seconds => writeln!(text, "set timeout={seconds}")?,
+    }
+    write_mac(text)
+}
 
 /// Writes the card's address with `-` in the place of GRUB's `:`. A GRUB without `regexp` leaves it as it is, which
 /// most initramfs take too.
@@ -29,77 +86,74 @@ fn write_mac(text: &mut String) -> Result {
     writeln!(text, "if [ -n \"${MAC}6\" ]; then set {MAC}={}; fi", dashed.join("-"))
 }
 
-/// A file that leads to the one at `path`, with another entry that boots by itself.
-pub fn lead_to(path: &str, label: &str) -> String {
-    format!("set {CHOICE}='{label}'\nexport {CHOICE}\nconfigfile {path}\n")
-}
-
-/// Renders the file. `host` is the server's address; `None` leaves it to GRUB.
-pub fn render(menu: &Menu, host: Option<&str>) -> String {
+fn write_rows(rows: &Rows<'_>, host: Option<&str>) -> String {
     let mut text = String::new();
     // Writing to a String can't fail.
-    let _ = write_head(&mut text, menu);
-    for entry in &menu.entries {
-        let _ = write_entry(&mut text, entry, host);
+    let _ = writeln!(text, "set default='{}'", rows.default);
+    let _ = writeln!(text, "if [ -n \"${CHOICE}\" ]; then set default=\"${CHOICE}\"; fi");
+    for row in &rows.rows {
+        let _ = writeln!(text);
+        let _ = write_row(&mut text, "", row, host);
     }
-    let _ = write!(text, "\nmenuentry 'Boot from the local disk' --id '{LOCAL}' {{\n  exit\n}}\n");
     text
 }
 
-fn write_head(text: &mut String, menu: &Menu) -> Result {
-    if let Some((port, speed)) = menu.serial() {
-        writeln!(text, "serial --unit={port} --speed={speed}")?;
-        writeln!(text, "terminal_input --append serial\nterminal_output --append serial")?;
-    }
-    writeln!(text, "set default='{}'", menu.default_label())?;
-    writeln!(text, "if [ -n \"${CHOICE}\" ]; then set default=\"${CHOICE}\"; fi")?;
-    match menu.timeout {
-        0 => writeln!(text, "set timeout=-1")?,
-        seconds => writeln!(text, "set timeout={seconds}")?,
-    }
-    write_mac(text)
+fn write_row(text: &mut String, indent: &str, row: &Row<'_>, host: Option<&str>) -> Result {
+    let sub = match row {
+        Row::Boot(boot) => return write_boot(text, indent, boot, host),
+        Row::Sub(sub) => sub,
+    };
+    // As the one to boot by itself, a menu boots the first that is in it.
+    let id = sub.label.unwrap_or(&sub.name);
+    writeln!(text, "{indent}submenu {} --id '{id}' {{", quote(&sub.title))?;
+    sub.rows.iter().try_for_each(|row| write_row(text, &format!("{indent}  "), row, host))?;
+    writeln!(text, "{indent}}}")
 }
 
-fn write_entry(text: &mut String, entry: &IsoEntry, host: Option<&str>) -> Result {
-    writeln!(text)?;
-    write_item(text, "", entry, &entry.label, &entry.title, &entry.args, host)?;
-    if entry.more.is_empty() {
-        return Ok(());
-    }
-    writeln!(text, "submenu {} {{", quote(&format!("{}: more", entry.label)))?;
-    for (number, (title, args)) in entry.more.iter().enumerate() {
-        write_item(text, "  ", entry, &entry.variant_label(number), title, args, host)?;
-    }
-    writeln!(text, "}}")
-}
-
-fn write_item(
-    text: &mut String,
-    indent: &str,
-    entry: &IsoEntry,
-    label: &str,
-    title: &str,
-    args: &Args,
-    host: Option<&str>,
-) -> Result {
-    let title = quote(&title.replace('^', ""));
-    writeln!(text, "{indent}menuentry {title} --id '{label}' {{")?;
-    let words: Vec<String> = args.iter().map(|arg| argument(arg, host)).collect();
+fn write_boot(text: &mut String, indent: &str, boot: &Boot<'_>, host: Option<&str>) -> Result {
+    let Boot { name, title, item } = boot;
+    writeln!(text, "{indent}menuentry {} --id '{name}' {{", quote(title))?;
+    writeln!(text, "{indent}  echo {}", quote(&format!("Loading {title} ...")))?;
     // BOOTIF tells the system which card it was booted from, as pxelinux does with ipappend. It comes first: what stands
     // behind `---` is taken for the installed system's by some installers.
-    writeln!(text, "{indent}  linux /{} BOOTIF=01-${MAC} {}", entry.kernel, words.join(" "))?;
-    writeln!(text, "{indent}  initrd /{}\n{indent}}}", entry.initrds.join(" /"))
+    write!(text, "{indent}  linux /{} BOOTIF=01-${MAC}", item.kernel)?;
+    arguments(item).iter().filter_map(said).try_for_each(|arg| write!(text, " {}", argument(&arg, host)))?;
+    writeln!(text)?;
+    if !item.initrds.is_empty() {
+        writeln!(text, "{indent}  initrd /{}", item.initrds.join(" /"))?;
+    }
+    writeln!(text, "{indent}}}")
 }
 
-/// A word of kernel arguments as GRUB hands it on, with the server's address in its place. GRUB puts double quotes around
-/// a word with a blank by itself, and a backslash before one that it is given (grub-core/lib/cmdline.c).
+/// A word as it has to be said for the kernel to read this argument, if it can be said. The kernel takes `"key=a b"` as it
+/// takes `key="a b"`, and GRUB adds the quotes of the first.
+fn said(arg: &Arg) -> Option<Arg> {
+    let word = arg.to_string();
+    if word.contains(['\\', '\'']) {
+        return None;
+    }
+    if !word.contains('"') {
+        return Some(arg.clone());
+    }
+    let inner = |text: &str| {
+        let inner = text.strip_prefix('"')?.strip_suffix('"')?;
+        (!inner.contains('"')).then(|| inner.to_owned())
+    };
+    let of_value = || {
+        let (key, value) = word.split_once('=')?;
+        Some(format!("{key}={}", inner(value)?)).filter(|_| !key.contains('"'))
+    };
+    let plain = |part: &Part| matches!(part, Part::Text(_));
+    let word = inner(&word).or_else(of_value).filter(|word| !word.is_empty())?;
+    arg.parts().iter().all(plain).then(|| Arg::new(word))
+}
+
+/// A word in the script, with the server's address in its place.
 fn argument(arg: &Arg, host: Option<&str>) -> String {
     let part = |part: &Part| match part {
         Part::Server => host.unwrap_or(SERVER).to_owned(),
-        Part::Text(text) => match text.replace('"', "") {
-            text if plain(&text) => text,
-            text => quote(&text),
-        },
+        Part::Text(text) if plain(text) => text.clone(),
+        Part::Text(text) => quote(text),
     };
     arg.parts().iter().map(part).collect()
 }
@@ -114,23 +168,24 @@ fn quote(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{menu, netroot_menu};
+    use super::super::tests::{menu, netroot_menu, plain_menu};
     use super::*;
+    use crate::image::args::Args;
 
     #[test]
     fn an_entry_and_its_variants() {
         assert_eq!(
-            render(&menu(), None),
-            "set default='F42'\nif [ -n \"$netrootfs_default\" ]; then set default=\"$netrootfs_default\"; fi\n\
-             set timeout=5\nset netrootfs_mac=$net_default_mac\n\
+            render(&plain_menu(), None),
+            "set timeout=5\nset netrootfs_mac=$net_default_mac\n\
              regexp --set=1:netrootfs_mac1 --set=2:netrootfs_mac2 --set=3:netrootfs_mac3 --set=4:netrootfs_mac4 \
              --set=5:netrootfs_mac5 --set=6:netrootfs_mac6 '^(..):(..):(..):(..):(..):(..)$' \"$netrootfs_mac\"\n\
              if [ -n \"$netrootfs_mac6\" ]; then set netrootfs_mac=$netrootfs_mac1-$netrootfs_mac2-$netrootfs_mac3-\
-             $netrootfs_mac4-$netrootfs_mac5-$netrootfs_mac6; fi\n\n\
-             menuentry 'F42: Start Fedora' --id 'F42' {\n  \
-             linux /vmlinuz_F42 BOOTIF=01-$netrootfs_mac 'root=live:CDLABEL=Fedora\\x2042' \
-             netroot=nbd:$net_default_server:F42.iso quiet\n  initrd /initrd_F42.img\n}\n\
-             submenu 'F42: more' {\n  menuentry 'Basic graphics' --id '.F42.0' {\n    \
+             $netrootfs_mac4-$netrootfs_mac5-$netrootfs_mac6; fi\n\
+             set default='F42'\nif [ -n \"$netrootfs_default\" ]; then set default=\"$netrootfs_default\"; fi\n\n\
+             submenu 'F42: ^Start Fedora' --id 'F42' {\n  menuentry '^Start Fedora' --id 'F42' {\n    \
+             echo 'Loading ^Start Fedora ...'\n    linux /vmlinuz_F42 BOOTIF=01-$netrootfs_mac root=live:/dev/nbd0 \
+             netroot=nbd:$net_default_server:F42.iso quiet\n    initrd /initrd_F42.img\n  }\n  \
+             menuentry 'Basic graphics' --id 'F42/0' {\n    echo 'Loading Basic graphics ...'\n    \
              linux /vmlinuz_F42 BOOTIF=01-$netrootfs_mac nomodeset\n    initrd /initrd_F42.img\n  }\n}\n\n\
              menuentry 'Boot from the local disk' --id '.local' {\n  exit\n}\n"
         );
@@ -141,8 +196,8 @@ mod tests {
         let text = render(&netroot_menu(), None);
         assert!(
             text.contains(
-                "  linux /vmlinuz_F42 BOOTIF=01-$netrootfs_mac rdinit=/netrootfs/init \
-                 netroot.nbd=$net_default_server/F42.iso quiet\n  initrd /initrd_F42.img /netroot_F42.img\n"
+                "    linux /vmlinuz_F42 BOOTIF=01-$netrootfs_mac rdinit=/netrootfs/init \
+                 netroot.nbd=$net_default_server/F42.iso quiet\n    initrd /initrd_F42.img /netroot_F42.img\n"
             ),
             "{text}"
         );
@@ -150,21 +205,59 @@ mod tests {
 
     #[test]
     fn a_file_leads_to_another_with_its_own_default() {
-        assert_eq!(
-            lead_to("/grub.cfg", "F42"),
-            "set netrootfs_default='F42'\nexport netrootfs_default\nconfigfile /grub.cfg\n"
-        );
+        let lead = |menu: &Menu, label: &str| lead_to("/grub.cfg", menu, None, label);
+        let to = |names: &str| {
+            format!("set netrootfs_default='{names}'\nexport netrootfs_default\nconfigfile /grub.cfg\n")
+        };
+        let mut menu = plain_menu();
+        assert_eq!(lead(&menu, "F42"), to("F42"));
+        assert_eq!(lead(&menu, "X"), to(".local"));
+        for number in 0..20 {
+            let mut entry = menu.entries[0].clone();
+            entry.label = format!("N{number}");
+            menu.entries.push(entry);
+        }
+        assert_eq!(lead(&menu, "N15"), to("/2>N15"), "in a group");
     }
 
     #[test]
     fn a_given_address_is_written_down() {
-        assert!(render(&menu(), Some("10.0.2.2")).contains(" netroot=nbd:10.0.2.2:F42.iso "));
+        assert!(render(&plain_menu(), Some("10.0.2.2")).contains(" netroot=nbd:10.0.2.2:F42.iso "));
+    }
+
+    #[test]
+    fn what_grub_would_change_is_left_out() {
+        let text = render(&menu(), None);
+        assert!(!text.contains("CDLABEL") && text.contains("set default='.local'\n"), "{text}");
+        let refused = |line: &str| {
+            let item = Item { args: Args::parse(line), ..menu().entries[0].items[0].clone() };
+            refuse(&item, None).map(|refusal| refusal.code())
+        };
+        for line in ["root=LABEL=a\\x20b", "a='b'", "a=b\"c d\"", "\"\""] {
+            assert_eq!(refused(line), Some("argument-backslash"), "{line}");
+        }
+        assert_eq!(refused("a=\"b c\" d=\"\" \"e=f g\" h=$x;{y}"), None);
     }
 
     #[test]
     fn foreign_words_stay_words() {
-        assert_eq!(argument(&Arg::new("a=$x;{b}'c'"), None), "'a=$x;{b}'\\''c'\\'''");
-        assert_eq!(argument(&Arg::new("dyndbg=\"file a +p\""), None), "'dyndbg=file a +p'");
+        let word = |word: &str| argument(&said(&Arg::new(word)).unwrap(), None);
+        assert_eq!(word("a=$x;{b}"), "'a=$x;{b}'");
+        assert_eq!(word("dyndbg=\"file a +p\""), "'dyndbg=file a +p'");
+        assert_eq!(word("a=\"b\""), "a=b");
+    }
+
+    #[test]
+    fn where_firmware_makes_a_difference_the_file_asks_for_it() {
+        let mut menu = plain_menu();
+        menu.entries[0].items[1].firmware = Firmware::Uefi;
+        let text = render(&menu, None);
+        let (uefi, bios) = text.split_once("\nelse\n").unwrap();
+        assert!(
+            uefi.contains("if [ \"$grub_platform\" = efi ]; then\n") && uefi.contains("nomodeset"),
+            "{text}"
+        );
+        assert!(!bios.contains("nomodeset") && bios.contains("\nfi\n"), "{text}");
     }
 
     #[test]
@@ -186,9 +279,10 @@ mod tests {
                 Vec::new()
             }
         }
-        let hostile = "a=$x;{b} \"d e\" root=\\x20";
+        let hostile = "a=$x;{b} \"d e\" f=g";
         let mut menu = menu();
-        menu.entries[0].args = Args::parse(hostile);
+        menu.entries[0].items.truncate(1);
+        menu.entries[0].items[0].args = Args::parse(hostile);
         menu.entries[0].title = "x' { y; $z".into();
         let text = render(&menu, Some("h"));
         let read =

@@ -1,15 +1,34 @@
 //! boot.ipxe and autoexec.ipxe (ipxe.org, "Scripting").
 //!
-//! URLs are relative to the script, so one text serves TFTP and HTTP. iPXE has no quoting: what it would take for its own
-//! is taken out of an ISO's words.
+//! URLs are relative to the script, so one text serves TFTP and HTTP.
+//!
+//! The language, from src/core/exec.c, src/image/script.c and src/core/settings.c: a line is split at blanks, and a word
+//! `&&`, `||` or `;` ends a command, one that begins with `#` the line. Only then `${name}` is expanded in each word, and
+//! again in what comes out, and the words are joined by single blanks. There are no quotes. So a word that would end a
+//! command gets the name of nothing into it, and one with `${` and a `}` behind it can't be said at all. A backslash
+//! at the end of a line joins the next to it.
 
 use std::fmt::{Result, Write as _};
 
-use super::{IsoEntry, LOCAL, Menu};
-use crate::image::args::{Arg, Args, Part};
+use super::refusal::{BOOTIF, Refusal, arguments, common};
+use super::rows::{Boot, Row, Rows, Sub};
+use super::{Firmware, Item, LOCAL, Menu};
+use crate::image::args::{Arg, Part};
+
+#[cfg(test)]
+mod model;
 
 /// iPXE's name for the address of the server that it was told to boot from.
 const SERVER: &str = "${next-server}";
+
+/// A setting that nobody sets.
+const NOTHING: &str = "${netrootfs-nothing}";
+
+/// Milliseconds until the menu boots by itself, and the one behind its row.
+const WAIT: [&str; 2] = ["netrootfs-wait", "netrootfs-behind"];
+
+/// Longest wait behind a row: whoever got there by time-out waits a second time.
+const MAX_BEHIND: u32 = 3000;
 
 /// By what machines are told from each other that have a script of their own.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -43,106 +62,186 @@ pub fn render(menu: &Menu, host: Option<&str>, machines: Machines) -> String {
         // Replaced, this script is not come back to when the other one ends.
         let _ = writeln!(text, "chain --autofree --replace {name} ||");
     }
-    let _ = write_menu(&mut text, menu);
-    for entry in &menu.entries {
-        let _ = write_entry(&mut text, entry, host.unwrap_or(SERVER));
+    let of = |firmware| Rows::new(menu, firmware, |item| refuse(item, host).is_none());
+    let script = |firmware, prefix| Script { menu, prefix, host: host.unwrap_or(SERVER) }.text(&of(firmware));
+    let bios = script(Firmware::Bios, "");
+    if bios != script(Firmware::Uefi, "") {
+        // No name of a row begins with it.
+        let uefi = script(Firmware::Uefi, "~");
+        let _ = write!(text, "iseq ${{platform}} efi || goto .bios\n{uefi}\n:.bios");
     }
-    // Firmware of UEFI goes on with its own list; BIOS wants to be told the first disk.
-    let _ =
-        write!(text, "\n:{LOCAL}\niseq ${{platform}} efi && exit 1 ||\nsanboot --no-describe --drive 0x80\n");
-    text
+    text + &bios
 }
 
-fn write_menu(text: &mut String, menu: &Menu) -> Result {
-    writeln!(text, "\n:start\nmenu Network boot")?;
-    for entry in &menu.entries {
-        writeln!(text, "item {} {}", entry.label, foreign(&entry.title))?;
-        if !entry.more.is_empty() {
-            writeln!(text, "item .{} {}: more ...", entry.label, entry.label)?;
-        }
+/// Why iPXE can't boot an item.
+pub fn refuse(item: &Item, host: Option<&str>) -> Option<Refusal> {
+    // Started by UEFI, the kernel is given its file's name as its first argument.
+    let initrds: usize = item.initrds.iter().map(|name| " initrd=".len() + name.len()).sum();
+    let added = item.kernel.len() + initrds + 1 + BOOTIF;
+    let args = arguments(item);
+    let expands = || args.iter().find(|arg| expands(&arg.to_string()));
+    common(item, host, added).or_else(|| Some(Refusal::Expands(expands()?.to_string())))
+}
+
+fn expands(text: &str) -> bool {
+    text.split_once("${").is_some_and(|(_, rest)| rest.contains('}'))
+}
+
+/// What a menu is written with.
+struct Script<'a> {
+    menu: &'a Menu,
+    /// In front of each name of this menu.
+    prefix: &'a str,
+    host: &'a str,
+}
+
+impl Script<'_> {
+    fn text(&self, rows: &Rows<'_>) -> String {
+        let mut text = String::new();
+        // Writing to a String can't fail.
+        let _ = self.write_start(&mut text, rows);
+        let by_itself = |row: &Row<'_>| row.stands_for(rows.default);
+        let _ = rows.rows.iter().try_for_each(|row| self.write_row(&mut text, row, ".start", by_itself(row)));
+        let _ = self.write_end(&mut text);
+        text
     }
-    writeln!(text, "item {LOCAL} Boot from the local disk")?;
-    write_choice(text, &format!("--default {} {}", menu.default_label(), time_out(menu)), LOCAL)
-}
 
-fn time_out(menu: &Menu) -> String {
-    if menu.timeout == 0 { String::new() } else { format!("--timeout {} ", menu.timeout * 1000) }
-}
-
-/// Lets a person choose; who presses Escape goes to `back`.
-fn write_choice(text: &mut String, options: &str, back: &str) -> Result {
-    writeln!(text, "choose {options}target || goto {back}\ngoto ${{target}}")
-}
-
-fn write_entry(text: &mut String, entry: &IsoEntry, host: &str) -> Result {
-    write_boot(text, entry, &entry.label, &entry.args, host)?;
-    if entry.more.is_empty() {
-        return Ok(());
+    fn write_start(&self, text: &mut String, rows: &Rows<'_>) -> Result {
+        let wait = self.menu.timeout.saturating_mul(1000);
+        let [first, behind] = WAIT;
+        writeln!(text, "\nset {first} {wait}\nset {behind} {}", wait.min(MAX_BEHIND))?;
+        self.write_menu(text, ".start", "Network boot", &rows.rows)?;
+        writeln!(text, "item {}{LOCAL} Boot from the local disk", self.prefix)?;
+        // Rows that open a menu have a name of their own.
+        let lit = rows.rows.iter().find(|row| row.stands_for(rows.default)).map_or(LOCAL, name);
+        self.write_choice(text, Some((lit, first)), LOCAL)
     }
-    writeln!(text, "\n:.{}\nmenu {}", entry.label, entry.label)?;
-    for (number, (title, _)) in entry.more.iter().enumerate() {
-        writeln!(text, "item {} {}", entry.variant_label(number), foreign(title))?;
+
+    fn write_menu(&self, text: &mut String, label: &str, title: &str, rows: &[Row<'_>]) -> Result {
+        let prefix = self.prefix;
+        writeln!(text, "\n:{prefix}{label}\n{}", line(&format!("menu {}", foreign(title))))?;
+        rows.iter().try_for_each(|row| match row {
+            Row::Boot(Boot { name, title, .. }) => {
+                writeln!(text, "{}", line(&format!("item {prefix}{name} {}", foreign(title))))
+            }
+            Row::Sub(Sub { name, title, .. }) => {
+                writeln!(text, "{}", line(&format!("item {prefix}{name} {} ...", foreign(title))))
+            }
+        })
     }
-    write_choice(text, "", "start")?;
-    for (number, (_, args)) in entry.more.iter().enumerate() {
-        write_boot(text, entry, &entry.variant_label(number), args, host)?;
+
+    /// Lets a person choose; who presses Escape goes to `back`. A row can be lit, and be taken after a wait.
+    fn write_choice(&self, text: &mut String, lit: Option<(&str, &str)>, back: &str) -> Result {
+        let prefix = self.prefix;
+        let lit = lit.map(|(name, wait)| format!("--default {prefix}{name} --timeout ${{{wait}}} "));
+        writeln!(text, "choose {}target || goto {prefix}{back}\ngoto ${{target}}", lit.unwrap_or_default())
     }
-    Ok(())
+
+    /// Writes what is behind a row; `by_itself`: it is come to by time-out.
+    fn write_row(&self, text: &mut String, row: &Row<'_>, back: &str, by_itself: bool) -> Result {
+        let sub = match row {
+            Row::Boot(boot) => return self.write_boot(text, boot),
+            Row::Sub(sub) => sub,
+        };
+        self.write_menu(text, &sub.name, &sub.title, &sub.rows)?;
+        writeln!(text, "item {}{back} Back", self.prefix)?;
+        let lit = sub.rows.first().filter(|_| by_itself).map(|row| (name(row), WAIT[1]));
+        self.write_choice(text, lit, back)?;
+        let first = |number: usize| by_itself && number == 0;
+        let mut rows = sub.rows.iter().enumerate();
+        rows.try_for_each(|(number, row)| self.write_row(text, row, &sub.name, first(number)))
+    }
+
+    fn write_boot(&self, text: &mut String, boot: &Boot<'_>) -> Result {
+        let Boot { name, title, item } = boot;
+        let failed = format!("|| goto {}.failed", self.prefix);
+        writeln!(text, "\n:{}{name}\necho Loading {} ...", self.prefix, foreign(title))?;
+        // What was loaded for another entry, which failed, would be given to this kernel.
+        writeln!(text, "imgfree")?;
+        write!(text, "kernel {}", item.kernel)?;
+        // A kernel started by UEFI asks the loader for the files that initrd= names; one started by BIOS is given them.
+        item.initrds.iter().try_for_each(|initrd| write!(text, " initrd={initrd}"))?;
+        write!(text, " BOOTIF=01-${{netX/mac:hexhyp}}")?;
+        arguments(item).iter().try_for_each(|arg| write!(text, " {}", argument(arg, self.host)))?;
+        writeln!(text, " {failed}")?;
+        item.initrds.iter().try_for_each(|initrd| writeln!(text, "initrd {initrd} {failed}"))?;
+        writeln!(text, "boot {failed}")
+    }
+
+    /// What a failed boot leads to: the message stays until it is read, and nothing is tried a second time by itself.
+    fn write_end(&self, text: &mut String) -> Result {
+        let prefix = self.prefix;
+        writeln!(text, "\n:{prefix}.failed")?;
+        WAIT.iter().try_for_each(|wait| writeln!(text, "set {wait} 0"))?;
+        writeln!(text, "prompt --timeout 60000 That did not boot. Press a key for the menu. ||")?;
+        writeln!(text, "goto {prefix}.start")?;
+        // Firmware of UEFI goes on with its own list; BIOS wants to be told the first disk.
+        writeln!(text, "\n:{prefix}{LOCAL}\niseq ${{platform}} efi && exit 1 ||")?;
+        writeln!(text, "sanboot --no-describe --drive 0x80")
+    }
 }
 
-fn write_boot(text: &mut String, entry: &IsoEntry, label: &str, args: &Args, host: &str) -> Result {
-    let kernel = &entry.kernel;
-    let words: Vec<String> =
-        args.iter().filter(|arg| !is_separator(arg)).map(|arg| argument(arg, host)).collect();
-    // A kernel started by UEFI asks the loader for the files that initrd= names; one started by BIOS is given them.
-    let named: Vec<String> = entry.initrds.iter().map(|initrd| format!("initrd={initrd}")).collect();
-    writeln!(
-        text,
-        "\n:{label}\nkernel {kernel} {} BOOTIF=01-${{netX/mac:hexhyp}} {}",
-        named.join(" "),
-        words.join(" ")
-    )?;
-    entry.initrds.iter().try_for_each(|initrd| writeln!(text, "initrd {initrd}"))?;
-    writeln!(text, "boot || goto start")
-}
-
-/// A word that would end the command (iPXE, src/core/exec.c).
-fn is_separator(arg: &Arg) -> bool {
-    let word = arg.to_string();
-    matches!(word.as_str(), "&&" | "||" | ";") || word.starts_with('#')
+fn name<'r>(row: &'r Row<'_>) -> &'r str {
+    match row {
+        Row::Boot(boot) => &boot.name,
+        Row::Sub(sub) => &sub.name,
+    }
 }
 
 fn argument(arg: &Arg, host: &str) -> String {
     let part = |part: &Part| match part {
         Part::Server => host.to_owned(),
-        Part::Text(text) => foreign(text),
+        Part::Text(text) => text.clone(),
     };
-    arg.parts().iter().map(part).collect()
+    words(&arg.parts().iter().map(part).collect::<String>())
 }
 
-/// Text in which iPXE expands nothing.
-fn foreign(text: &str) -> String {
-    text.replace("${", "$ {").replace('^', "")
+/// A title in which iPXE expands nothing. What can't be said gets a blank where it would begin.
+fn foreign(title: &str) -> String {
+    let word = |word: &str| if expands(word) { word.replace("${", "$ {") } else { word.to_owned() };
+    let title: Vec<String> = title.split(' ').map(word).collect();
+    words(&title.join(" "))
+}
+
+/// Words that are no end of a command and no comment: something of nothing is in them.
+fn words(text: &str) -> String {
+    let word = |word: &str| match word {
+        ";" => format!("{NOTHING};"),
+        _ if word.starts_with('#') => format!("{NOTHING}{word}"),
+        _ => word.replace("&&", &format!("&{NOTHING}&")).replace("||", &format!("|{NOTHING}|")),
+    };
+    text.split(' ').map(word).collect::<Vec<_>>().join(" ")
+}
+
+/// A line that doesn't go on in the next.
+fn line(text: &str) -> String {
+    if text.ends_with('\\') { format!("{text}{NOTHING}") } else { text.to_owned() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::tests::{menu, netroot_menu};
     use super::*;
+    use crate::image::args::Args;
 
     #[test]
     fn an_entry_and_its_variants() {
         assert_eq!(
             render(&menu(), None, Machines::default()),
-            "#!ipxe\n\n:start\nmenu Network boot\nitem F42 F42: Start Fedora\nitem .F42 F42: more ...\n\
-             item .local Boot from the local disk\nchoose --default F42 --timeout 5000 target || goto .local\n\
-             goto ${target}\n\n\
-             :F42\nkernel vmlinuz_F42 initrd=initrd_F42.img BOOTIF=01-${netX/mac:hexhyp} \
-             root=live:CDLABEL=Fedora\\x2042 netroot=nbd:${next-server}:F42.iso quiet\n\
-             initrd initrd_F42.img\nboot || goto start\n\n\
-             :.F42\nmenu F42\nitem .F42.0 Basic graphics\nchoose target || goto start\ngoto ${target}\n\n\
-             :.F42.0\nkernel vmlinuz_F42 initrd=initrd_F42.img BOOTIF=01-${netX/mac:hexhyp} nomodeset\n\
-             initrd initrd_F42.img\nboot || goto start\n\n\
+            "#!ipxe\n\nset netrootfs-wait 5000\nset netrootfs-behind 3000\n\n:.start\nmenu Network boot\n\
+             item F42/ F42: ^Start Fedora ...\nitem .local Boot from the local disk\n\
+             choose --default F42/ --timeout ${netrootfs-wait} target || goto .local\ngoto ${target}\n\n\
+             :F42/\nmenu F42: ^Start Fedora\nitem F42 ^Start Fedora\nitem F42/0 Basic graphics\nitem .start Back\n\
+             choose --default F42 --timeout ${netrootfs-behind} target || goto .start\ngoto ${target}\n\n\
+             :F42\necho Loading ^Start Fedora ...\nimgfree\n\
+             kernel vmlinuz_F42 initrd=initrd_F42.img BOOTIF=01-${netX/mac:hexhyp} \
+             root=live:CDLABEL=Fedora\\x2042 netroot=nbd:${next-server}:F42.iso quiet || goto .failed\n\
+             initrd initrd_F42.img || goto .failed\nboot || goto .failed\n\n\
+             :F42/0\necho Loading Basic graphics ...\nimgfree\n\
+             kernel vmlinuz_F42 initrd=initrd_F42.img BOOTIF=01-${netX/mac:hexhyp} nomodeset || goto .failed\n\
+             initrd initrd_F42.img || goto .failed\nboot || goto .failed\n\n\
+             :.failed\nset netrootfs-wait 0\nset netrootfs-behind 0\n\
+             prompt --timeout 60000 That did not boot. Press a key for the menu. ||\ngoto .start\n\n\
              :.local\niseq ${platform} efi && exit 1 ||\nsanboot --no-describe --drive 0x80\n"
         );
     }
@@ -152,9 +251,10 @@ mod tests {
         let text = render(&netroot_menu(), None, Machines::default());
         assert!(
             text.contains(
-                "\n:F42\nkernel vmlinuz_F42 initrd=initrd_F42.img initrd=netroot_F42.img \
-                 BOOTIF=01-${netX/mac:hexhyp} rdinit=/netrootfs/init netroot.nbd=${next-server}/F42.iso quiet\n\
-                 initrd initrd_F42.img\ninitrd netroot_F42.img\nboot || goto start\n"
+                "\nkernel vmlinuz_F42 initrd=initrd_F42.img initrd=netroot_F42.img \
+                 BOOTIF=01-${netX/mac:hexhyp} rdinit=/netrootfs/init netroot.nbd=${next-server}/F42.iso quiet \
+                 || goto .failed\ninitrd initrd_F42.img || goto .failed\n\
+                 initrd netroot_F42.img || goto .failed\nboot || goto .failed\n"
             ),
             "{text}"
         );
@@ -166,7 +266,7 @@ mod tests {
         assert!(render(&menu(), None, machines).starts_with(
             "#!ipxe\nchain --autofree --replace uuid-${uuid}.ipxe ||\n\
              chain --autofree --replace mac-${netX/mac:hexraw}.ipxe ||\n\
-             chain --autofree --replace ip-${netX/ip}.ipxe ||\n\n:start\n"
+             chain --autofree --replace ip-${netX/ip}.ipxe ||\n\nset netrootfs-wait 5000\n"
         ));
     }
 
@@ -180,8 +280,38 @@ mod tests {
     #[test]
     fn an_iso_gives_no_commands() {
         let mut menu = menu();
-        menu.entries[0].args = Args::parse("a ${mac} && reboot ; #x y");
+        menu.entries[0].title = "Rescue && repair # 1 \\".into();
+        menu.entries[0].items.truncate(1);
+        menu.entries[0].items[0].args = Args::parse("a ${mac && reboot ; #x y");
         let text = render(&menu, None, Machines::default());
-        assert!(text.contains("/mac:hexhyp} a $ {mac} reboot y\n"), "{text}");
+        let nothing = "${netrootfs-nothing}";
+        let title = format!("\nitem F42 Rescue &{nothing}& repair {nothing}# 1 \\{nothing}\n");
+        assert!(text.contains(&title), "{text}");
+        let args =
+            format!("/mac:hexhyp}} a ${{mac &{nothing}& reboot {nothing}; {nothing}#x y || goto .failed\n");
+        assert!(text.contains(&args), "{text}");
+    }
+
+    #[test]
+    fn what_ipxe_would_expand_is_left_out() {
+        let refused = |line: &str| {
+            let item = Item { args: Args::parse(line), ..menu().entries[0].items[0].clone() };
+            refuse(&item, None).map(|refusal| refusal.code())
+        };
+        assert_eq!(refused("a=${mac}"), Some("argument-expands"));
+        assert_eq!(refused("a=${b c=}"), None);
+        assert_eq!(refused("rd.initrd=/x"), Some("argument-names-initrd"));
+        assert_eq!(refused("initrd=/x"), None, "the loader's own is taken out");
+    }
+
+    #[test]
+    fn where_firmware_makes_a_difference_the_script_has_a_menu_for_each() {
+        let mut menu = menu();
+        menu.entries[0].items[1].firmware = Firmware::Uefi;
+        let text = render(&menu, None, Machines::default());
+        let (uefi, bios) = text.split_once("\n:.bios\n").unwrap();
+        assert!(uefi.starts_with("#!ipxe\niseq ${platform} efi || goto .bios\n"), "{text}");
+        assert!(uefi.contains("\n:~F42/0\n") && uefi.contains("|| goto ~.failed\n"), "{text}");
+        assert!(!bios.contains("nomodeset") && bios.contains("\nitem F42 F42: "), "{text}");
     }
 }

@@ -3,36 +3,37 @@
 //! nbd-server reads it with GKeyFile and refuses the whole file for one bad key, so the text is always valid; and it
 //! ends when there is no export at all, so there is always one.
 
+use crate::boot::names::NBD_CONF;
 use crate::boot::servers::NBD_PORT;
 
-/// One export.
-pub struct Export {
-    /// Its name, which is the section's.
+/// A section: one export.
+pub struct Section {
+    /// The export's name, which is the section's.
     pub name: String,
     /// File in `images/` that it shows.
     pub file: String,
 }
 
 /// Renders the file. `images` is the absolute path of the directory that holds the files.
-pub fn render(port: u16, images: &str, exports: &[Export]) -> String {
+pub fn render(port: u16, images: &str, sections: &[Section]) -> String {
     let mut text = String::from("[generic]\nallowlist = true\n");
     if port != NBD_PORT {
         text.push_str(&format!("port = {port}\n"));
     }
-    if exports.is_empty() {
+    if sections.is_empty() {
         text.push_str("\n# No ISO yet. nbd-server doesn't run without an export: here is this file.\n");
-        push(&mut text, images, &Export { name: "nbd.conf".into(), file: "nbd.conf".into() });
+        push(&mut text, images, &Section { name: NBD_CONF.into(), file: NBD_CONF.into() });
     }
-    for export in exports {
+    for section in sections {
         text.push('\n');
-        push(&mut text, images, export);
+        push(&mut text, images, section);
     }
     text
 }
 
-fn push(text: &mut String, images: &str, export: &Export) {
-    let path = escape(&format!("{images}/{}", export.file));
-    text.push_str(&format!("[{}]\nexportname = {path}\n", export.name));
+fn push(text: &mut String, images: &str, section: &Section) {
+    let path = escape(&format!("{images}/{}", section.file));
+    text.push_str(&format!("[{}]\nexportname = {path}\n", section.name));
     // Without virtstyle = none, a % in the path is a printf conversion.
     text.push_str("virtstyle = none\nreadonly = true\nmultifile = false\ncopyonwrite = false\n");
 }
@@ -59,7 +60,7 @@ mod tests {
 
     #[test]
     fn each_export_is_a_section() {
-        let export = |name: &str, file: &str| Export { name: name.into(), file: file.into() };
+        let export = |name: &str, file: &str| Section { name: name.into(), file: file.into() };
         let exports = [export("F42", "liveos_F42.img"), export("F42.iso", "F42.iso")];
         assert_eq!(
             render(10809, "/srv/netboot/images", &exports),

@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use rustix::mount::{UnmountFlags, unmount};
 use serde::Serialize;
+use testkit::process::run;
 
 use crate::speed::contender::netrootfs;
 use crate::speed::place::Place;
 use crate::speed::served::Server;
-use crate::support::process::run;
 
 const KERNEL: &str = "vmlinuz_BENCH";
 const IMAGE: &str = "liveos_BENCH.img";
@@ -154,7 +154,7 @@ impl Servers {
     }
 
     fn boot(&self, start: Instant) -> Result<Duration> {
-        let kernel = crate::support::tftp::fetch(self.tftp, KERNEL)?;
+        let kernel = testkit::tftp::fetch(self.tftp, KERNEL)?;
         ensure!(kernel.len() == crate::speed::place::KERNEL, "{} bytes of the kernel", kernel.len());
         self.nbd.client()?.read(0, 4096)?;
         Ok(start.elapsed())

@@ -19,7 +19,7 @@ pub struct Memory {
     pub own_pages: u64,
     /// In the page cache, of the ISO.
     pub iso_pages: u64,
-    /// What the page cache as a whole has grown by (/proc/meminfo: Cached); other work on the machine shows too.
+    /// Growth of the page cache as a whole (/proc/meminfo: Cached); other work on the machine shows too.
     pub page_cache: i64,
     /// The daemon's resident size.
     pub resident: u64,

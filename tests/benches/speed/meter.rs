@@ -9,7 +9,7 @@ use serde::Serialize;
 /// Clock ticks in a second, as /proc/stat counts them (USER_HZ, on every architecture of Linux).
 const TICKS: f64 = 100.0;
 
-/// What was measured.
+/// A measurement.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Sample {
     pub bytes: u64,
@@ -40,7 +40,7 @@ impl Meter {
         Self { daemon, cpu: cpu(daemon), machine: machine() }
     }
 
-    /// What it took.
+    /// The time that it took.
     pub fn stop(self, bytes: u64, seconds: f64) -> Sample {
         Sample { bytes, seconds, cpu: cpu(self.daemon) - self.cpu, machine_cpu: machine() - self.machine }
     }

@@ -12,9 +12,8 @@ use netrootfs::image::iso::Image;
 use netrootfs::storage::source::{FileSource, PageCache};
 use rustix::fs::{Advice, fadvise};
 use tempfile::TempDir;
-
-use crate::support::disc::noise;
-use crate::support::process::run;
+use testkit::disc::noise;
+use testkit::process::run;
 
 /// The volume id.
 pub const LABEL: &str = "BENCH";

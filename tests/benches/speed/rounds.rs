@@ -17,10 +17,10 @@ const SIZES: [usize; 3] = [4 << 10, 128 << 10, 1 << 20];
 const READERS: [usize; 2] = [1, 16];
 const CLIENTS: [usize; 3] = [1, 8, 64];
 
-/// What a block device asks an NBD server for when it reads ahead.
+/// The size of a read-ahead of a block device, as an NBD server sees it.
 const NBD_SIZE: usize = 128 << 10;
 
-/// What hot readers read: more than any CPU's cache, and within a second in memory.
+/// Bytes that hot readers read: more than any CPU's cache, and within a second in memory.
 const HOT: u64 = 512 << 20;
 
 /// How long hot readers read; all of it is in memory, so that it is the same all the time.

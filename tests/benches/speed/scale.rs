@@ -15,7 +15,7 @@ const ISO_SIZE: usize = 4 << 20;
 /// The volume id in the primary volume descriptor (ECMA-119, 8.4.7).
 const VOLUME_ID: u64 = 16 * 2048 + 40;
 
-/// What a number of ISOs costs.
+/// The cost of a number of ISOs.
 #[derive(Debug, Clone, Serialize)]
 pub struct Growth {
     pub isos: usize,

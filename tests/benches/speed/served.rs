@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
+use testkit::nbd::Client;
 
 use crate::speed::contender::{Contender, Running};
 use crate::speed::place::{LABEL, Place};
-use crate::support::nbd::Client;
 
 /// nbd-server, a process a client; or nbdkit, a thread a request.
 pub struct Server {

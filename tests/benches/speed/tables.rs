@@ -79,7 +79,7 @@ impl Results {
         Spread::of(self.of(workload, contender).map(|measured| value(&measured.sample)))
     }
 
-    /// Every workload with its spread, and then what goes into the README.
+    /// Every workload with its spread, and then what goes into the manual.
     pub fn print(&self) {
         if !self.samples.is_empty() {
             println!(
@@ -87,7 +87,7 @@ impl Results {
             );
             self.print_every();
         }
-        println!("\n## For README.md\n\n{}.\n", self.machine);
+        println!("\n## For src/manual/netrootfs-numbers.7.md\n\n{}.\n", self.machine);
         if !self.samples.is_empty() {
             self.print_short();
             self.print_cpu();
@@ -109,12 +109,19 @@ impl Results {
     }
 
     fn print_short(&self) {
-        let contenders = self.contenders();
-        println!("Speed as part of the plain file's; direct reads of 4 KiB · 128 KiB · 1 MiB:\n");
+        println!("Speed as part of the plain file's; reads of 4 KiB/128 KiB/1 MiB:\n");
+        let direct = self.contenders().into_iter().filter(|one| *one != Contender::Nbdkit).collect();
+        self.print_ratios(direct, |workload| !workload.nbd);
+        println!("\nThrough an NBD server:\n");
+        self.print_ratios(self.contenders(), |workload| workload.nbd);
+    }
+
+    /// A row for all sizes of a workload.
+    fn print_ratios(&self, contenders: Vec<Contender>, wanted: fn(&Workload) -> bool) {
         println!("| | {} |", join(&contenders, " | ", ToString::to_string));
         println!("|---|{}", "---|".repeat(contenders.len()));
         let mut rows: Vec<(String, Vec<Workload>)> = Vec::new();
-        for workload in self.workloads() {
+        for workload in self.workloads().into_iter().filter(wanted) {
             let whole = workload.to_string();
             let name = whole.trim_end_matches(&size(workload.size)).trim_end_matches(", ").to_owned();
             match rows.iter_mut().find(|(known, _)| *known == name) {
@@ -124,7 +131,7 @@ impl Results {
         }
         for (name, workloads) in rows {
             let medians = |one: &Contender| {
-                join(&workloads, " · ", |workload| match self.ratio(*workload, *one) {
+                join(&workloads, "/", |workload| match self.ratio(*workload, *one) {
                     Some(ratio) => format!("{:.2}", ratio.median),
                     None => "–".to_owned(),
                 })

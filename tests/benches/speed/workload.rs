@@ -20,7 +20,7 @@ pub enum Pattern {
     Together,
 }
 
-/// What is in the page cache when it begins.
+/// The page cache when it begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub enum Temperature {
     /// All that is read.

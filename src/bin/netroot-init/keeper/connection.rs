@@ -1,4 +1,4 @@
-//! What the keeper does for the disk: calls the NBD server again when a connection is gone.
+//! The keeper's work for the disk: calls the NBD server again when a connection is gone.
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::net::{Shutdown, TcpStream};
@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::address::value;
 use crate::console::{complain, say};
-use crate::dial::{self, Connection, Place, SECTOR};
+use crate::dial::{self, Connection, RemoteDisk, SECTOR};
 use crate::disk;
 
 /// Between calls to a server that is away.
@@ -20,25 +20,25 @@ const REDIAL_PAUSE: Duration = Duration::from_secs(2);
 /// The disk and its connections.
 #[derive(Debug)]
 pub struct Kept {
-    place: Place,
+    remote: RemoteDisk,
     size: u64,
     /// Of the volume descriptor: the disk that comes back must be the same.
-    mark: u64,
+    fingerprint: u64,
     sockets: Vec<TcpStream>,
 }
 
 /// A number that differs for two discs.
-fn mark(sector: &[u8; SECTOR]) -> u64 {
+fn fingerprint(sector: &[u8; SECTOR]) -> u64 {
     BuildHasherDefault::<DefaultHasher>::default().hash_one(sector)
 }
 
-/// What the keeper has to know of a disk, as words; the sockets' numbers come beside them.
-pub fn words(place: &Place, first: &Connection) -> [String; 4] {
+/// The keeper's knowledge of a disk, as words; the sockets' numbers come beside them.
+pub fn words(remote: &RemoteDisk, first: &Connection) -> [String; 4] {
     [
-        format!("nbd={}", place.server),
-        format!("export={}", place.export),
+        format!("nbd={}", remote.server),
+        format!("export={}", remote.export),
         format!("size={}", first.export.size),
-        format!("mark={:016x}", mark(&first.sector)),
+        format!("fingerprint={:016x}", fingerprint(&first.sector)),
     ]
 }
 
@@ -48,12 +48,12 @@ impl Kept {
         let sockets = words.iter().filter_map(|word| word.strip_prefix("socket="));
         let sockets: Option<Vec<RawFd>> = sockets.map(|number| number.parse().ok()).collect();
         Some(Self {
-            place: Place {
+            remote: RemoteDisk {
                 server: value(words, "nbd")?.parse().ok()?,
                 export: value(words, "export")?.to_owned(),
             },
             size: value(words, "size")?.parse().ok()?,
-            mark: u64::from_str_radix(value(words, "mark")?, 16).ok()?,
+            fingerprint: u64::from_str_radix(value(words, "fingerprint")?, 16).ok()?,
             sockets: sockets?.into_iter().map(inherited).collect(),
         })
     }
@@ -67,8 +67,8 @@ impl Kept {
                     let _ = old.shutdown(Shutdown::Both);
                 }
                 let new = self.call_again();
-                if let Some(place) = self.sockets.get_mut(index) {
-                    *place = new;
+                if let Some(socket) = self.sockets.get_mut(index) {
+                    *socket = new;
                 }
             }
         }
@@ -90,7 +90,7 @@ impl Kept {
     }
 
     fn call_again(&self) -> TcpStream {
-        let (server, began) = (self.place.server, Instant::now());
+        let (server, began) = (self.remote.server, Instant::now());
         complain(&format!("the connection to the NBD server {server} is gone; calling it again"));
         let mut trouble = String::new();
         loop {
@@ -112,13 +112,13 @@ impl Kept {
     }
 
     fn reconnect(&self) -> Result<TcpStream> {
-        let Connection { socket, export, sector } = dial::dial(&self.place)?;
-        let same = export.size == self.size && mark(&sector) == self.mark;
+        let Connection { socket, export, sector } = dial::dial(&self.remote)?;
+        let same = export.size == self.size && fingerprint(&sector) == self.fingerprint;
         ensure!(
             same,
             "the NBD server {} has another disc now under the name {}",
-            self.place.server,
-            self.place.export
+            self.remote.server,
+            self.remote.export
         );
         disk::replace(&socket).context("the kernel doesn't take the new connection")?;
         Ok(socket)
@@ -139,9 +139,9 @@ mod tests {
     #[test]
     fn another_disc_has_another_mark() {
         let mut sector = [0; SECTOR];
-        let before = mark(&sector);
-        assert_eq!(before, mark(&sector));
+        let before = fingerprint(&sector);
+        assert_eq!(before, fingerprint(&sector));
         sector[40] = b'X';
-        assert_ne!(before, mark(&sector));
+        assert_ne!(before, fingerprint(&sector));
     }
 }

@@ -1,4 +1,4 @@
-//! What the keeper does for the network: puts the address back, renews the lease.
+//! The keeper's work for the network: puts the address back, renews the lease.
 
 use std::os::fd::AsFd;
 use std::thread;

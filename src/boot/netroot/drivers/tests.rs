@@ -66,16 +66,19 @@ fn root(directory: &str, dep: &str, builtin: &str) -> Root {
     Root(files)
 }
 
-const ALL: Wanted = Wanted { nbd: true, nics: true };
-const NBD: Wanted = Wanted { nbd: true, nics: false };
+const NBD: Wanted = Wanted { nbd: true, nics: Vec::new(), some_nic: false };
 
-fn taken(root: &Root, wanted: Wanted) -> Drivers {
+fn taken(root: &Root, wanted: &Wanted) -> Drivers {
     take(root, "6.1", wanted).unwrap().unwrap()
+}
+
+fn all_of(root: &Root) -> Drivers {
+    taken(root, &Wanted::all())
 }
 
 #[test]
 fn modules_are_unpacked_and_in_order() {
-    let drivers = taken(&root("lib/modules", DEP, ""), ALL);
+    let drivers = all_of(&root("lib/modules", DEP, ""));
     assert_eq!(drivers.load, ["nbd.ko"]);
     assert_eq!(drivers.nics, ["virtio_pci", "virtio_net", "mlx4_core"]);
     let nic: Vec<(usize, String)> =
@@ -97,9 +100,9 @@ fn modules_are_unpacked_and_in_order() {
 
 #[test]
 fn the_archive_has_the_names_that_the_program_knows() {
-    let drivers = taken(&root("usr/lib/modules", DEP, ""), ALL);
-    let bytes = drivers.pack();
-    assert_eq!(bytes, taken(&root("usr/lib/modules", DEP, ""), ALL).pack());
+    let drivers = all_of(&root("usr/lib/modules", DEP, ""));
+    let bytes = drivers.pack(None);
+    assert_eq!(bytes, all_of(&root("usr/lib/modules", DEP, "")).pack(None));
     let mut archive = Vec::new();
     flate2::read::GzDecoder::new(bytes.as_slice()).read_to_end(&mut archive).unwrap();
     let text = String::from_utf8_lossy(&archive);
@@ -121,39 +124,47 @@ fn the_archive_has_the_names_that_the_program_knows() {
 
 #[test]
 fn what_is_not_wanted_is_not_taken() {
-    let nbd = taken(&root("modules", DEP, ""), NBD);
+    let nbd = taken(&root("modules", DEP, ""), &NBD);
     assert_eq!((nbd.files.len(), nbd.nics.len(), nbd.has_nbd()), (1, 0, true));
-    let nics = taken(&root("modules", DEP, ""), Wanted { nbd: false, nics: true });
+    let nics = taken(&root("modules", DEP, ""), &Wanted { nbd: false, ..Wanted::all() });
     assert!(!nics.has_nbd() && !nics.files.contains_key("nbd.ko") && !nics.is_empty());
+    let one = Wanted {
+        nbd: false,
+        nics: crate::image::nics::named("mlx4_core").into_iter().collect(),
+        some_nic: false,
+    };
+    assert_eq!(taken(&root("modules", DEP, ""), &one).nics, ["mlx4_core"]);
 }
 
 #[test]
 fn what_is_built_in_needs_no_module() {
     let builtin = "kernel/drivers/block/nbd.ko\nkernel/drivers/net/virtio_net.ko\n";
-    let drivers = taken(&root("lib/modules", "", builtin), ALL);
+    let drivers = all_of(&root("lib/modules", "", builtin));
     assert!(drivers.is_empty() && !drivers.has_nbd());
 }
 
 #[test]
 fn a_kernel_without_the_drivers_is_told_so() {
     let without = DEP.replace("kernel/drivers/block/nbd.ko.xz:\n", "");
-    let reason = take(&root("lib/modules", &without, ""), "6.1", ALL).unwrap_err();
+    let reason = take(&root("lib/modules", &without, ""), "6.1", &Wanted::all()).unwrap_err();
     assert_eq!(reason, "its kernel has no nbd, neither built in nor as a module");
     let only_nbd = "kernel/drivers/block/nbd.ko.xz:\n";
-    let reason = take(&root("lib/modules", only_nbd, ""), "6.1", ALL).unwrap_err();
+    let only_nbd = root("lib/modules", only_nbd, "");
+    let reason = take(&only_nbd, "6.1", &Wanted::all()).unwrap_err();
     assert_eq!(reason, "its kernel has no driver of a usual network card");
+    assert!(taken(&only_nbd, &Wanted { some_nic: false, ..Wanted::all() }).has_nbd(), "the initrd has some");
 }
 
 #[test]
 fn another_kernels_modules_are_none() {
-    assert!(take(&root("lib/modules", DEP, ""), "6.2", ALL).unwrap().is_none());
+    assert!(take(&root("lib/modules", DEP, ""), "6.2", &Wanted::all()).unwrap().is_none());
 }
 
 #[test]
 fn a_store_has_them_in_a_package() {
     let store = root("abc123-linux-6.1-modules/lib/modules", DEP, "");
-    assert!(taken(&store, NBD).has_nbd());
-    assert!(take(&root("abc123-firefox/lib/modules", DEP, ""), "6.1", NBD).unwrap().is_none());
+    assert!(taken(&store, &NBD).has_nbd());
+    assert!(take(&root("abc123-firefox/lib/modules", DEP, ""), "6.1", &NBD).unwrap().is_none());
 }
 
 #[test]
@@ -165,7 +176,7 @@ fn a_module_that_can_not_be_used_is_a_reason() {
             Some(bytes) => root.0.insert(nbd.into(), bytes),
             None => root.0.remove(nbd),
         };
-        take(&root, "6.1", NBD).unwrap_err()
+        take(&root, "6.1", &NBD).unwrap_err()
     };
     assert_eq!(with(None), "kernel/drivers/block/nbd.ko.xz is not there");
     assert_eq!(with(Some(packed("x.xz", b"#!/bin/sh"))), "kernel/drivers/block/nbd.ko.xz is no module");
@@ -178,6 +189,21 @@ fn a_module_that_can_not_be_used_is_a_reason() {
 }
 
 #[test]
+fn a_network_driver_that_can_not_be_used_is_left_out() {
+    let mut root = root("lib/modules", DEP, "");
+    let broken = "lib/modules/6.1/kernel/drivers/virtio/virtio_pci.ko.zst";
+    root.0.insert(broken.into(), b"junk".to_vec());
+    assert_eq!(all_of(&root).nics, ["virtio_net", "mlx4_core"]);
+    for path in ["net/core/failover.ko", "mlx/mlx4_core.ko"] {
+        root.0.remove(&format!("lib/modules/6.1/kernel/{path}")).unwrap();
+    }
+    let reason = take(&root, "6.1", &Wanted::all()).unwrap_err();
+    assert!(reason.starts_with("virtio_pci: kernel/drivers/virtio/virtio_pci.ko.zst: "), "{reason}");
+    let more = Wanted { some_nic: false, ..Wanted::all() };
+    assert!(taken(&root, &more).has_nbd(), "the initrd has some");
+}
+
+#[test]
 fn network_drivers_that_are_too_much_are_left_out() {
     let mut root = root("lib/modules", DEP, "");
     let mut large = module("virtio_net");
@@ -186,7 +212,7 @@ fn network_drivers_that_are_too_much_are_left_out() {
         root.0.insert(format!("lib/modules/6.1/{path}"), large.clone());
     }
     // Two of three find room, and then there is none for the small ones that are needed with the third.
-    let drivers = taken(&root, ALL);
+    let drivers = all_of(&root);
     assert!(drivers.nics.contains(&"virtio_pci".to_owned()), "{:?}", drivers.nics);
     assert!(!drivers.nics.contains(&"virtio_net".to_owned()), "{:?}", drivers.nics);
     assert!(drivers.nics.contains(&"mlx4_core".to_owned()), "{:?}", drivers.nics);

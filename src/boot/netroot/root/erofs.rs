@@ -112,7 +112,7 @@ impl ReadAt for Image {
     }
 }
 
-/// What a future that never waits comes to.
+/// The outcome of a future that never waits.
 fn at_once<T>(future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     let mut context = Context::from_waker(Waker::noop());

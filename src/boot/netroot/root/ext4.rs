@@ -29,7 +29,7 @@ impl Ext4Files {
     }
 }
 
-/// What isn't there is `None`.
+/// `None` for a file that isn't there.
 fn there<T>(found: Result<T, Ext4Error>) -> Result<Option<T>, Error> {
     match found {
         Ok(value) => Ok(Some(value)),

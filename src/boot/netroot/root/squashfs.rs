@@ -18,7 +18,7 @@ const MOST_NODES: u32 = 500_000;
 /// Bytes of a table of inodes or directories, unpacked: 136,000 files take 5 MB of each. backhand unpacks them as a whole.
 const MOST_TABLE: u64 = 64 << 20;
 
-/// What a block of a table unpacks to at most (Linux, fs/squashfs/squashfs_fs.h, `SQUASHFS_METADATA_SIZE`).
+/// Bytes that a block of a table unpacks to at most (Linux, fs/squashfs/squashfs_fs.h, `SQUASHFS_METADATA_SIZE`).
 const TABLE_BLOCK: u64 = 8 << 10;
 
 /// Read at a time.
@@ -99,7 +99,7 @@ fn check_table(image: &Arc<dyn ReadAt>, start: u64, end: u64) -> Result<(), Erro
     Ok(())
 }
 
-/// What a link that is one plain name leads to.
+/// The target of a link that is one plain name.
 fn beside(path: &str, target: &Path) -> Option<String> {
     let name = target.to_str().filter(|name| Path::new(name).file_name() == Some(OsStr::new(name)))?;
     Some(match path.rsplit_once('/') {

@@ -1,42 +1,52 @@
-//! Running GRUB's commands, as far as they matter for a menu: variables, conditions, loops, functions, other
-//! configurations, entries and what those boot. Any other command does nothing and succeeds.
+//! Running GRUB's script: conditions, loops, functions, other configurations. The commands themselves are in `commands`
+//! and `loaders`.
 //!
 //! Entries are collected while a configuration runs; what they boot is evaluated by the caller once it has run to its
 //! end, as GRUB does when one is chosen. Each command and each byte that it is given is paid for.
 
-use super::condition;
 use super::lex::Word;
-use super::options;
 use super::parse::{self, Block, Command};
-use super::variables::{DEVICE, Variables};
+use super::variables::Variables;
 use crate::image::menu::Environment;
 use crate::image::menu::bounded_files::BoundedFiles;
-use crate::image::menu::draft::{Draft, MAX_ENTRIES, MAX_INITRDS};
+use crate::image::menu::draft::Draft;
+use crate::image::menu::glob;
 use crate::image::menu::path;
 use std::collections::HashMap;
 
 /// Blocks, functions, `eval` and files within one another.
-const MAX_DEPTH: usize = 64;
+pub const MAX_DEPTH: usize = 64;
 /// Functions; menus have one or two.
 const MAX_FUNCTIONS: usize = 256;
+/// How often a file may be run while it is being run: grml's reads itself again once it knows about Secure Boot.
+const MAX_REENTRIES: usize = 2;
+/// Files that one wildcard stands for.
+const MAX_MATCHES: usize = 256;
+
 pub struct Machine<'m, 'd> {
     pub iso: &'m mut BoundedFiles<'d>,
     pub environment: &'m Environment,
     pub variables: Variables,
-    /// What the configuration has defined so far.
+    /// The entries that the configuration has defined so far.
     pub items: Vec<Item>,
-    /// What `linux` and `initrd` said last.
+    /// What the last commands said that load something.
     pub boot: Draft,
     /// Where another configuration took over by `configfile`: its path and menu.
     pub taken_over: Option<(String, Vec<Item>, Variables)>,
-    /// Inside of an entry no further configuration is read, only noted.
+    /// Inside of an entry no further entries are defined, and no further configuration is shown, only noted.
     pub in_entry: bool,
-    /// The configuration that the entry would have read.
+    /// The configuration that the entry would have shown.
     pub leads_to: Option<String>,
-    functions: HashMap<String, Block>,
+    /// An entry was defined in an entry.
+    pub defines_in_entry: bool,
+    pub(super) functions: HashMap<String, Block>,
     files: Vec<String>,
-    depth: usize,
-    flow: Option<Flow>,
+    pub(super) depth: usize,
+    /// Loops around, in the same function.
+    pub(super) loops: usize,
+    /// Functions and entries around: what `return` and `setparams` belong to.
+    pub(super) scopes: usize,
+    pub(super) flow: Option<Flow>,
 }
 
 /// An entry or submenu as it was defined.
@@ -52,9 +62,11 @@ pub struct Item {
 
 /// Why the next command is not run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Flow {
-    Break,
-    Continue,
+pub(super) enum Flow {
+    /// Ends so many loops.
+    Break(usize),
+    /// Ends all but the last of so many loops, and goes on with that.
+    Continue(usize),
     Return,
     Exit,
 }
@@ -70,18 +82,24 @@ impl<'m, 'd> Machine<'m, 'd> {
             taken_over: None,
             in_entry: false,
             leads_to: None,
+            defines_in_entry: false,
             functions: HashMap::new(),
             files: Vec::new(),
             depth: 0,
+            loops: 0,
+            scopes: 0,
             flow: None,
         }
     }
 
     /// Runs a configuration; false if there is none.
     pub fn file(&mut self, path: &str) -> bool {
-        let Some(path) = self.iso.locate(path).filter(|path| !self.files.contains(path)) else {
+        let Some(path) = self.iso.locate(path) else {
             return false;
         };
+        if self.files.iter().filter(|file| **file == path).count() >= MAX_REENTRIES {
+            return false;
+        }
         let Some(text) = self.iso.read(&path) else {
             return false;
         };
@@ -91,7 +109,6 @@ impl<'m, 'd> Machine<'m, 'd> {
         self.text(&text);
         self.files.pop();
         self.set_config(&outer);
-        self.flow.take_if(|flow| *flow == Flow::Return);
         true
     }
 
@@ -100,13 +117,17 @@ impl<'m, 'd> Machine<'m, 'd> {
         self.variables.set("config_directory", path::parent(path));
     }
 
-    /// Runs a body from its beginning, whatever ended the last one.
-    pub fn body(&mut self, body: &Block) {
+    /// Runs the body of an entry or submenu, whatever ended the last one.
+    pub fn body(&mut self, body: &Block, args: &[String]) {
         self.flow = None;
+        self.variables.set_positional(args);
+        self.scopes += 1;
         self.run(body);
+        self.scopes -= 1;
+        self.flow = None;
     }
 
-    fn text(&mut self, text: &str) -> bool {
+    pub(super) fn text(&mut self, text: &str) -> bool {
         if self.depth >= MAX_DEPTH || !self.iso.spend(text.len()) {
             return false;
         }
@@ -125,6 +146,7 @@ impl<'m, 'd> Machine<'m, 'd> {
                 break;
             }
             status = self.command(command);
+            self.variables.failed = !status;
         }
         self.depth -= 1;
         status
@@ -159,13 +181,19 @@ impl<'m, 'd> Machine<'m, 'd> {
         }
     }
 
-    /// Whether the loop goes on.
+    /// True if the loop goes on.
     fn loop_once(&mut self, body: &[Command]) -> bool {
+        self.loops += 1;
         self.run(body);
-        if let Some(Flow::Break | Flow::Continue) = self.flow {
-            return self.flow.take() == Some(Flow::Continue);
-        }
-        self.flow.is_none() && self.iso.spend(1)
+        self.loops -= 1;
+        let goes_on = self.flow.is_none() || self.flow == Some(Flow::Continue(1));
+        self.flow = match self.flow {
+            Some(Flow::Break(0 | 1) | Flow::Continue(0 | 1)) => None,
+            Some(Flow::Break(count)) => Some(Flow::Break(count - 1)),
+            Some(Flow::Continue(count)) => Some(Flow::Continue(count - 1)),
+            other => other,
+        };
+        goes_on && self.iso.spend(1)
     }
 
     fn simple(&mut self, words: &[Word], block: Option<&Block>) -> bool {
@@ -178,275 +206,65 @@ impl<'m, 'd> Machine<'m, 'd> {
         self.builtin(name, args, block) != invert
     }
 
-    fn builtin(&mut self, name: &str, args: &[String], block: Option<&Block>) -> bool {
-        if let Some(body) = self.functions.get(name).cloned() {
-            return self.call(&body, args);
-        }
-        match name {
-            "menuentry" | "submenu" => self.define(args, block, name == "submenu"),
-            "hiddenentry" => {}
-            "set" => args.iter().for_each(|arg| self.assign(arg)),
-            "export" => {
-                for arg in args {
-                    self.assign(arg);
-                    self.variables.export(arg.split('=').next().unwrap_or(arg));
-                }
-            }
-            "unset" => {
-                for arg in args {
-                    self.variables.unset(arg);
-                }
-            }
-            "setparams" => drop(self.variables.set_positional(args)),
-            "shift" => self.variables.shift(),
-            "[" | "test" => return self.test(args),
-            "false" | "keystatus" => return false,
-            "cpuid" => {
-                return self.environment.cpu == "x86_64" || !args.iter().any(|arg| arg == "-l");
-            }
-            "eval" => return self.text(&args.join(" ")),
-            "source" | "." | "configfile" | "normal" => return self.other_file(name, args),
-            "search" | "search.file" | "search.fs_label" | "search.fs_uuid" => {
-                return self.search(name, args);
-            }
-            "probe" => self.probe(args),
-            "linux" | "linux16" | "linuxefi" => self.linux(args),
-            "initrd" | "initrd16" | "initrdefi" => self.initrd(args),
-            "break" => self.flow = Some(Flow::Break),
-            "continue" => self.flow = Some(Flow::Continue),
-            "return" => {
-                self.flow = Some(Flow::Return);
-                return args.first().is_none_or(|status| status == "0");
-            }
-            "exit" => self.flow = Some(Flow::Exit),
-            name if name.contains('=') => self.assign(name),
-            _ => {}
-        }
-        true
-    }
-
-    fn assign(&mut self, assignment: &str) {
-        if let Some((name, value)) = assignment.split_once('=') {
-            self.variables.set(name, value);
-        }
-    }
-
-    fn call(&mut self, body: &Block, args: &[String]) -> bool {
+    pub(super) fn call(&mut self, body: &Block, args: &[String]) -> bool {
         let outer = self.variables.set_positional(args);
+        let loops = std::mem::take(&mut self.loops);
+        self.scopes += 1;
         let status = self.run(body);
+        self.scopes -= 1;
+        self.loops = loops;
         self.variables.set_positional(&outer);
         self.flow.take_if(|flow| *flow == Flow::Return);
         status
-    }
-
-    fn define(&mut self, args: &[String], block: Option<&Block>, is_submenu: bool) {
-        if self.items.len() >= MAX_ENTRIES || self.in_entry {
-            return;
-        }
-        let (args, id) = options::menu_entry(args);
-        if let (Some(title), Some(body)) = (args.first().cloned(), block.cloned()) {
-            self.items.push(Item { title, id, args, body, is_submenu });
-        }
-    }
-
-    /// The file that an ISO is said to lie in counts as there: a loopback menu looks for it.
-    fn test(&mut self, args: &[String]) -> bool {
-        let iso = self.environment.iso_path.as_deref();
-        let is_iso = |arg: &String| iso.is_some_and(|iso| arg.ends_with(iso));
-        match args {
-            [operator, path, _] if matches!(operator.as_str(), "-e" | "-f" | "-s") && is_iso(path) => true,
-            args => condition::holds(self.iso, args),
-        }
-    }
-
-    fn other_file(&mut self, name: &str, args: &[String]) -> bool {
-        let path = args.first().and_then(|arg| path::resolve(arg, "/"));
-        let Some(path) = path.filter(|_| self.depth < MAX_DEPTH) else {
-            return false;
-        };
-        if self.in_entry {
-            self.leads_to = Some(path);
-            return true;
-        }
-        if matches!(name, "source" | ".") {
-            return self.file(&path);
-        }
-        if !self.iso.spend(self.variables.bytes()) {
-            return false;
-        }
-        // Another configuration has a menu of its own, which is shown instead of this one.
-        let inner = self.variables.exported();
-        let outer = std::mem::replace(&mut self.variables, inner);
-        let items = std::mem::take(&mut self.items);
-        let found = self.file(&path);
-        let variables = std::mem::replace(&mut self.variables, outer);
-        let inner = std::mem::replace(&mut self.items, items);
-        self.flow = None;
-        if !inner.is_empty() || self.taken_over.is_some() {
-            let path = self.iso.locate(&path).unwrap_or(path);
-            self.taken_over.get_or_insert((path, inner, variables));
-            self.flow = Some(Flow::Exit);
-        }
-        found
-    }
-
-    /// Finds by label and UUID whatever is looked for, by file what there is.
-    fn search(&mut self, name: &str, args: &[String]) -> bool {
-        let search = options::search(name, args);
-        let is_iso = self.environment.iso_path.as_deref() == search.wanted;
-        let path = search.wanted.and_then(|wanted| path::resolve(wanted, "/"));
-        let found = !search.is_file || is_iso || path.is_some_and(|path| self.iso.locate(&path).is_some());
-        if found {
-            self.variables.set(search.variable, DEVICE);
-        }
-        found
-    }
-
-    fn probe(&mut self, args: &[String]) {
-        let (variable, what) = options::probe(args);
-        let value = match what {
-            Some("--fs-uuid" | "-u") => self.environment.fs_uuid.as_deref(),
-            Some("--label" | "-l") => self.environment.label.as_deref(),
-            Some("--fs" | "-f") => Some("iso9660"),
-            _ => None,
-        };
-        if let (Some(variable), Some(value)) = (variable, value) {
-            self.variables.set(variable, value);
-        }
-    }
-
-    fn linux(&mut self, args: &[String]) {
-        let [kernel, args @ ..] = args else { return };
-        self.boot.kernel = kernel.clone();
-        self.boot.initrds.clear();
-        self.boot.args = args.iter().map(|arg| options::quote(arg)).collect::<Vec<_>>().join(" ");
-    }
-
-    fn initrd(&mut self, args: &[String]) {
-        // `newc:` packs a file by GRUB's own hand; what is in the ISO would not be the same.
-        let files = args.iter().filter(|arg| !arg.starts_with("newc:") && !arg.starts_with("--"));
-        self.boot.initrds = files.take(MAX_INITRDS + 1).cloned().collect();
     }
 
     fn expand(&mut self, words: &[Word]) -> Vec<String> {
         let mut args = Vec::new();
         for word in words {
             let more = self.variables.expand(std::slice::from_ref(word));
-            if !self.iso.spend(more.iter().map(|arg| arg.len() + 1).sum()) {
+            if !self.iso.spend(more.iter().map(|arg| arg.text.len() + 1).sum()) {
                 break;
             }
-            args.extend(more);
+            for arg in more {
+                let found = if arg.is_pattern { self.matching(&arg.text) } else { Vec::new() };
+                if found.is_empty() { args.push(arg.text) } else { args.extend(found) }
+            }
         }
         args
+    }
+
+    /// The files that a path with wildcards stands for (`commands/wildcard.c`), sorted: a pattern without any is taken as it
+    /// stands.
+    fn matching(&mut self, pattern: &str) -> Vec<String> {
+        if !pattern.starts_with(['/', '(']) {
+            return Vec::new();
+        }
+        let mut found = vec![String::new()];
+        for (number, part) in pattern.split('/').enumerate() {
+            let mut next = Vec::new();
+            for base in found {
+                let joined =
+                    |name: &str| if number == 0 { name.to_owned() } else { format!("{base}/{name}") };
+                if !part.contains(['*', '?']) {
+                    next.push(joined(part));
+                    continue;
+                }
+                let Some(dir) = path::resolve(&format!("{base}/x"), "/") else { continue };
+                for name in self.iso.list(path::parent(&dir)) {
+                    if !self.iso.spend(name.len() * part.len() / 8 + 1) {
+                        return Vec::new();
+                    }
+                    if next.len() < MAX_MATCHES && glob::matches(part, &name) {
+                        next.push(joined(&name));
+                    }
+                }
+            }
+            found = next;
+        }
+        found.retain(|path| path::resolve(path, "/").is_some_and(|path| self.iso.locate(&path).is_some()));
+        found
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::image::menu::tests::Memory;
-
-    /// The value of `$x` after a script.
-    fn x_in(files: &Memory, script: &str) -> Option<String> {
-        let environment = Environment { fs_uuid: Some("2026-01-01".into()), ..Environment::default() };
-        let mut iso = BoundedFiles::new(files);
-        let mut machine = Machine::new(&mut iso, &environment, Variables::new(&environment));
-        machine.text(script);
-        machine.variables.value("x").map(String::from)
-    }
-
-    fn x(script: &str) -> Option<String> {
-        x_in(&Memory::default(), script)
-    }
-
-    #[test]
-    fn variables_are_set_in_three_ways() {
-        assert_eq!(x("set x=1").unwrap(), "1");
-        assert_eq!(x("x='a b'").unwrap(), "a b");
-        assert_eq!(x("export x=3").unwrap(), "3");
-        assert_eq!(x("x=1; unset x"), None);
-    }
-
-    #[test]
-    fn a_variable_may_hold_the_command() {
-        assert_eq!(x("c=set; $c x=1").unwrap(), "1");
-    }
-
-    #[test]
-    fn branches_are_taken_by_status() {
-        let script = "if false; then x=1; elif [ a = b ]; then x=2; else x=3; fi";
-        assert_eq!(x(script).unwrap(), "3");
-        assert_eq!(x("if loadfont y; then x=1; else x=2; fi").unwrap(), "1");
-        assert_eq!(x("if ! false; then x=1; fi").unwrap(), "1");
-        assert_eq!(x("if test \"$grub_platform\" == efi; then x=1; fi").unwrap(), "1");
-    }
-
-    #[test]
-    fn functions_have_arguments_and_return() {
-        let script = "function f {\n x=$x$2\n return 1\n x=no\n}\nif f a b; then x=; fi; f a c";
-        assert_eq!(x(script).unwrap(), "bc");
-    }
-
-    #[test]
-    fn loops_end_by_list_break_and_condition() {
-        assert_eq!(x("for i in a b c; do x=$x$i; done").unwrap(), "abc");
-        assert_eq!(x("for i in a b c; do if [ $i = b ]; then break; fi; x=$x$i; done").unwrap(), "a");
-        assert_eq!(x("for i in a b c; do if [ $i = b ]; then continue; fi; x=$x$i; done").unwrap(), "ac");
-        assert_eq!(x("while [ \"$x\" != aaa ]; do x=a$x; done").unwrap(), "aaa");
-        assert_eq!(x("until [ \"$x\" = aa ]; do x=a$x; done").unwrap(), "aa");
-    }
-
-    #[test]
-    fn eval_reads_its_arguments() {
-        assert_eq!(x("y=1; eval 'x=$y; x=${x}'\"$y\"").unwrap(), "11");
-    }
-
-    #[test]
-    fn search_finds_the_iso() {
-        let files = Memory::of(&[("/marker", "")]);
-        assert_eq!(x_in(&files, "search --no-floppy --set=x --file /marker").unwrap(), DEVICE);
-        assert_eq!(x_in(&files, "search --file /marker --hint y --set x"), None);
-        assert_eq!(x_in(&files, "search --set=x --file /other"), None);
-        assert_eq!(x_in(&files, "search --set=x -l LABEL").unwrap(), DEVICE);
-        assert_eq!(x_in(&files, "search.fs_uuid 1234 x").unwrap(), DEVICE);
-    }
-
-    #[test]
-    fn probe_tells_the_uuid() {
-        assert_eq!(x("probe --set x --fs-uuid \"$root\"").unwrap(), "2026-01-01");
-        assert_eq!(x("probe --fs-uuid --set=x (cd)").unwrap(), "2026-01-01");
-    }
-
-    #[test]
-    fn endless_scripts_end() {
-        for script in [
-            "while true; do x=1; done",
-            "while true; do continue; done",
-            "until false; do eval 'x=1'; done",
-            "function f { f; f; }; f; f",
-            "x='eval $x'; eval $x",
-            "set a=1; while true; do set a=$a$a; done",
-            "function f { for i in 1 2 3 4 5 6 7 8; do f; done; }; f",
-            "while true; do while true; do break; done; done",
-        ] {
-            x(script);
-        }
-    }
-
-    #[test]
-    fn a_file_knows_its_place_and_may_return() {
-        let files = Memory::of(&[("/a/b", "x=$config_directory; return; x=no")]);
-        assert_eq!(x_in(&files, "source /a/b; x=$x$config_file"), Some("/a".into()));
-    }
-
-    #[test]
-    fn menus_ask_for_features() {
-        assert_eq!(x("if [ x$feature_menuentry_id = xy ]; then x=--id; fi").unwrap(), "--id");
-    }
-
-    #[test]
-    fn files_that_source_one_another_end() {
-        let files = Memory::of(&[("/a", "source /b; source /b"), ("/b", "source /a; configfile /a; x=1")]);
-        assert_eq!(x_in(&files, "source /a").unwrap(), "1");
-    }
-}
+mod tests;

@@ -14,7 +14,7 @@ pub enum Token {
     Close,
 }
 
-/// What becomes one argument, or several, or none.
+/// A word of the script: it becomes one argument, or several, or none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Word(pub Vec<Part>);
 
@@ -93,8 +93,9 @@ impl Lexer<'_> {
                 '"' => self.double_quoted(),
                 '$' => self.dollar(false),
                 '\\' if skip_newline(&mut self.chars) => {}
+                // An escaped one is no wildcard.
                 '\\' => match self.chars.next() {
-                    Some(c) => self.push(c, false),
+                    Some(c) => self.push(c, matches!(c, '*' | '?')),
                     None => self.push('\\', false),
                 },
                 c => self.push(c, false),

@@ -65,6 +65,38 @@ pub fn probe(args: &[String]) -> (Option<&str>, Option<&str>) {
     (variable, what)
 }
 
+/// The arguments of `regexp`.
+pub struct Regexp<'a> {
+    /// Numbers of groups, and the variables that get them.
+    pub variables: Vec<(usize, &'a str)>,
+    pub pattern: &'a str,
+    pub text: &'a str,
+}
+
+/// `regexp [--set [NUMBER:]VARIABLE]… PATTERN TEXT`; without a number it is the first group.
+pub fn regexp(args: &[String]) -> Option<Regexp<'_>> {
+    let mut variables = Vec::new();
+    let mut rest = Vec::new();
+    let mut args = args.iter().map(String::as_str);
+    while let Some(arg) = args.next() {
+        let variable = match arg {
+            "--set" | "-s" => args.next(),
+            arg => arg.strip_prefix("--set="),
+        };
+        match variable {
+            Some(variable) => variables.push(match variable.split_once(':') {
+                Some((number, name)) => (number.parse().ok()?, name),
+                None => (1, variable),
+            }),
+            None => rest.push(arg),
+        }
+    }
+    match *rest.as_slice() {
+        [pattern, text] => Some(Regexp { variables, pattern, text }),
+        _ => None,
+    }
+}
+
 /// An argument as GRUB passes it to the kernel (`lib/cmdline.c`): in quotes if it holds a blank, quotes and backslashes
 /// escaped, but not those of `\x20`.
 pub fn quote(arg: &str) -> String {

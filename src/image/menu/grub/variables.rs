@@ -12,7 +12,7 @@ const MAX_VALUE: usize = 4096;
 const MAX_ALL: usize = 64 << 10;
 /// Arguments of a function or entry: `$1` to `$64`.
 const MAX_POSITIONAL: usize = 64;
-/// What the core exports to every menu.
+/// The variables that the core exports to every menu.
 const EXPORTED: [&str; 9] = [
     "root",
     "prefix",
@@ -24,7 +24,7 @@ const EXPORTED: [&str; 9] = [
     "config_file",
     "config_directory",
 ];
-/// What this GRUB says it can do (`normal/main.c`); menus ask before they use it.
+/// The abilities that this GRUB announces (`normal/main.c`); menus ask before they use it.
 const FEATURES: [&str; 8] = [
     "feature_200_final",
     "feature_all_video_module",
@@ -35,8 +35,8 @@ const FEATURES: [&str; 8] = [
     "feature_platform_search_hint",
     "feature_timeout_style",
 ];
-/// What stands for the device that the ISO is on.
-pub const DEVICE: &str = "cd";
+/// The device that the ISO is on, as GRUB for UEFI calls the first CD. NixOS' menu asks.
+pub const DEVICE: &str = "cd0";
 
 #[derive(Debug, Clone, Default)]
 pub struct Variables {
@@ -44,6 +44,16 @@ pub struct Variables {
     bytes: usize,
     /// `$1`, `$2`, …
     positional: Vec<String>,
+    /// `$?` is 1: the last command failed.
+    pub failed: bool,
+}
+
+/// A word as it is given to a command, or one of several.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Argument {
+    pub text: String,
+    /// A `*` or `?` in it stands for characters of file names, as far as it was not quoted.
+    pub is_pattern: bool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -101,9 +111,13 @@ impl Variables {
         std::mem::replace(&mut self.positional, args)
     }
 
-    /// Drops `$1`: the others move up.
-    pub fn shift(&mut self) {
-        self.positional.drain(..1.min(self.positional.len()));
+    /// Drops `$1` and more: the others move up. False, and nothing done, if there are not so many.
+    pub fn shift(&mut self, count: usize) -> bool {
+        let is_there = count <= self.positional.len();
+        if is_there {
+            self.positional.drain(..count);
+        }
+        is_there
     }
 
     pub fn export(&mut self, name: &str) {
@@ -115,7 +129,7 @@ impl Variables {
         }
     }
 
-    /// What a submenu or another configuration sees.
+    /// The variables that a submenu or another configuration sees.
     pub fn exported(&self) -> Self {
         let mut variables = Self::default();
         for (name, value) in self.values.iter().filter(|(_, value)| value.exported) {
@@ -126,22 +140,21 @@ impl Variables {
     }
 
     /// The arguments that words become: an unset variable without quotes disappears, and a set one is split at blanks.
-    pub fn expand(&self, words: &[Word]) -> Vec<String> {
+    pub fn expand(&self, words: &[Word]) -> Vec<Argument> {
         let mut args = Vec::new();
         for word in words {
-            let mut arg: Option<String> = None;
+            let mut arg: Option<Argument> = None;
             for part in &word.0 {
                 match part {
-                    Part::Plain(text) | Part::Quoted(text) => append(arg.get_or_insert_default(), text),
-                    Part::Variable { name, quoted: true } => {
-                        append(arg.get_or_insert_default(), &self.text(name))
-                    }
+                    Part::Plain(text) => append(&mut arg, text, true),
+                    Part::Quoted(text) => append(&mut arg, text, false),
+                    Part::Variable { name, quoted: true } => append(&mut arg, &self.text(name), false),
                     Part::Variable { name, quoted: false } => {
                         for (index, piece) in self.text(name).split_whitespace().enumerate() {
                             if index > 0 {
                                 args.extend(arg.take());
                             }
-                            append(arg.get_or_insert_default(), piece);
+                            append(&mut arg, piece, true);
                         }
                     }
                 }
@@ -153,6 +166,7 @@ impl Variables {
 
     fn text(&self, name: &str) -> String {
         match name {
+            "?" => u8::from(self.failed).to_string(),
             "#" => self.positional.len().to_string(),
             "*" | "@" => self.positional.join(" "),
             name => match name.parse::<usize>() {
@@ -164,8 +178,10 @@ impl Variables {
     }
 }
 
-fn append(arg: &mut String, text: &str) {
-    arg.push_str(cut(text, MAX_WORD - arg.len().min(MAX_WORD)));
+fn append(arg: &mut Option<Argument>, text: &str, is_unquoted: bool) {
+    let arg = arg.get_or_insert_default();
+    arg.text.push_str(cut(text, MAX_WORD - arg.text.len().min(MAX_WORD)));
+    arg.is_pattern |= is_unquoted && text.contains(['*', '?']);
 }
 
 /// The text up to a number of bytes, ending with a whole character.
@@ -184,7 +200,7 @@ mod tests {
             Token::Word(word) => Some(word),
             _ => None,
         });
-        variables.expand(&words.collect::<Vec<_>>())
+        variables.expand(&words.collect::<Vec<_>>()).into_iter().map(|arg| arg.text).collect()
     }
 
     #[test]
@@ -204,6 +220,32 @@ mod tests {
     fn positional_variables() {
         let variables = Variables { positional: vec!["a b".into(), "c".into()], ..Variables::default() };
         assert_eq!(expand(&variables, "\"$1\" $2 $3 $# \"$@\""), ["a b", "c", "2", "a b c"]);
+    }
+
+    #[test]
+    fn wildcards_count_unquoted_only() {
+        let mut variables = Variables::default();
+        variables.set("x", "*");
+        let is_pattern = |text: &str| {
+            let words = tokens(text).into_iter().filter_map(|token| match token {
+                Token::Word(word) => Some(word),
+                _ => None,
+            });
+            variables.expand(&words.collect::<Vec<_>>()).iter().any(|arg| arg.is_pattern)
+        };
+        assert!(is_pattern("\"/a\"/*") && is_pattern("/?") && is_pattern("/$x"));
+        assert!(
+            !is_pattern("\"/*\"") && !is_pattern("'/?'") && !is_pattern("\"/$x\"") && !is_pattern("/\\*")
+        );
+    }
+
+    #[test]
+    fn shift_moves_by_as_many_as_there_are() {
+        let words = |text: &str| text.split(' ').map(String::from).collect::<Vec<_>>();
+        let mut variables = Variables { positional: words("a b c"), ..Variables::default() };
+        assert!(!variables.shift(4) && variables.shift(2));
+        assert_eq!(variables.positional, ["c"]);
+        assert!(variables.shift(0) && variables.shift(1) && !variables.shift(1));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Included files are read as if they stood in place of the line that includes them; their names are relative to the
 //! working directory, not to the including file. What only concerns how the menu looks is skipped.
 
+use crate::image::menu::Reason;
 use crate::image::menu::bounded_files::BoundedFiles;
 use crate::image::menu::draft::MAX_ENTRIES;
 use crate::image::menu::path;
@@ -31,7 +32,7 @@ pub struct Label {
     pub name: String,
     pub title: String,
     pub verb: Verb,
-    /// What the verb is applied to, with anything that follows on its line.
+    /// The object of the verb, with anything that follows on its line.
     pub target: String,
     pub append: String,
     pub initrd: Option<String>,
@@ -39,7 +40,7 @@ pub struct Label {
     pub menu: usize,
 }
 
-/// What a label does with its target.
+/// The use that a label makes of its target.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
     /// Boots it as what its name says.
@@ -51,8 +52,8 @@ pub enum Verb {
     Program,
     /// Reads another configuration.
     Config,
-    /// Nothing that leads to Linux.
-    Nothing,
+    /// Does what leads to no Linux.
+    Other(Reason),
 }
 
 #[derive(Debug, Default)]
@@ -61,7 +62,7 @@ pub struct Submenu {
     /// The title is only the tag of `menu begin`, until there is a better one.
     is_tagged: bool,
     pub parent: Option<usize>,
-    /// What is shown and can be chosen.
+    /// The rows that are shown and can be chosen.
     pub items: Vec<Item>,
     /// Index into `items`.
     pub default: Option<usize>,
@@ -102,7 +103,7 @@ struct Parser<'p, 'd> {
     /// Index of the menu that labels go to.
     current: usize,
     label: Option<Draft>,
-    /// What labels without `append` get.
+    /// The arguments of labels without `append`.
     append: String,
     /// The files that are being read.
     active: Vec<String>,
@@ -169,7 +170,8 @@ impl Parser<'_, '_> {
             "linux" => Verb::Linux,
             "com32" | "comboot" => Verb::Program,
             "config" => Verb::Config,
-            "localboot" | "boot" | "bss" | "pxe" | "fdimage" => Verb::Nothing,
+            "localboot" | "boot" | "bss" | "pxe" => Verb::Other(Reason::Chainload),
+            "fdimage" => Verb::Other(Reason::DiskImage),
             _ => return,
         };
         draft.label.verb = verb;
@@ -231,7 +233,7 @@ impl Parser<'_, '_> {
             "default" => draft.is_default = true,
             "hide" => draft.is_hidden = true,
             "disable" | "disabled" => draft.is_disabled = true,
-            "goto" | "exit" | "quit" => draft.label.verb = Verb::Nothing,
+            "goto" | "exit" | "quit" => draft.label.verb = Verb::Other(Reason::OtherMenu),
             _ => {}
         }
     }
@@ -324,89 +326,4 @@ fn plain(title: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::image::menu::tests::Memory;
-
-    fn parse(text: &str) -> Config {
-        Config::read(&mut BoundedFiles::new(&Memory::of(&[("/a.cfg", text)])), "/a.cfg", "/").unwrap()
-    }
-
-    fn names(config: &Config) -> Vec<&str> {
-        config.labels.iter().map(|label| label.name.as_str()).collect()
-    }
-
-    fn menu_titles(config: &Config) -> Vec<&str> {
-        config.labels.iter().map(|label| config.menus[label.menu].title.as_str()).collect()
-    }
-
-    #[test]
-    fn comments_and_unknown_words_are_skipped() {
-        assert_eq!(names(&parse("#label a\n # label b\nlabels c\nlabel d # e\n")), ["d # e"]);
-    }
-
-    #[test]
-    fn help_text_is_skipped_even_if_it_never_ends() {
-        assert_eq!(
-            names(&parse("label a\nTEXT HELP\nlabel b\n EndText\nlabel c\ntext help\nlabel d\n")),
-            ["a", "c"]
-        );
-    }
-
-    #[test]
-    fn menus_nest_and_stay_open() {
-        let config = parse(
-            "label a\nmenu begin x\nmenu title ^X\nlabel b\nmenu begin\nmenu label Y\nlabel c\nmenu end\nlabel d\n",
-        );
-        assert_eq!(menu_titles(&config), ["", "X", "Y", "X"]);
-    }
-
-    #[test]
-    fn menus_may_end_once_too_often() {
-        let config = parse("menu begin ^T\nlabel a\nmenu end\nmenu end\nlabel b\n");
-        assert_eq!(menu_titles(&config), ["T", ""]);
-    }
-
-    #[test]
-    fn disabled_labels_and_separators_are_not_shown() {
-        let config = parse("label a\nmenu disable\nmenu separator\nlabel b\nmenu hide\nlabel c\n");
-        assert_eq!((names(&config), config.menus[0].items.len()), (vec!["b", "c"], 1));
-    }
-
-    #[test]
-    fn a_default_before_the_first_label_is_nobodys() {
-        assert_eq!(parse("menu default\nlabel a\nlabel b\n").menus[0].default, None);
-    }
-
-    #[test]
-    fn a_submenu_may_be_the_default() {
-        let config = parse("label a\nmenu begin\nmenu default\nlabel b\nmenu end\n");
-        assert_eq!(config.menus[0].default, Some(1));
-    }
-
-    #[test]
-    fn a_missing_include_is_no_error_and_a_circle_ends() {
-        let files = Memory::of(&[
-            ("/a.cfg", "include missing.cfg\ninclude B.CFG\nlabel a\ninclude a.cfg\n"),
-            ("/b.cfg", "label b\nmenu include a.cfg\n"),
-        ]);
-        let config = Config::read(&mut BoundedFiles::new(&files), "/a.cfg", "/").unwrap();
-        assert_eq!(names(&config), ["b", "a"]);
-    }
-
-    #[test]
-    fn an_include_with_a_tag_is_a_submenu() {
-        let files =
-            Memory::of(&[("/a.cfg", "menu include b.cfg More ^things\nlabel a\n"), ("/b.cfg", "label b\n")]);
-        let config = Config::read(&mut BoundedFiles::new(&files), "/a.cfg", "/").unwrap();
-        assert_eq!(menu_titles(&config), ["More things", ""]);
-    }
-
-    #[test]
-    fn long_lines_and_many_labels_are_cut() {
-        let config = parse(&format!("label {}\n", "é".repeat(MAX_LINE)));
-        assert!(config.labels[0].name.len() < MAX_LINE);
-        assert_eq!(parse(&"label a\n".repeat(2 * MAX_ENTRIES)).labels.len(), MAX_ENTRIES);
-        assert_eq!(parse(&"menu begin\n".repeat(2 * MAX_ENTRIES)).menus.len(), MAX_ENTRIES);
-    }
-}
+mod tests;

@@ -1,5 +1,6 @@
 //! The words of SYSLINUX's command lines: programs by their names, and the arguments of those that choose for others.
 
+use crate::image::menu::Reason;
 use crate::image::menu::path;
 
 /// The first word, and the rest without blanks before it.
@@ -34,17 +35,42 @@ pub fn chosen_by_cpu(args: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// The arguments without `initrd=`, and its last value.
+/// The arguments without `initrd=`, and its first value: what SYSLINUX and pxelinux load (`elflink/ldlinux/kernel.c`).
 pub fn without_initrd(args: &str) -> (String, Option<String>) {
     let mut initrd = None;
     let mut kept: Vec<&str> = Vec::new();
     for word in args.split_whitespace() {
         match word.strip_prefix("initrd=") {
-            Some(value) => initrd = Some(value.to_owned()),
+            Some(value) => drop(initrd.get_or_insert(value.to_owned())),
             None => kept.push(word),
         }
     }
     (kept.join(" "), initrd)
+}
+
+/// The files of `mboot.c32`'s arguments: the kernel, and after each `---` a module.
+pub fn multiboot_files(args: &str) -> Vec<String> {
+    let words: Vec<&str> = args.split_whitespace().collect();
+    words
+        .split(|word| *word == "---")
+        .filter_map(|module| module.first().map(|file| (*file).into()))
+        .collect()
+}
+
+/// Why a file that `KERNEL` or `COM32` names boots no Linux.
+pub fn program_reason(path: &str) -> Reason {
+    let name = program_name(path);
+    let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
+    match (name.as_str(), extension) {
+        ("chain" | "pxechn" | "sanboot", _) | (_, "0" | "bin" | "bs" | "bss" | "com" | "cbt") => {
+            Reason::Chainload
+        }
+        ("mboot", _) => Reason::Multiboot,
+        ("memdisk", _) | (_, "img") => Reason::DiskImage,
+        ("reboot" | "poweroff", _) => Reason::Power,
+        ("menu" | "vesamenu" | "whichsys", _) => Reason::OtherMenu,
+        _ => Reason::Program,
+    }
 }
 
 #[cfg(test)]
@@ -71,7 +97,21 @@ mod tests {
 
     #[test]
     fn initrd_is_taken_out_of_the_arguments() {
-        assert_eq!(without_initrd(" a initrd=x b  initrd=y"), ("a b".into(), Some("y".into())));
+        assert_eq!(without_initrd(" a initrd=x b  initrd=y"), ("a b".into(), Some("x".into())));
         assert_eq!(without_initrd("noinitrd=x"), ("noinitrd=x".into(), None));
+    }
+
+    #[test]
+    fn programs_say_why_they_are_none() {
+        assert_eq!(program_reason("/boot/chain.c32"), Reason::Chainload);
+        assert_eq!(program_reason("memtest.bin"), Reason::Chainload);
+        assert_eq!(program_reason("hdt.c32"), Reason::Program);
+        assert_eq!(program_reason("/boot/syslinux/memdisk"), Reason::DiskImage);
+    }
+
+    #[test]
+    fn modules_of_multiboot_stand_between_hyphens() {
+        assert_eq!(multiboot_files("/xen.gz a=b --- /k x --- /i"), ["/xen.gz", "/k", "/i"]);
+        assert!(multiboot_files("").is_empty());
     }
 }

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::boot::family::Family;
+use crate::boot::families::generic;
 use crate::boot::inspect::Facts;
 use crate::catalog::scan::{FileId, IsoFile};
 use crate::image::iso::File;
@@ -36,7 +36,8 @@ fn iso(label: &str, efi: Vec<EfiLoader>) -> Iso {
     let file = || File { path: "/x".into(), len: 1, extents: vec![Extent { offset: 0, len: 1 }] };
     let facts = Facts {
         volume_id: label.as_bytes().to_vec(),
-        family: Family::Generic,
+        medium: Default::default(),
+        family: &generic::FAMILY,
         found: String::new(),
         kernel: file(),
         initrds: vec![file()],
@@ -81,7 +82,7 @@ fn lay(host: &[LoaderFile], isos: Vec<Iso>, default: Option<&str>, grub: bool) -
     builder.file(Tree::ROOT, "vmlinuz_X", kernel, SystemTime::UNIX_EPOCH);
     let catalog = Catalog { isos, ..Catalog::default() };
     let menus = Menus {
-        syslinux: &|graphical| if graphical { "graphical".into() } else { "plain".into() },
+        syslinux: &|_, graphical| if graphical { "graphical".into() } else { "plain".into() },
         grub: &|| "?".repeat(10),
         grub_for: &|iso| iso.label.to_string(),
         ipxe: &|| "#!ipxe".into(),

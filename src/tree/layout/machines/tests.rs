@@ -2,15 +2,22 @@ use super::*;
 use crate::catalog::config::Config;
 use crate::tree::arena::{Kind, Tree};
 use crate::tree::layout::Given;
+use crate::tree::render::{Firmware, Item};
 
 fn entry(label: &str) -> IsoEntry {
     IsoEntry {
         label: label.into(),
         title: format!("Title of {label}"),
-        kernel: format!("vmlinuz_{label}"),
-        initrds: vec![format!("initrd_{label}.img")],
-        args: "quiet --- init".into(),
-        more: Vec::new(),
+        way: None,
+        items: vec![Item {
+            name: String::new(),
+            title: format!("Title of {label}"),
+            submenu: Vec::new(),
+            kernel: format!("vmlinuz_{label}"),
+            initrds: vec![format!("initrd_{label}.img")],
+            args: "quiet --- init".into(),
+            firmware: Firmware::Both,
+        }],
     }
 }
 
@@ -82,7 +89,7 @@ fn a_machine_has_its_choices() {
     let menu = offers.menu(Some(&machines[0]));
     assert_eq!((labels(&menu), menu.default.as_str(), menu.timeout), (vec!["A", "H"], "H", 3));
     assert_eq!(menu.append, "console=ttyS1");
-    assert_eq!(menu.entries[0].args, "quiet console=ttyS1 --- init");
+    assert_eq!(menu.entries[0].items[0].args, "quiet console=ttyS1 --- init");
 }
 
 #[test]
@@ -100,7 +107,8 @@ fn a_machine_that_may_boot_nothing_boots_its_disk() {
     let text = "[[machine]]\nmac = \"52:54:00:ab:cd:01\"\nonly = [\"gone\"]\n";
     assert_eq!(
         read(&tree(text), "pxelinux.cfg/01-52-54-00-ab-cd-01").unwrap(),
-        "ui menu.c32\nmenu title Network boot\ndefault .local\ntimeout 100\n\n\
+        "ui menu.c32\nmenu title Network boot\nmenu margin 0\nmenu rows 16\nmenu tabmsgrow 21\n\
+         menu cmdlinerow 21\nmenu timeoutrow 22\ndefault .local\ntimeout 100\n\n\
          label .local\n  menu label Boot from the local disk\n  localboot 0\n"
     );
 }
@@ -108,10 +116,11 @@ fn a_machine_that_may_boot_nothing_boots_its_disk() {
 #[test]
 fn pxelinux_finds_its_menu_by_every_name() {
     let tree = tree(MACHINE);
-    let text = "serial 1 9600\nui menu.c32\nmenu title Network boot\ndefault H\ntimeout 30\n\n\
-                label A\n  menu label Title of A\n  kernel vmlinuz_A\n  initrd initrd_A.img\n  \
+    let text = "serial 1 9600\nui menu.c32\nmenu title Network boot\nmenu margin 0\nmenu rows 16\nmenu tabmsgrow 21\n\
+         menu cmdlinerow 21\nmenu timeoutrow 22\ndefault H\ntimeout 30\n\n\
+                label A\n  menu label Title of A\n  linux vmlinuz_A\n  initrd initrd_A.img\n  \
                 append quiet console=ttyS1 --- init\n  ipappend 2\n\n\
-                label H\n  menu label Title of H\n  kernel vmlinuz_H\n  initrd initrd_H.img\n  \
+                label H\n  menu label Title of H\n  linux vmlinuz_H\n  initrd initrd_H.img\n  \
                 append quiet console=ttyS1 --- init\n  ipappend 2\n\n\
                 label .local\n  menu label Boot from the local disk\n  localboot 0\n";
     for name in [
@@ -133,18 +142,19 @@ fn pxelinux_finds_its_menu_by_every_name() {
 fn grub_finds_its_menu_by_every_name() {
     let tree = tree(MACHINE);
     let text = "serial --unit=1 --speed=9600\nterminal_input --append serial\nterminal_output --append serial\n\
-                set default='H'\n\
-                if [ -n \"$netrootfs_default\" ]; then set default=\"$netrootfs_default\"; fi\nset timeout=3\n\
+                set timeout=3\n\
                 set netrootfs_mac=$net_default_mac\n\
                 regexp --set=1:netrootfs_mac1 --set=2:netrootfs_mac2 --set=3:netrootfs_mac3 \
                 --set=4:netrootfs_mac4 --set=5:netrootfs_mac5 --set=6:netrootfs_mac6 \
                 '^(..):(..):(..):(..):(..):(..)$' \"$netrootfs_mac\"\n\
                 if [ -n \"$netrootfs_mac6\" ]; then set netrootfs_mac=$netrootfs_mac1-$netrootfs_mac2-\
-                $netrootfs_mac3-$netrootfs_mac4-$netrootfs_mac5-$netrootfs_mac6; fi\n\n\
-                menuentry 'Title of A' --id 'A' {\n  \
+                $netrootfs_mac3-$netrootfs_mac4-$netrootfs_mac5-$netrootfs_mac6; fi\n\
+                set default='H'\n\
+                if [ -n \"$netrootfs_default\" ]; then set default=\"$netrootfs_default\"; fi\n\n\
+                menuentry 'Title of A' --id 'A' {\n  echo 'Loading Title of A ...'\n  \
                 linux /vmlinuz_A BOOTIF=01-$netrootfs_mac quiet console=ttyS1 --- init\n  \
                 initrd /initrd_A.img\n}\n\n\
-                menuentry 'Title of H' --id 'H' {\n  \
+                menuentry 'Title of H' --id 'H' {\n  echo 'Loading Title of H ...'\n  \
                 linux /vmlinuz_H BOOTIF=01-$netrootfs_mac quiet console=ttyS1 --- init\n  \
                 initrd /initrd_H.img\n}\n\n\
                 menuentry 'Boot from the local disk' --id '.local' {\n  exit\n}\n";
@@ -160,10 +170,7 @@ fn grub_finds_its_menu_by_every_name() {
 fn ipxe_finds_its_script_by_every_name() {
     let tree = tree(MACHINE);
     let text = read(&tree, "mac-525400abcd01.ipxe").unwrap();
-    assert!(
-        text.starts_with("#!ipxe\n\n:start\nmenu Network boot\nitem A Title of A\nitem H Title of H\n"),
-        "{text}"
-    );
+    assert!(text.contains("\n:.start\nmenu Network boot\nitem A Title of A\nitem H Title of H\n"), "{text}");
     for name in [
         "uuid-00112233-4455-6677-8899-aabbccddeeff",
         "uuid-33221100-5544-7766-8899-aabbccddeeff",

@@ -1,0 +1,94 @@
+//! The names of the tree and of its exports, for whoever writes, serves or asks for them.
+//!
+//! Kernel arguments, menus, nbd.conf and reports name the same files: all of them take the name from here. What a
+//! [`Label`] may look like, so that none of these names is taken for another, is the label's own.
+
+use crate::boot::transport::Export;
+use crate::image::label::{self, Label};
+
+/// Directory for the NBD server.
+pub const IMAGES: &str = "images";
+
+/// Directory for the TFTP server.
+pub const TFTP: &str = "tftp";
+
+/// Directory of the ISOs' own files, for HTTP and NFS servers.
+pub const TREES: &str = "trees";
+
+/// Configuration of nbd-server, in [`IMAGES`].
+pub const NBD_CONF: &str = label::NBD_CONF;
+
+/// The loader that PXE firmware of BIOS machines asks for, in [`TFTP`].
+pub const PXELINUX: &str = "pxelinux.0";
+
+/// The loader that UEFI firmware on x86-64 asks for.
+pub const EFI_X64: &str = "bootx64.efi";
+
+/// The loader that UEFI firmware on AArch64 asks for.
+pub const EFI_AA64: &str = "bootaa64.efi";
+
+/// iPXE's script, and what it looks for by itself beside what it was loaded from.
+pub const IPXE: [&str; 2] = ["boot.ipxe", "autoexec.ipxe"];
+
+/// The root image, in [`IMAGES`].
+pub fn root_image(label: &Label) -> String {
+    format!("{}{label}.img", label::ROOT_IMAGE)
+}
+
+/// The whole ISO, in [`IMAGES`].
+pub fn whole_iso(label: &Label) -> String {
+    format!("{label}{}", label::WHOLE_ISO)
+}
+
+/// The kernel, in [`TFTP`].
+pub fn kernel(label: &Label) -> String {
+    format!("vmlinuz_{label}")
+}
+
+/// The initrds, in [`TFTP`].
+pub fn initrd(label: &Label) -> String {
+    format!("initrd_{label}.img")
+}
+
+/// The second initramfs, in [`TFTP`].
+pub fn netroot(label: &Label) -> String {
+    format!("netroot_{label}.img")
+}
+
+/// The directory of an ISO's own loaders for UEFI, in [`TFTP`].
+pub fn efi_directory(label: &Label) -> String {
+    format!("efi/{label}")
+}
+
+/// The loader that the firmware of that processor asks for, as in `bootx64.efi`.
+pub fn efi_loader(suffix: &str) -> String {
+    format!("boot{suffix}.efi")
+}
+
+/// An export of the NBD server.
+///
+/// ```
+/// use netrootfs::boot::names;
+/// use netrootfs::boot::transport::Export;
+/// use netrootfs::image::label::Label;
+///
+/// let label = Label::parse("F42").unwrap();
+/// assert_eq!(names::export(&label, Export::Image), "F42");
+/// assert_eq!(names::export(&label, Export::Iso), "F42.iso");
+/// ```
+pub fn export(label: &Label, export: Export) -> String {
+    match export {
+        Export::Image => label.to_string(),
+        Export::Iso => whole_iso(label),
+    }
+}
+
+/// Path of a file in [`IMAGES`].
+pub fn image_path(file: &str) -> String {
+    format!("{IMAGES}/{file}")
+}
+
+/// Path of the ISO's own files.
+pub fn tree_path(label: &Label) -> String {
+    format!("{TREES}/{label}")
+}

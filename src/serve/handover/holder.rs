@@ -1,0 +1,316 @@
+//! A small parent that holds what the daemon would lose: what systemd's descriptor store is, where there is no systemd.
+//!
+//! It starts the daemon, keeps the descriptors that it is sent, and starts the daemon again with them when it dies. A
+//! daemon that dies [`MOST`] times in a row before it has served for [`PROVEN`] is not started again: the descriptors are
+//! closed and the mount is taken away, so that clients get errors and don't hang. It speaks the protocol of [`store`],
+//! reads nothing of what it holds, and passes signals on.
+//!
+//! [`store`]: super::store
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, IoSliceMut, Read};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::sockopt::set_socket_passcred;
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use rustix::process::{Pid, Signal, kill_process};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+
+use super::ledger::DEVICE;
+use super::store::{SERVER, VARIABLES};
+use crate::serve::{background, mountpoint};
+
+/// Deaths in a row after which it isn't started again.
+const MOST: u32 = 5;
+/// A daemon that has served for so long dies of something new.
+const PROVEN: Duration = Duration::from_secs(1);
+/// The pause before the second start in a row that came to nothing; each further one is twice as long. Without one a
+/// reason that passes by itself, such as a file server that is away, would have no time to.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Descriptors that are held: 4096 is what systemd is told for the daemon.
+const MOST_HELD: usize = 4096;
+
+/// First number of an inherited descriptor (SD_LISTEN_FDS_START).
+const FIRST: RawFd = 3;
+
+/// The holder.
+pub struct Holder {
+    program: PathBuf,
+    arguments: Vec<OsString>,
+    directory: PathBuf,
+    mountpoint: PathBuf,
+    foreground: bool,
+    socket: UnixDatagram,
+    name: String,
+    held: Vec<(String, OwnedFd)>,
+    wake: UnixStream,
+    signals: Vec<(Signal, Arc<AtomicBool>)>,
+    stopping: bool,
+}
+
+/// A daemon that has been started.
+struct Started {
+    child: Child,
+    ready: Option<Instant>,
+}
+
+impl Holder {
+    /// Will run this program's command line as the daemon for that mount point.
+    ///
+    /// # Errors
+    /// If the socket can't be made.
+    pub fn new(mountpoint: PathBuf, foreground: bool) -> Result<Self> {
+        let name = format!("netrootfs-holder-{}", std::process::id());
+        let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name)?)?;
+        socket.set_nonblocking(true)?;
+        set_socket_passcred(&socket, true)?;
+        let (wake, waker) = UnixStream::pair()?;
+        wake.set_nonblocking(true)?;
+        let flags = [
+            (SIGTERM, Signal::TERM),
+            (SIGINT, Signal::INT),
+            (SIGHUP, Signal::HUP),
+            (SIGUSR1, Signal::USR1),
+            (SIGCHLD, Signal::CHILD),
+        ];
+        let mut signals = Vec::new();
+        for (number, signal) in flags {
+            let flag = Arc::<AtomicBool>::default();
+            // Actions run in this order.
+            signal_hook::flag::register(number, flag.clone())?;
+            signal_hook::low_level::pipe::register(number, waker.try_clone()?)?;
+            signals.push((signal, flag));
+        }
+        Ok(Self {
+            // By name: after an upgrade there is another program under it.
+            program: std::env::current_exe().context("the program's own path")?,
+            arguments: std::env::args_os().skip(1).collect(),
+            directory: std::env::current_dir().unwrap_or_else(|_| "/".into()),
+            mountpoint,
+            foreground,
+            socket,
+            name,
+            held: Vec::new(),
+            wake,
+            signals,
+            stopping: false,
+        })
+    }
+
+    /// Keeps the daemon running until it ends by itself, is told to end or can't be kept; `ready` is called when it serves
+    /// for the first time. Returns the exit code.
+    ///
+    /// # Errors
+    /// If the daemon can't be started.
+    pub fn run(mut self, ready: impl FnOnce() -> io::Result<()>) -> Result<u8> {
+        let mut ready = Some(ready);
+        let mut failures = 0;
+        loop {
+            let mut daemon = self.start()?;
+            let status = self.attend(&mut daemon, &mut ready)?;
+            if status.success() {
+                return Ok(0);
+            }
+            let served = daemon.ready.map(|since| since.elapsed());
+            if self.stopping || ready.is_some() {
+                if let Some(signal) = status.signal().filter(|_| !self.stopping) {
+                    log::error!("the daemon was ended by signal {signal} before it served anything");
+                }
+                // Else it has said itself why.
+                self.give_up();
+                return Ok(code_of(status));
+            }
+            failures = if served.is_some_and(|time| time >= PROVEN) { 1 } else { failures + 1 };
+            if failures > MOST {
+                log::error!(
+                    "the daemon has ended {failures} times in a row ({status}): it is not started again, and {} is unmounted",
+                    self.mountpoint.display()
+                );
+                self.give_up();
+                return Ok(code_of(status).max(1));
+            }
+            log::error!("the daemon has ended ({status}) and is started again; clients wait");
+            if failures > 1 {
+                self.pause(PAUSE * 2_u32.pow(failures - 2));
+            }
+            if self.stopping {
+                self.give_up();
+                return Ok(0);
+            }
+        }
+    }
+
+    fn start(&self) -> Result<Started> {
+        let names = self.held.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(":");
+        let end = FIRST + RawFd::try_from(self.held.len()).unwrap_or(0);
+        // What std opens for itself must not lie where the descriptors go.
+        let mut room = Vec::new();
+        let null = File::options().read(true).write(true).open("/dev/null")?;
+        while room.last().is_none_or(|file: &File| file.as_raw_fd() < end) {
+            room.push(null.try_clone()?);
+        }
+        let high = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, end);
+        let copies = self.held.iter().map(|(_, fd)| high(fd)).collect::<Result<Vec<_>, _>>()?;
+        let mut command = Command::new(&self.program);
+        for name in VARIABLES {
+            command.env_remove(name);
+        }
+        command.args(&self.arguments).env_remove(background::CHILD).env(SERVER, self.kind());
+        command.env("NOTIFY_SOCKET", format!("@{}", self.name));
+        command.env("LISTEN_FDS", copies.len().to_string()).env("LISTEN_FDNAMES", names);
+        command.stdin(Stdio::null());
+        if self.directory.is_dir() {
+            command.current_dir(&self.directory);
+        }
+        if !self.foreground {
+            // The pipe to who waits for the start is not the daemon's.
+            command.stdout(Stdio::null());
+        }
+        let places: Vec<(RawFd, RawFd)> =
+            copies.iter().zip(FIRST..).map(|(copy, place)| (copy.as_raw_fd(), place)).collect();
+        let place = move || {
+            for (copy, place) in &places {
+                // SAFETY: both are numbers; what lies at `place` in this process is not needed by what it becomes.
+                if unsafe { libc::dup2(*copy, *place) } < 0 {
+                    return Err(io::Error::last_os_error());
+                }
+            }
+            Ok(())
+        };
+        // SAFETY: between fork and exec it only calls dup2, and allocates nothing.
+        let child = unsafe { command.pre_exec(place) }.spawn();
+        let child = child.with_context(|| self.program.display().to_string())?;
+        drop(room);
+        Ok(Started { child, ready: None })
+    }
+
+    fn kind(&self) -> &'static str {
+        if self.foreground { "foreground" } else { "background" }
+    }
+
+    /// Does what the daemon and signals ask for, until it has ended.
+    fn attend(
+        &mut self,
+        daemon: &mut Started,
+        ready: &mut Option<impl FnOnce() -> io::Result<()>>,
+    ) -> Result<ExitStatus> {
+        let pid = Pid::from_child(&daemon.child);
+        loop {
+            let ended = daemon.child.try_wait()?;
+            // After the look: what it sent before its end is there.
+            while let Some(message) = self.receive(pid) {
+                if self.take(message) {
+                    daemon.ready = Some(Instant::now());
+                    if let Some(ready) = ready.take() {
+                        ready()?;
+                    }
+                }
+            }
+            if let Some(status) = ended {
+                return Ok(status);
+            }
+            self.wait(None);
+            for signal in self.arrived() {
+                // It may have ended just now.
+                let _ = kill_process(pid, signal);
+            }
+        }
+    }
+
+    /// A message of the daemon's, with its descriptors.
+    fn receive(&self, from: Pid) -> Option<(String, Vec<OwnedFd>)> {
+        let mut text = [0; 4096];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253), ScmCredentials(1))];
+        loop {
+            let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+            let mut parts = [IoSliceMut::new(&mut text)];
+            let received = recvmsg(&self.socket, &mut parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC).ok()?;
+            let (mut fds, mut sender) = (Vec::new(), None);
+            for message in ancillary.drain() {
+                match message {
+                    RecvAncillaryMessage::ScmRights(rights) => fds.extend(rights),
+                    RecvAncillaryMessage::ScmCredentials(credentials) => sender = Some(credentials.pid),
+                    _ => {}
+                }
+            }
+            if sender == Some(from) {
+                let text = text.get(..received.bytes).unwrap_or_default();
+                return Some((String::from_utf8_lossy(text).into_owned(), fds));
+            }
+        }
+    }
+
+    /// Does what a message says; whether it says that the daemon is ready. What isn't stored is closed, and so a barrier
+    /// is lifted.
+    fn take(&mut self, (text, fds): (String, Vec<OwnedFd>)) -> bool {
+        let says = |wanted: &str| text.lines().any(|line| line == wanted);
+        let name = text.lines().find_map(|line| line.strip_prefix("FDNAME=")).unwrap_or("stored");
+        if says("FDSTORE=1") && !name.contains(':') {
+            let room = MOST_HELD.saturating_sub(self.held.len());
+            self.held.extend(fds.into_iter().take(room).map(|fd| (name.to_owned(), fd)));
+        }
+        if says("FDSTOREREMOVE=1") {
+            self.held.retain(|(other, _)| other != name);
+        }
+        says("READY=1")
+    }
+
+    /// Waits for a message or a signal, but not longer than that.
+    fn wait(&mut self, longest: Option<Duration>) {
+        let timeout = longest.and_then(|time| Timespec::try_from(time).ok());
+        let mut fds = [PollFd::new(&self.socket, PollFlags::IN), PollFd::new(&self.wake, PollFlags::IN)];
+        // An interruption is a signal, which is looked for anyhow.
+        let _ = poll(&mut fds, timeout.as_ref());
+        while self.wake.read(&mut [0; 64]).is_ok_and(|len| len > 0) {}
+    }
+
+    /// Signals for the daemon that have come.
+    fn arrived(&mut self) -> Vec<Signal> {
+        let arrived = self.signals.iter().filter(|(_, flag)| flag.swap(false, Ordering::Relaxed));
+        let signals: Vec<Signal> = arrived.map(|(signal, _)| *signal).collect();
+        self.stopping |= signals.iter().any(|signal| [Signal::TERM, Signal::INT].contains(signal));
+        signals.into_iter().filter(|signal| *signal != Signal::CHILD).collect()
+    }
+
+    fn pause(&mut self, time: Duration) {
+        let end = Instant::now() + time;
+        while !self.stopping && Instant::now() < end {
+            self.wait(Some(end.saturating_duration_since(Instant::now())));
+            // There is no daemon to pass them on to.
+            self.arrived();
+        }
+    }
+
+    /// Ends the connection, so that nobody waits any longer, and takes the mount away.
+    fn give_up(&mut self) {
+        let was_held: HashSet<String> = self.held.drain(..).map(|(name, _)| name).collect();
+        // Only who has mounted has a device.
+        if was_held.contains(DEVICE)
+            && mountpoint::is_ours_there(&self.mountpoint)
+            && let Err(error) = mountpoint::detach(&self.mountpoint)
+        {
+            log::error!("{}: can't unmount: {error}", self.mountpoint.display());
+        }
+    }
+}
+
+/// As a shell has it for a process that was killed.
+fn code_of(status: ExitStatus) -> u8 {
+    let code =
+        status.code().or_else(|| Some(128 + status.signal()?)).and_then(|code| u8::try_from(code).ok());
+    code.unwrap_or(1)
+}

@@ -1,0 +1,76 @@
+//! Handing the mount over on purpose: `netrootfs upgrade` ends the daemon, and whoever holds the mount starts the program
+//! that is installed now.
+//!
+//! A daemon that is held listens on a socket with the name of its mount point, and reads nothing there: the kernel tells
+//! who connects which process it is.
+
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::net::sockopt::socket_peercred;
+use rustix::process::{Pid, Signal, geteuid, kill_process};
+
+/// How long the next daemon may take. Its holder gives up earlier.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Can be found as the daemon of that mount point for as long as the value lives.
+///
+/// # Errors
+/// If another process can.
+pub fn listen(mountpoint: &Path) -> io::Result<UnixListener> {
+    UnixListener::bind_addr(&address(mountpoint)?)
+}
+
+/// Ends the daemon of a mount point, and returns the process that serves it then.
+///
+/// # Errors
+/// If there is no daemon that would be started again, or no other one has been.
+pub fn upgrade(mountpoint: &Path) -> Result<Pid> {
+    let place = mountpoint.display();
+    let old = find(mountpoint)
+        .with_context(|| format!("{place}: no netrootfs serves it that would be started again"))?;
+    kill_process(old, Signal::KILL).with_context(|| format!("{place}: process {}", old.as_raw_nonzero()))?;
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        match find(mountpoint) {
+            Ok(new) if new != old => return Ok(new),
+            _ => sleep(Duration::from_millis(10)),
+        }
+    }
+    bail!("{place}: its daemon has ended, and no other one serves it after {} s", PATIENCE.as_secs())
+}
+
+fn find(mountpoint: &Path) -> io::Result<Pid> {
+    let peer = socket_peercred(UnixStream::connect_addr(&address(mountpoint)?)?)?;
+    // Anybody may listen under any name.
+    if !peer.uid.is_root() && peer.uid != geteuid() {
+        return Err(io::Error::other("another user listens in its place"));
+    }
+    Ok(peer.pid)
+}
+
+fn address(mountpoint: &Path) -> io::Result<SocketAddr> {
+    SocketAddr::from_abstract_name([b"netrootfs:", mountpoint.as_os_str().as_bytes()].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_listens_is_found_and_nobody_else() {
+        let place = Path::new("/nowhere/of these tests");
+        assert!(find(place).is_err());
+        let listener = listen(place).unwrap();
+        assert_eq!(find(place).unwrap(), rustix::process::getpid());
+        assert!(listen(place).is_err(), "it is taken");
+        drop(listener);
+        assert!(find(place).is_err());
+    }
+}

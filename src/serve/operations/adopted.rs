@@ -1,0 +1,137 @@
+//! What was open in a process before this one, taken over: handles keep their numbers and their bytes, nodes below `trees/`
+//! are found again by the names that led to them.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::serve::handover::ledger::Left;
+use crate::storage::backing::Backing;
+use crate::storage::content::Content;
+use crate::tree::arena::{Kind, Node};
+
+use super::{Error, Handle, Known, Operations};
+
+/// Handles of one process are below the numbers of the next: a request to close one that comes again must not meet
+/// another.
+const HANDLES: u32 = 40;
+
+/// What there is of another process. Empty where there was none.
+#[derive(Default)]
+pub(super) struct Adopted(Mutex<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    any: bool,
+    /// Inode and handle by the request that opened it: its answer may not have been heard.
+    requests: HashMap<u64, (u64, u64)>,
+    /// Parent and name by inode.
+    names: HashMap<u64, (u64, OsString)>,
+    /// Time of the last change, and what it consists of, of files that may be open though their names are gone.
+    open: HashMap<u64, (SystemTime, Weak<Content>)>,
+}
+
+impl Adopted {
+    fn with<T>(&self, call: impl FnOnce(&mut Inner) -> T) -> T {
+        call(&mut self.0.lock())
+    }
+}
+
+impl Operations {
+    /// Takes over what was open. `find` gives the sources of files by identity. Returns how many files could not be.
+    pub fn adopt(&self, left: &Left, generation: u64, find: &mut dyn FnMut(u64) -> Option<Backing>) -> usize {
+        self.next_handle.store((generation << HANDLES) + 1, Ordering::Relaxed);
+        self.adopted.with(|adopted| {
+            adopted.any = true;
+            adopted.names = left.names.clone();
+            let files = left.files.iter().map(|file| (file.request, (file.ino, file.handle)));
+            let directories = left.directories.iter().filter_map(|directory| {
+                let ino = directory.entries.first()?.ino;
+                Some((directory.request, (ino, directory.handle)))
+            });
+            adopted.requests = files.chain(directories).collect();
+        });
+        let mut handles = self.handles.write();
+        for directory in &left.directories {
+            handles.insert(directory.handle, Arc::new(Handle::Directory(directory.entries.clone())));
+        }
+        let mut contents: HashMap<u64, Option<Arc<Content>>> = HashMap::new();
+        let mut lost = 0;
+        for file in &left.files {
+            let content = contents.entry(file.ino).or_insert_with(|| self.content(file.ino, left, find));
+            match content {
+                Some(content) => {
+                    handles.insert(file.handle, Arc::new(Handle::File(content.clone())));
+                }
+                None => lost += 1,
+            }
+        }
+        lost
+    }
+
+    /// What an inode consists of: the same as before.
+    fn content(
+        &self,
+        ino: u64,
+        left: &Left,
+        find: &mut dyn FnMut(u64) -> Option<Backing>,
+    ) -> Option<Arc<Content>> {
+        // In a tree, the same number is the same content.
+        if let Some(Kind::File(content)) = self.tree().by_ino(ino).map(|node| &node.kind) {
+            return Some(content.clone());
+        }
+        let (mtime, recipe) = left.recipes.get(&ino)?;
+        let content = Arc::new(Content::of_recipe(recipe, find)?);
+        let mtime = UNIX_EPOCH + Duration::from_secs(*mtime);
+        self.adopted.with(|adopted| adopted.open.insert(ino, (mtime, Arc::downgrade(&content))));
+        Some(content)
+    }
+
+    /// The handle that a request has been given by the process before this one, which may have died before it said so.
+    pub fn opened_before(&self, request: u64, ino: u64) -> Option<u64> {
+        let found = self.adopted.with(|adopted| adopted.requests.get(&request).copied());
+        let (_, handle) = found.filter(|(of, _)| *of == ino)?;
+        self.handle(handle).is_ok().then_some(handle)
+    }
+
+    /// Finds a node again that was known to the process before this one.
+    pub(super) fn revive(&self, ino: u64) -> Option<(Arc<Node>, u64)> {
+        let (node, top) = self.by_name(ino).or_else(|| self.by_handle(ino))?;
+        self.known.lock().entry(ino).or_insert_with(|| Known { node: node.clone(), lookups: 0, top });
+        Some((node, top))
+    }
+
+    /// Below `trees/`, by the names that led to it.
+    fn by_name(&self, ino: u64) -> Option<(Arc<Node>, u64)> {
+        let (parent, name) = self.adopted.with(|adopted| adopted.names.get(&ino).cloned())?;
+        let tree = self.tree();
+        let found = tree.by_ino(parent).map(|node| (node.clone(), parent));
+        let known = || self.known.lock().get(&parent).map(|known| (known.node.clone(), known.top));
+        let (directory, top) = found.or_else(known).or_else(|| self.revive(parent))?;
+        // The same number is the same content; another one is another ISO's.
+        let node = tree.enter(&directory, &name).ok()?.filter(|node| node.ino == ino)?;
+        let top = if let Kind::Lazy(_) = directory.kind { top } else { ino };
+        Some((node, top))
+    }
+
+    /// By who has it open and may ask for its size.
+    fn by_handle(&self, ino: u64) -> Option<(Arc<Node>, u64)> {
+        let (mtime, content) = self.adopted.with(|adopted| adopted.open.get(&ino).cloned())?;
+        let kind = Kind::File(content.upgrade()?);
+        Some((Arc::new(Node { ino, mtime, kind }), ino))
+    }
+
+    /// What to say of an inode that nobody knows.
+    pub(super) fn unknown(&self) -> Error {
+        if self.adopted.with(|adopted| adopted.any) { Error::Stale } else { Error::NotFound }
+    }
+}
+
+/// Whole seconds since 1970, as far as they can be told.
+pub(super) fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+}

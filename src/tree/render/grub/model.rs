@@ -1,0 +1,252 @@
+//! GRUB as the reader of its file: the lexer (grub-core/script/yylex.l), as much of the grammar as is used, and what
+//! `linux` makes of its words (grub-core/lib/cmdline.c), in GNU's and Debian's way and in Fedora's.
+
+use std::collections::HashMap;
+use std::iter::Peekable;
+use std::str::Chars;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::tree::render::hostile::{self, Booted, Read, expected, kernel_args};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Token {
+    Word(String),
+    Open,
+    Close,
+    End,
+}
+
+/// Splits a script into tokens, with its variables in their places.
+struct Lexer<'s> {
+    rest: Peekable<Chars<'s>>,
+    variables: HashMap<String, String>,
+}
+
+impl Lexer<'_> {
+    fn token(&mut self) -> Option<Token> {
+        while self.rest.next_if(|symbol| matches!(symbol, ' ' | '\t')).is_some() {}
+        match *self.rest.peek()? {
+            '#' => {
+                while self.rest.next_if(|&symbol| symbol != '\n').is_some() {}
+                self.token()
+            }
+            symbol @ ('\n' | ';' | '{' | '}') => {
+                self.rest.next();
+                Some(match symbol {
+                    '{' => Token::Open,
+                    '}' => Token::Close,
+                    _ => Token::End,
+                })
+            }
+            symbol @ ('|' | '&' | '<' | '>') => panic!("{symbol} is an operator"),
+            _ => Some(Token::Word(self.word())),
+        }
+    }
+
+    fn word(&mut self) -> String {
+        let mut word = String::new();
+        while let Some(symbol) = self.rest.next_if(|symbol| !" \t\n;{}|&<>".contains(*symbol)) {
+            match symbol {
+                '\'' => word.extend(self.until('\'')),
+                '"' => {
+                    let mut inner = Lexer { rest: "".chars().peekable(), variables: self.variables.clone() };
+                    let text: String = self.until('"').collect();
+                    assert!(!text.contains('\\'), "no escapes are used here");
+                    inner.rest = text.chars().peekable();
+                    while let Some(symbol) = inner.rest.next() {
+                        match symbol {
+                            '$' => word.push_str(&inner.variable()),
+                            symbol => word.push(symbol),
+                        }
+                    }
+                }
+                '\\' => word.extend(self.rest.next()),
+                '$' => word.push_str(&self.variable()),
+                symbol => word.push(symbol),
+            }
+        }
+        word
+    }
+
+    fn until(&mut self, end: char) -> impl Iterator<Item = char> + use<> {
+        let text: Vec<char> = std::iter::from_fn(|| self.rest.next_if(|&symbol| symbol != end)).collect();
+        assert_eq!(self.rest.next(), Some(end), "a quote ends");
+        text.into_iter()
+    }
+
+    fn variable(&mut self) -> String {
+        let part = |symbol: &char| symbol.is_ascii_alphanumeric() || *symbol == '_';
+        let name: String = std::iter::from_fn(|| self.rest.next_if(part)).collect();
+        assert!(!name.is_empty(), "a name behind $");
+        self.variables.get(&name).cloned().unwrap_or_default()
+    }
+}
+
+/// Runs a script.
+struct Run<'s> {
+    lexer: Lexer<'s>,
+    booted: Vec<Booted>,
+    /// Names of the rows of the first screen, and of the first that is behind each of them.
+    first: Vec<(String, String)>,
+}
+
+impl Run<'_> {
+    fn command(&mut self) -> Option<Vec<Token>> {
+        let mut tokens = Vec::new();
+        loop {
+            match self.lexer.token() {
+                None if tokens.is_empty() => return None,
+                None | Some(Token::End) => return Some(tokens),
+                Some(Token::Open) => {
+                    tokens.push(Token::Open);
+                    return Some(tokens);
+                }
+                Some(token) => tokens.push(token),
+            }
+        }
+    }
+
+    /// Runs up to the end of a block; `live`: what is in it counts.
+    fn block(&mut self, live: bool, depth: usize) {
+        let mut branches: Vec<(bool, bool)> = Vec::new();
+        while let Some(tokens) = self.command() {
+            let counts = live && branches.iter().all(|(taken, _)| *taken);
+            let mut words: Vec<String> = Vec::new();
+            for token in &tokens {
+                match token {
+                    Token::Word(word) => words.push(word.clone()),
+                    Token::Close => return,
+                    _ => {}
+                }
+            }
+            let mut line: Vec<&str> = words.iter().map(String::as_str).collect();
+            if line.first() == Some(&"then") {
+                line.remove(0);
+            }
+            match line.as_slice() {
+                [] => {}
+                ["if", "[", "-n", value, "]"] => branches.push((!value.is_empty(), false)),
+                ["if", "[", one, "=", other, "]"] => branches.push((one == other, false)),
+                ["else"] => {
+                    let branch = branches.last_mut().unwrap();
+                    *branch = (!branch.0, true);
+                }
+                ["fi"] => drop(branches.pop()),
+                ["set", pair] if counts => {
+                    let (name, value) = pair.split_once('=').unwrap();
+                    self.lexer.variables.insert(name.into(), value.into());
+                }
+                ["set", _] | ["regexp", ..] => {}
+                ["submenu", _title, "--id", id] => {
+                    let at = self.booted.len();
+                    self.block(counts, depth + 1);
+                    self.row(depth, id, at);
+                }
+                ["menuentry", title, "--id", id] => {
+                    let at = self.booted.len();
+                    self.entry(title, id, counts);
+                    self.row(depth, id, at);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(branches.is_empty() && depth == 0, "all blocks end");
+    }
+
+    fn row(&mut self, depth: usize, id: &str, at: usize) {
+        if let (0, Some(booted)) = (depth, self.booted.get(at)) {
+            self.first.push((id.to_owned(), booted.name.clone()));
+        }
+    }
+
+    fn entry(&mut self, title: &str, id: &str, counts: bool) {
+        let mut booted = Booted {
+            name: id.into(),
+            title: title.into(),
+            kernel: String::new(),
+            initrds: Vec::new(),
+            args: Vec::new(),
+        };
+        while let Some(tokens) = self.command() {
+            let words: Vec<String> = tokens
+                .iter()
+                .filter_map(|token| match token {
+                    Token::Word(word) => Some(word.clone()),
+                    _ => None,
+                })
+                .collect();
+            match words.split_first().map(|(command, rest)| (command.as_str(), rest)) {
+                None if tokens.contains(&Token::Close) => break,
+                None => {}
+                Some(("echo", [text])) => assert_eq!(*text, format!("Loading {title} ...")),
+                Some(("exit", [])) => assert_eq!(id, LOCAL),
+                Some(("linux", [kernel, args @ ..])) => {
+                    booted.kernel = kernel.strip_prefix('/').unwrap().into();
+                    let [own, fedora] = [false, true].map(|fedora| loader_line(args, fedora));
+                    assert_eq!(own, fedora, "the same by every GRUB");
+                    booted.args = kernel_args(&format!("BOOT_IMAGE={kernel} {own}"));
+                    booted.args.retain(|(key, _)| !matches!(key.as_str(), "BOOT_IMAGE" | "BOOTIF"));
+                }
+                Some(("initrd", files)) => {
+                    booted.initrds =
+                        files.iter().map(|file| file.strip_prefix('/').unwrap().into()).collect();
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        if counts && id != LOCAL {
+            self.booted.push(booted);
+        }
+    }
+}
+
+/// What the kernel is given of the words (`grub_create_loader_cmdline`).
+fn loader_line(words: &[String], fedora: bool) -> String {
+    let escaped = |word: &String| {
+        let mut out = String::new();
+        let symbols: Vec<char> = word.chars().collect();
+        for (at, symbol) in symbols.iter().enumerate() {
+            let hex = |at: usize| symbols.get(at).is_some_and(char::is_ascii_hexdigit);
+            let kept = fedora && symbols.get(at + 1) == Some(&'x') && hex(at + 2) && hex(at + 3);
+            if matches!(symbol, '\\' | '\'' | '"') && !(*symbol == '\\' && kept) {
+                out.push('\\');
+            }
+            out.push(*symbol);
+        }
+        if word.contains(' ') { format!("\"{out}\"") } else { out }
+    };
+    words.iter().map(escaped).collect::<Vec<_>>().join(" ")
+}
+
+fn read(text: &str, platform: &str) -> Read {
+    let variables = [
+        ("net_default_server", "10.0.2.2"),
+        ("net_default_mac", "52:54:00:12:34:56"),
+        ("grub_platform", platform),
+    ];
+    let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let lexer = Lexer { rest: text.chars().peekable(), variables: variables.into() };
+    let mut run = Run { lexer, booted: Vec::new(), first: Vec::new() };
+    run.block(true, 0);
+    let wanted = run.lexer.variables.get("default").cloned().unwrap();
+    // By itself GRUB boots the first entry behind a row.
+    let row = run.first.iter().find(|(id, _)| *id == wanted);
+    let default = row.map_or(wanted, |(_, first)| first.clone());
+    run.booted.sort();
+    Read { booted: run.booted, default }
+}
+
+proptest! {
+    #[test]
+    fn it_reads_exactly_the_menu(menu in hostile::menu(), uefi: bool, given: bool) {
+        let host = given.then_some("10.0.2.2");
+        let (firmware, platform) = if uefi { (Firmware::Uefi, "efi") } else { (Firmware::Bios, "pc") };
+        let can_say = |item: &Item| refuse(item, host).is_none();
+        let want = expected(&menu, firmware, can_say, str::to_owned, "10.0.2.2");
+        let read = read(&render(&menu, host), platform);
+        prop_assert_eq!(read.booted, want.booted);
+        prop_assert_eq!(read.default, want.default);
+    }
+}

@@ -1,0 +1,29 @@
+//! Diskless machines in QEMU that boot from a mounted netrootfs, and live ISOs looked into for their drivers.
+//!
+//! Needs root, QEMU, the servers and the ISOs of `scripts/live-iso`: `scripts/boot-test [FILTER…]` sees to all of it, and
+//! `scripts/boot-matrix [FILTER…]` for the tests of [`matrix`], which the other leaves out. What is missing is an error,
+//! never a pass.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+mod support {
+    pub mod boot;
+    pub mod loaders;
+    pub mod qemu;
+    pub mod report;
+    pub mod root;
+    pub mod servers;
+    pub mod trouble;
+}
+
+mod drivers;
+mod matrix;
+mod netroot_init;
+mod own_initramfs;
+mod uefi;
+mod unmodified;

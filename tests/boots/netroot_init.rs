@@ -1,0 +1,166 @@
+//! Boots an unmodified live ISO over NBD with `netroot-init` in an archive beside its initramfs, QEMU taking the place of
+//! firmware and loader; and lets the NBD server be away, before and in the middle.
+//!
+//! Needs QEMU, nbdkit, xorriso, cpio, the ISOs of `scripts/live-iso` and the program of `scripts/netroot-init`: run it by
+//! `scripts/boot-test`, which sees to all of it. What is missing is an error, never a pass.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use testkit::ports;
+use testkit::process::{self, Process, run, wait_for};
+use testkit::work::Work;
+
+use crate::support::report::Report;
+
+const LABEL: &str = "Live-Debian-12";
+const ISO: &str = "debian.iso";
+/// Where QEMU's own network shows this host.
+const HOST: &str = "10.0.2.2";
+/// From the kernel's start to a multi-user system, on a busy host under TCG.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+#[test]
+fn an_unmodified_iso_boots_and_outlasts_its_server() -> Result<()> {
+    let work = Work::new("netroot-boot")?;
+    try_boot(&work).inspect_err(|_| work.print_logs())
+}
+
+fn try_boot(work: &Work) -> Result<()> {
+    let isos = std::env::var_os("NETROOTFS_BOOT_ISOS")
+        .context("NETROOTFS_BOOT_ISOS, the directory of the test ISOs, is not set: run scripts/boot-test")?;
+    let isos = Path::new(&isos);
+    let port = ports::free();
+    let mut machine = Machine::start(&isos.join(ISO), port, work)?;
+
+    // Without a server it says so and asks, and without an answer tries again.
+    machine.wait_for_words(&format!("no NBD server listens on port {port} of {HOST}"))?;
+    machine.wait_for_words("press r to try again, i to run /init without the disk")?;
+    let server = nbdkit(isos, port, work)?;
+    machine.wait_for_words(&format!("/dev/nbd0 is {HOST}:{port}/{ISO}: the disc '{LABEL}'"))?;
+
+    // A server that is gone is called until another is there; the reads wait.
+    machine.wait_for_words("Welcome to")?;
+    drop(server);
+    machine.wait_for_words("is gone; calling it again")?;
+    let _server = nbdkit(isos, port, work)?;
+    machine.wait_for_words("is back after")?;
+
+    let report = machine.report()?;
+    ensure!(report.label == LABEL, "{LABEL} came up as {}", report.label);
+    let size = fs::metadata(isos.join(ISO))?.len();
+    ensure!(report.nbd_bytes == size, "{} bytes of {size}", report.nbd_bytes);
+    let medium = report.mounts.iter().any(|mount| mount.starts_with("/dev/nbd0 /run/live/medium iso9660 ro"));
+    ensure!(medium, "the medium is not /dev/nbd0: {:?}", report.mounts);
+    ensure!(report.firmware == "bios", "{}", report.firmware);
+    println!("{LABEL} by netroot-init: {} s after the kernel's start", report.uptime);
+    Ok(())
+}
+
+/// nbdkit with all ISOs, ready.
+fn nbdkit(isos: &Path, port: u16, work: &Work) -> Result<Process> {
+    let mut command = Command::new("nbdkit");
+    command.args([
+        "--foreground",
+        "--readonly",
+        "--ipaddr",
+        "127.0.0.1",
+        "--port",
+        &port.to_string(),
+        "file",
+    ]);
+    let mut server = Process::spawn(command.arg(format!("dir={}", isos.display())), work)?;
+    wait_for("nbdkit", process::PATIENCE, || {
+        server.ensure_runs()?;
+        Ok(TcpStream::connect(("127.0.0.1", port)).is_ok())
+    })?;
+    Ok(server)
+}
+
+/// The archive beside the ISO's own initramfs: `netroot-init` alone, as that one has nbd and its modprobe.
+fn archive(work: &Work) -> Result<Vec<u8>> {
+    let program = Path::new(env!("CARGO_BIN_EXE_netrootfs"))
+        .with_file_name(format!("netroot-init-{}", std::env::consts::ARCH));
+    let tree = work.scratch("archive");
+    fs::create_dir_all(tree.join("netrootfs"))?;
+    fs::copy(&program, tree.join("netrootfs/init"))
+        .with_context(|| format!("{}: run scripts/netroot-init", program.display()))?;
+    let archive = work.scratch("archive.gz");
+    let pack = "set -o pipefail; find netrootfs | cpio --quiet -o -H newc -R 0:0 | gzip >\"$1\"";
+    run(Command::new("bash").args(["-c", pack, "bash"]).arg(&archive).current_dir(&tree))?;
+    Ok(fs::read(archive)?)
+}
+
+struct Machine {
+    process: Process,
+    serial: PathBuf,
+}
+
+impl Machine {
+    fn start(iso: &Path, port: u16, work: &Work) -> Result<Self> {
+        let (kernel, initrd, serial) =
+            (work.scratch("vmlinuz"), work.scratch("initrd.img"), work.log("serial"));
+        for (name, file) in [("/live/vmlinuz", &kernel), ("/live/initrd.img", &initrd)] {
+            let mut command = Command::new("xorriso");
+            command.args(["-osirrox", "on", "-indev"]).arg(iso).args(["-extract", name]).arg(file);
+            run(&mut command)?;
+        }
+        run(Command::new("chmod").arg("u+w").arg(&initrd))?;
+        File::options().append(true).open(&initrd)?.write_all(&archive(work)?)?;
+        let arguments = format!(
+            "console=ttyS0 boot=live components rdinit=/netrootfs/init netroot.nbd={HOST}:{port}/{ISO} \
+             BOOTIF=01-52-54-00-12-34-56"
+        );
+        let process = Process::spawn(
+            Command::new("qemu-system-x86_64")
+                .args(["-machine", "q35,accel=tcg", "-cpu", "max,-erms", "-smp", "2", "-m", "1024"])
+                .args(["-display", "none", "-monitor", "none", "-no-reboot", "-device", "virtio-rng-pci"])
+                .args([
+                    "-netdev",
+                    "user,id=net",
+                    "-device",
+                    "virtio-net-pci,netdev=net,mac=52:54:00:12:34:56",
+                ])
+                .arg("-kernel")
+                .arg(kernel)
+                .arg("-initrd")
+                .arg(initrd)
+                .args(["-append", &arguments, "-serial", &format!("file:{}", serial.display())]),
+            work,
+        )?;
+        Ok(Self { process, serial })
+    }
+
+    fn said(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.serial).unwrap_or_default()).into_owned()
+    }
+
+    fn wait_for_words(&mut self, words: &str) -> Result<()> {
+        wait_for(&format!("'{words}'"), PATIENCE, || {
+            let said = self.said();
+            if said.contains(words) {
+                return Ok(true);
+            }
+            Report::read(&said)?;
+            self.process.ensure_runs()?;
+            Ok(false)
+        })
+    }
+
+    /// The live system's report, once it has switched itself off.
+    fn report(&mut self) -> Result<Report> {
+        wait_for("the live system's report and its power-off", PATIENCE, || {
+            let ended = self.process.ended()?.is_some();
+            if ended && Report::read(&self.said())?.is_none() {
+                bail!("QEMU has ended without a report");
+            }
+            Ok(ended)
+        })?;
+        Report::read(&self.said())?.context("no report")
+    }
+}

@@ -1,0 +1,133 @@
+//! How a mount ends that outlives its daemon: by who stops it, and by a daemon that can't be kept.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::process::Command;
+
+use rustix::process::{Signal, kill_process};
+
+use crate::handover::kept::kill;
+use crate::support::place::{Place, said};
+use testkit::disc::Disc;
+
+#[test]
+fn after_a_takeover_it_ends_as_before() {
+    for how in ["TERM", "fusermount3 -u", "umount -l"] {
+        let place = Place::with("one.iso", &Disc::new("One", 1));
+        let mut daemon = place.start(&[]);
+        kill(&place, &daemon);
+        let mut words = how.split(' ');
+        match words.next().unwrap() {
+            "TERM" => daemon.signal(Signal::TERM),
+            program => {
+                assert!(Command::new(program).args(words).arg(place.mnt()).status().unwrap().success())
+            }
+        }
+        assert_eq!(daemon.wait().code(), Some(0), "{how}: {}", place.log());
+        assert_eq!(place.mounts(), 0, "{how}");
+    }
+}
+
+#[test]
+fn a_stop_while_nobody_serves_unmounts() {
+    let place = Place::with("one.iso", &Disc::new("One", 1));
+    let mut daemon = place.start(&["--data-path", "cache"]);
+    let file = File::open(place.tree("images/One.iso")).unwrap();
+    daemon.signal(Signal::STOP);
+    kill_process(daemon.server().unwrap(), Signal::KILL).unwrap();
+    daemon.signal(Signal::TERM);
+    daemon.signal(Signal::CONT);
+    daemon.wait();
+    assert_eq!(place.mounts(), 0);
+    assert!(file.read_at(&mut [0; 10], 500_000).is_err(), "nobody is left to serve it");
+}
+
+#[test]
+fn a_daemon_that_can_not_be_kept_ends_in_errors_and_not_in_clients_that_hang() {
+    let place = Place::with("one.iso", &Disc::new("One", 1));
+    let mut daemon = place.start(&["--data-path", "cache"]);
+    let file = File::open(place.tree("images/One.iso")).unwrap();
+    // Whoever reads meanwhile gets an error in the end, and doesn't wait for ever.
+    let client = std::thread::spawn(move || {
+        let mut at = 0;
+        while file.read_at(&mut [0; 4096], at % 1_000_000).is_ok() {
+            rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+            at += 4096;
+        }
+    });
+    while place.mounts() > 0 {
+        daemon.kill_server();
+    }
+    let status = daemon.wait();
+    assert_ne!(status.code(), Some(0), "{status}");
+    client.join().unwrap();
+    let log = place.log();
+    assert!(log.contains("times in a row") && log.contains("is unmounted"), "{log}");
+    assert_eq!(fs::read_dir(place.mnt()).unwrap().count(), 0);
+    // And it can be started again.
+    let again = place.start(&[]);
+    assert!(place.tree("images/One.iso").exists());
+    again.stop();
+}
+
+#[test]
+fn upgrade_lets_another_process_serve_and_clients_wait() {
+    let disc = Disc::new("One", 1);
+    let place = Place::with("one.iso", &disc);
+    let daemon = place.start(&[]);
+    let (file, old) = (File::open(place.tree("images/One.iso")).unwrap(), daemon.server());
+    let upgrade = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_netrootfs"));
+        command.arg("upgrade").arg(place.mnt()).output().unwrap()
+    };
+    let output = upgrade();
+    assert!(output.status.success(), "{}", said(&output));
+    let new = daemon.server();
+    assert_ne!(new, old);
+    let number = new.unwrap().as_raw_nonzero();
+    assert_eq!(
+        said(&output),
+        format!("exit status: 0: {}: served by process {number} now\n", place.mnt().display())
+    );
+    let mut bytes = vec![0; disc.iso.len()];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    assert!(bytes == disc.iso);
+    drop(file);
+    daemon.stop();
+    let output = upgrade();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        said(&output).contains("no netrootfs serves it that would be started again"),
+        "{}",
+        said(&output)
+    );
+}
+
+#[test]
+fn paths_that_were_relative_are_after_a_takeover_too() {
+    let place = Place::with("one.iso", &Disc::new("One", 1));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_netrootfs"));
+    command.args(["isos", "mnt", "--state-dir", "state", "--log-file"]).arg(place.top().join("log"));
+    let daemon = place.start_by(command.current_dir(place.top()));
+    kill(&place, &daemon);
+    assert!(place.tree("images/One.iso").exists());
+    place.put("two.iso", &Disc::new("Two", 2));
+    place.eventually("a new ISO", || place.tree("images/Two.iso").exists());
+    daemon.stop();
+}
+
+#[test]
+fn the_command_of_on_change_sees_nothing_of_it() {
+    let place = Place::new();
+    let said = place.elsewhere("said");
+    let command = format!("env > {0}.new; ls -l /proc/self/fd >> {0}.new; mv {0}.new {0}", said.display());
+    let daemon = place.start(&["--on-change", &command]);
+    kill(&place, &daemon);
+    place.put("one.iso", &Disc::new("One", 1));
+    place.eventually("the command", || said.exists());
+    let text = fs::read_to_string(said).unwrap();
+    for word in ["NOTIFY_SOCKET", "LISTEN_", "NETROOTFS_", "/dev/fuse", "memfd"] {
+        assert!(!text.contains(word), "{text}");
+    }
+    daemon.stop();
+}

@@ -1,0 +1,245 @@
+//! What is open keeps its bytes.
+
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::process::{Command, Stdio};
+
+use rustix::process::{Signal, kill_process};
+
+use crate::support::place::{Daemon, Place, said};
+use testkit::disc::Disc;
+
+const PATHS: [&str; 2] = ["kernel", "cache"];
+
+/// Kills the process that serves, and waits until another one does.
+pub fn kill(place: &Place, daemon: &Daemon<'_>) {
+    let old = daemon.server().unwrap();
+    daemon.kill_server();
+    place.eventually("another process", || daemon.server().is_some_and(|new| new != old));
+    // It is answered only when it is served.
+    fs::metadata(place.mnt()).unwrap();
+}
+
+fn whole(file: &File) -> Vec<u8> {
+    let mut bytes = vec![0; file.metadata().unwrap().len() as usize];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    bytes
+}
+
+/// Has no pages of a file kept, so that each read asks who serves it.
+fn forget_pages(file: &File) {
+    rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+}
+
+#[test]
+fn open_files_are_read_on_and_opened_again() {
+    let disc = Disc::new("One", 1);
+    for path in PATHS {
+        let place = Place::with("one.iso", &disc);
+        let daemon = place.start(&["--data-path", path]);
+        let files = [
+            ("images/One.iso", &disc.iso),
+            ("images/One", &disc.root),
+            ("tftp/vmlinuz_One", &disc.kernel),
+            ("trees/One/isolinux/initrd.img", &disc.initrd),
+            ("trees/One/LiveOS/squashfs.img", &disc.root),
+        ];
+        let open: Vec<File> = files.iter().map(|(name, _)| File::open(place.tree(name)).unwrap()).collect();
+        for round in 0..3 {
+            kill(&place, &daemon);
+            for (file, (name, bytes)) in open.iter().zip(files) {
+                forget_pages(file);
+                assert!(whole(file) == *bytes, "{name} on {path}, round {round}");
+                // An inode that the kernel reads from a backing file may be opened with the same one only.
+                let again = File::open(place.tree(name));
+                let again = again.unwrap_or_else(|error| panic!("{name} on {path}, round {round}: {error}"));
+                assert!(whole(&again) == *bytes, "{name} on {path}, round {round}");
+            }
+        }
+        drop(open);
+        for (name, bytes) in files {
+            assert!(place.read(name) == *bytes, "{name} on {path}");
+        }
+        daemon.stop();
+    }
+}
+
+#[test]
+fn a_file_outlives_its_iso_and_the_daemon() {
+    let (disc, other) = (Disc::new("One", 1), Disc::new("Two", 2));
+    for path in PATHS {
+        let place = Place::with("one.iso", &disc);
+        let daemon = place.start(&["--data-path", path]);
+        let names = ["images/One.iso", "tftp/vmlinuz_One", "trees/One/isolinux/initrd.img"];
+        let open = names.map(|name| File::open(place.tree(name)).unwrap());
+        fs::remove_file(place.iso("one.iso")).unwrap();
+        place.put("two.iso", &other);
+        place.eventually("the ISO's end", || !place.tree("images/One.iso").exists());
+        for _ in 0..2 {
+            kill(&place, &daemon);
+            for (file, bytes) in open.iter().zip([&disc.iso, &disc.kernel, &disc.initrd]) {
+                forget_pages(file);
+                assert!(whole(file) == *bytes, "on {path}");
+            }
+        }
+        assert!(place.read("images/Two.iso") == other.iso);
+        drop(open);
+        // With its last handle goes what was held for it.
+        place.eventually("the ISO to be let go of", || {
+            let held = fs::read_dir(format!("/proc/{}/fd", daemon.pid.as_raw_nonzero())).unwrap().flatten();
+            !held.filter_map(|fd| fs::read_link(fd.path()).ok()).any(|to| to.ends_with("one.iso (deleted)"))
+        });
+        daemon.stop();
+    }
+}
+
+#[test]
+fn rendered_text_that_is_open_stays_as_it_was() {
+    let place = Place::with("one.iso", &Disc::new("One", 1));
+    let daemon = place.start(&[]);
+    let names = ["images/nbd.conf", "tftp/pxelinux.cfg/default"];
+    let open = names.map(|name| (File::open(place.tree(name)).unwrap(), place.read(name)));
+    place.put("two.iso", &Disc::new("Two", 2));
+    place.eventually("the new ISO", || place.text("images/nbd.conf").contains("[Two]"));
+    kill(&place, &daemon);
+    for (file, before) in &open {
+        forget_pages(file);
+        assert!(whole(file) == *before);
+    }
+    assert!(place.text("images/nbd.conf").contains("[Two]"));
+    daemon.stop();
+}
+
+#[test]
+fn a_listing_goes_on_where_it_was() {
+    let place = Place::new();
+    let disc = Disc::new("x", 1);
+    // More than the kernel asks for at once.
+    for number in 0..300 {
+        let mut disc = disc.clone();
+        disc.rename(&format!("An-ISO-with-a-long-name-{number:04}"));
+        disc.write_without_root(&place.iso(&format!("{number}.iso")));
+    }
+    let daemon = place.start(&[]);
+    place.eventually("all ISOs", || fs::read_dir(place.tree("images")).unwrap().count() == 601);
+    let mut listing = rustix::fs::Dir::read_from(File::open(place.tree("images")).unwrap()).unwrap();
+    let mut names: Vec<String> = Vec::new();
+    let mut next = |count: usize, names: &mut Vec<String>| {
+        for entry in listing.by_ref().take(count) {
+            names.push(entry.unwrap().file_name().to_str().unwrap().to_owned());
+        }
+    };
+    next(10, &mut names);
+    place.look_again("0-comes-first");
+    kill(&place, &daemon);
+    next(1000, &mut names);
+    let mut once = names.clone();
+    once.sort();
+    once.dedup();
+    assert_eq!((names.len(), once.len()), (603, 603), "dots, two of each ISO, nbd.conf");
+    assert!(!names.iter().any(|name| name.starts_with("0-")), "it was opened before");
+    daemon.stop();
+}
+
+#[test]
+fn a_working_directory_below_trees_stays_one() {
+    let disc = Disc::new("One", 1);
+    let place = Place::with("one.iso", &disc);
+    let daemon = place.start(&[]);
+    let mut command = Command::new("/bin/sh");
+    command.args([
+        "-c",
+        "while read -r line; do cksum initrd.img ../LiveOS/squashfs.img; ls; pwd; echo end; done",
+    ]);
+    command.current_dir(place.tree("trees/One/isolinux")).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut shell = command.stderr(Stdio::piped()).spawn().unwrap();
+    for _ in 0..3 {
+        kill(&place, &daemon);
+        std::io::Write::write_all(shell.stdin.as_mut().unwrap(), b"\n").unwrap();
+    }
+    let output = shell.wait_with_output().unwrap();
+    let text = said(&output);
+    assert_eq!(text.matches("end\n").count(), 3, "{text}");
+    assert_eq!(text.matches("initrd.img\nisolinux.cfg\n").count(), 3, "{text}");
+    assert_eq!(text.matches(" 3000017 ../LiveOS/squashfs.img").count(), 3, "{text}");
+    assert!(output.stderr.is_empty(), "{text}");
+    daemon.stop();
+}
+
+#[test]
+fn numbers_of_inodes_and_of_the_device_stay() {
+    let place = Place::with("one.iso", &Disc::new("One", 1));
+    let daemon = place.start(&[]);
+    let numbers = || {
+        ["", "images/One.iso", "images/nbd.conf", "trees/One/isolinux/vmlinuz"].map(|name| {
+            let stat = fs::metadata(place.tree(name)).unwrap();
+            (stat.dev(), stat.ino(), stat.len(), stat.mode())
+        })
+    };
+    let before = numbers();
+    kill(&place, &daemon);
+    assert_eq!(numbers(), before);
+    assert_eq!(place.mounts(), 1);
+    daemon.stop();
+}
+
+#[test]
+fn what_is_written_over_while_nobody_serves_it_is_an_error_to_who_has_it_open() {
+    let (disc, other) = (Disc::new("One", 1), Disc::new("One", 2));
+    for path in PATHS {
+        let place = Place::with("one.iso", &disc);
+        let daemon = place.start(&["--data-path", path]);
+        let names = ["images/One.iso", "tftp/vmlinuz_One"];
+        let open = names.map(|name| File::open(place.tree(name)).unwrap());
+        // What holds the mount stands still, so that nobody starts anything.
+        daemon.signal(Signal::STOP);
+        kill_process(daemon.server().unwrap(), Signal::KILL).unwrap();
+        fs::write(place.iso("one.iso"), &other.iso).unwrap();
+        daemon.signal(Signal::CONT);
+        for file in &open {
+            // The kernel goes on by itself until somebody is there who notices.
+            place.eventually("an error", || {
+                forget_pages(file);
+                let read = file.read_exact_at(&mut [0; 4096], 40_960);
+                assert!(path == "kernel" || read.is_err(), "other bytes on {path}");
+                read.is_err_and(|error| error.raw_os_error() == Some(libc::EIO))
+            });
+        }
+        place.eventually("the new image", || {
+            fs::read(place.tree("images/One.iso")).is_ok_and(|bytes| bytes == other.iso)
+        });
+        daemon.stop();
+    }
+}
+
+#[test]
+fn nothing_is_left_of_what_was_closed() {
+    let place = Place::with("one.iso", &Disc::new("One", 1));
+    let daemon = place.start(&["--data-path", "kernel"]);
+    let held = || {
+        let fds = fs::read_dir(format!("/proc/{}/fd", daemon.pid.as_raw_nonzero())).unwrap();
+        let mut held: Vec<_> = fds.flatten().filter_map(|fd| fs::read_link(fd.path()).ok()).collect();
+        held.sort();
+        held
+    };
+    let round = || {
+        for name in ["images/One.iso", "images/One", "trees/One/isolinux/vmlinuz", "images/nbd.conf"] {
+            place.read(name);
+        }
+        fs::read_dir(place.tree("trees/One")).unwrap().for_each(drop);
+    };
+    round();
+    kill(&place, &daemon);
+    round();
+    let quiet = || !held().iter().any(|file| file.ends_with("one.iso"));
+    place.eventually("files to be closed", quiet);
+    let before = held();
+    for _ in 0..3 {
+        round();
+        kill(&place, &daemon);
+        round();
+    }
+    place.eventually("files to be closed", quiet);
+    assert_eq!(held(), before);
+    daemon.stop();
+}

@@ -1,0 +1,4 @@
+//! The readers of the menus that ISOs carry: real menus, and hostile ones.
+
+mod hostile;
+mod samples;

@@ -1,0 +1,14 @@
+//! The promises of a mount, asked of the real program: how it starts and ends, what is in its files, and
+//! how they follow the directory of ISOs.
+//!
+//! Needs root, /dev/fuse, fuse3, xorriso, squashfs-tools, cpio and util-linux. What is missing is an error, never a pass.
+
+mod changes;
+mod end;
+mod files;
+mod hangs;
+mod netroot;
+mod people;
+mod start;
+mod state;
+mod text;
