@@ -1,14 +1,11 @@
 //! The servers that show the tree to clients: where they are, and on which ports.
 
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 
 use super::transport::Export;
 
 /// The port that IANA gave to NBD; nbd-server's and dracut's default.
 pub const NBD_PORT: u16 = 10809;
-
-/// QEMU's name for its host in a user network.
-pub const QEMU_HOST: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 
 /// The servers that show the tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,13 +22,32 @@ pub struct Servers {
     pub nfs: Option<String>,
 }
 
-/// The address that this host has on the interface of its default route.
-pub fn own_address() -> String {
+/// The address by which clients reach this host: that of the interface with the default route, else the only one that it
+/// has. With several and no default route nobody can tell but an administrator.
+pub fn own_address() -> Option<Ipv4Addr> {
+    default_route_address().or_else(|| match all_addresses().as_slice() {
+        [only] => Some(*only),
+        _ => None,
+    })
+}
+
+/// What this host could be called by its clients, other than itself.
+pub fn all_addresses() -> Vec<Ipv4Addr> {
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+    let addresses = interfaces.into_iter().filter_map(|interface| match interface.ip() {
+        IpAddr::V4(address) if !address.is_loopback() && !address.is_link_local() => Some(address),
+        _ => None,
+    });
+    addresses.collect()
+}
+
+fn default_route_address() -> Option<Ipv4Addr> {
     // Connecting a datagram socket sends nothing; it makes the kernel choose a source address (connect(2), ip(7)).
     // The destination is of the block that is reserved for documentation, so only the default route leads there.
-    let address = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).and_then(|socket| {
-        socket.connect((Ipv4Addr::new(203, 0, 113, 1), 9))?;
-        socket.local_addr()
-    });
-    address.map_or_else(|_| QEMU_HOST.to_string(), |address| address.ip().to_string())
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    socket.connect((Ipv4Addr::new(203, 0, 113, 1), 9)).ok()?;
+    match socket.local_addr().ok()?.ip() {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    }
 }

@@ -442,7 +442,6 @@ Unknown name: --label: there is no file 'x.iso'
         }
       ],
       "left_out": [],
-      "caveat": null
       "caveat": null,
       "caveat_code": null
     }

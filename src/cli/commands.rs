@@ -52,7 +52,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         }
         Some(Command::Cat(args)) => cat(&args),
         Some(Command::Dhcp(args)) => {
-            let (dialect, site) = args.site();
+            let (dialect, site) = args.site()?;
             print(dhcp::render(dialect, &site).as_bytes())
         }
         Some(Command::Upgrade { mountpoint: path }) => {

@@ -253,18 +253,28 @@ pub struct Dhcp {
 
 impl Dhcp {
     /// What to render.
-    pub fn site(&self) -> (Dialect, Site) {
+    ///
+    /// # Errors
+    /// If it can't be told where the server is, or which network it is in.
+    pub fn site(&self) -> Result<(Dialect, Site)> {
         let dialect = match (self.dnsmasq, self.isc) {
             (true, _) => Dialect::Dnsmasq,
             (_, true) => Dialect::Isc,
             _ => Dialect::Kea,
         };
-        let server = self.server.clone().unwrap_or_else(servers::own_address);
-        let around = || {
-            let [a, b, c, _] = server.parse::<Ipv4Addr>().unwrap_or(servers::QEMU_HOST).octets();
+        let own = || servers::own_address().map(|address| address.to_string());
+        let server = self.server.clone().or_else(own).with_context(no_address)?;
+        let address = server.parse::<Ipv4Addr>().ok();
+        if dialect == Dialect::Kea && address.is_none() {
+            bail!("--server {server}: Kea takes an IPv4 address only");
+        }
+        let around = address.map(|address| {
+            let [a, b, c, _] = address.octets();
             (Ipv4Addr::new(a, b, c, 0), 24)
-        };
-        let network = self.network.unwrap_or_else(around);
+        });
+        let network = self.network.or(around);
+        let network =
+            network.with_context(|| format!("--server {server}: say with --network where that is"))?;
         let site = Site {
             server,
             mountpoint: self.mountpoint.clone(),
@@ -273,8 +283,15 @@ impl Dhcp {
             proxy: self.proxy,
             http: self.http_url.clone(),
         };
-        (dialect, site)
+        Ok((dialect, site))
     }
+}
+
+/// Why this host doesn't know what clients call it.
+fn no_address() -> String {
+    let all: Vec<String> = servers::all_addresses().iter().map(Ipv4Addr::to_string).collect();
+    let has = if all.is_empty() { "no address".into() } else { all.join(", ") };
+    format!("this host has no default route and {has}: say with --server which one clients use")
 }
 
 impl Cli {
@@ -364,7 +381,11 @@ impl TreeOptions {
             nfs: self.nfs.clone(),
             root_export: self.root_export,
         };
-        Ok(Given { mountpoint: path.to_owned(), own_host: servers::own_address(), options })
+        Ok(Given {
+            mountpoint: path.to_owned(),
+            own_host: servers::own_address().map_or_else(String::new, |own| own.to_string()),
+            options,
+        })
     }
 
     /// What the tree is made with, as the configuration file is now.

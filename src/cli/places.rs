@@ -53,7 +53,10 @@ pub fn mountpoint(path: &Path, nonempty: bool) -> Result<PathBuf> {
         Err(error) => return Err(error).with_context(|| format!("mount point {shown}")),
     };
     let user = rustix::process::geteuid();
-    let stat = std::fs::metadata(&absolute).with_context(|| format!("mount point {shown}"))?;
+    let stat = match std::fs::metadata(&absolute) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOTCONN) => return above(path),
+        stat => stat.with_context(|| format!("mount point {shown}"))?,
+    };
     // fusermount3 mounts for a user only where that user could write (util/fusermount.c, `check_perm`).
     if stat.is_dir() && !user.is_root() && access(&absolute, Access::WRITE_OK).is_err() {
         bail!(

@@ -48,7 +48,7 @@ pub struct Settings {
     pub mountpoint: String,
     /// The servers, as clients reach them.
     pub servers: Servers,
-    /// Their address or name, for loaders that have none of their own for it.
+    /// Their address or name, for loaders that have none of their own for it; empty where nobody knows it.
     pub host: String,
     /// Whether the host was given, and is not just where netrootfs runs.
     pub host_given: bool,
@@ -67,7 +67,7 @@ pub struct Settings {
 pub struct Given {
     /// Absolute path where the tree is mounted.
     pub mountpoint: String,
-    /// Where netrootfs runs, which is where the servers are unless somebody says otherwise.
+    /// Where netrootfs runs, which is where the servers are unless somebody says otherwise; empty where nobody knows it.
     pub own_host: String,
     /// What the command line says.
     pub options: Defaults,
@@ -86,7 +86,7 @@ impl Given {
             mountpoint: self.mountpoint.clone(),
             host_given,
             servers: Servers {
-                host: Some(host.clone()),
+                host: Some(host.clone()).filter(|host| !host.is_empty()),
                 port: chosen.nbd_port.unwrap_or(servers::NBD_PORT),
                 prefer: chosen.root_export.and_then(|choice| choice.0),
                 http: chosen.http_url,

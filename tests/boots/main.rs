@@ -22,6 +22,7 @@ mod support {
 }
 
 mod drivers;
+mod languages;
 mod matrix;
 mod netroot_init;
 mod own_initramfs;

@@ -135,6 +135,20 @@ fn volume_ids_become_labels() {
 }
 
 #[test]
+fn the_uuid_is_the_one_that_blkid_finds() {
+    let menu = "probe -s id -u ($root)\nmenuentry a {\n linux /k media=UUID=$id\n initrd /i\n}\n";
+    let files = Files::new().with("boot/grub/grub.cfg", menu).with("k", "kernel").with("i", "initrd");
+    let dated = ["-R", "--modification-date=2024021323363042", "-V", "LIVE"];
+    for iso in [Made::by_xorriso(&files, &dated), Made::by_genisoimage(&files, &["-R", "-V", "LIVE"])] {
+        let blkid = ["-p", "-o", "value", "-s", "UUID"];
+        let found = Command::new("blkid").args(blkid).arg(&iso.path).output().expect("blkid");
+        let uuid = String::from_utf8(found.stdout).unwrap();
+        assert_eq!(iso.image().uuid().unwrap(), uuid.trim());
+        assert_eq!(iso.facts().args.to_string(), format!("media=UUID={}", uuid.trim()));
+    }
+}
+
+#[test]
 fn without_a_volume_id_the_file_gives_the_label() {
     let iso = Made::by_xorriso(&Files::live(), &["-R", "-V", "LIVE"]).with_volume_id(b"");
     assert_eq!(iso.catalog().isos[0].label.as_str(), "made");

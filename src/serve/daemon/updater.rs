@@ -135,14 +135,18 @@ impl Updater {
 
     /// Takes this host's address anew, unless one was given: at start the network may not have been up.
     fn follow_address(&mut self) -> bool {
-        let host = servers::own_address();
+        let host = servers::own_address().map_or_else(String::new, |own| own.to_string());
         if host == self.given.own_host {
             return false;
         }
         self.given.own_host = host;
         let used = !self.settings().host_given;
-        if used {
-            log::info!("the address in the menus is {} now", self.given.own_host);
+        match self.given.own_host.as_str() {
+            _ if !used => {}
+            "" => log::warn!(
+                "this host has no address that is its own alone: say with --server what clients call it"
+            ),
+            host => log::info!("the address in the menus is {host} now"),
         }
         used
     }

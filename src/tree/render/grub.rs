@@ -105,7 +105,7 @@ fn write_row(text: &mut String, indent: &str, row: &Row<'_>, host: Option<&str>)
     };
     // As the one to boot by itself, a menu boots the first that is in it.
     let id = sub.label.unwrap_or(&sub.name);
-    writeln!(text, "{indent}submenu {} --id '{id}' {{", quote(&sub.title))?;
+    writeln!(text, "{indent}submenu {} --id '{id}' {{", quote(&format!("{} ...", sub.title)))?;
     sub.rows.iter().try_for_each(|row| write_row(text, &format!("{indent}  "), row, host))?;
     writeln!(text, "{indent}}}")
 }
@@ -182,7 +182,7 @@ mod tests {
              if [ -n \"$netrootfs_mac6\" ]; then set netrootfs_mac=$netrootfs_mac1-$netrootfs_mac2-$netrootfs_mac3-\
              $netrootfs_mac4-$netrootfs_mac5-$netrootfs_mac6; fi\n\
              set default='F42'\nif [ -n \"$netrootfs_default\" ]; then set default=\"$netrootfs_default\"; fi\n\n\
-             submenu 'F42: ^Start Fedora' --id 'F42' {\n  menuentry '^Start Fedora' --id 'F42' {\n    \
+             submenu 'F42: ^Start Fedora ...' --id 'F42' {\n  menuentry '^Start Fedora' --id 'F42' {\n    \
              echo 'Loading ^Start Fedora ...'\n    linux /vmlinuz_F42 BOOTIF=01-$netrootfs_mac root=live:/dev/nbd0 \
              netroot=nbd:$net_default_server:F42.iso quiet\n    initrd /initrd_F42.img\n  }\n  \
              menuentry 'Basic graphics' --id 'F42/0' {\n    echo 'Loading Basic graphics ...'\n    \

@@ -14,6 +14,7 @@ use super::refusal::{BOOTIF, Refusal, arguments, common};
 use super::rows::{Boot, Row, Rows, Sub};
 use super::{Firmware, Item, LOCAL, Menu};
 use crate::catalog::written::MAX_TIMEOUT;
+use crate::image::args::{Arg, Part};
 
 #[cfg(test)]
 mod model;
@@ -39,6 +40,11 @@ pub fn render(menu: &Menu, firmware: Firmware, graphical: bool, host: &str) -> S
 
 /// Why pxelinux can't boot an item.
 pub fn refuse(item: &Item, host: &str) -> Option<Refusal> {
+    // netroot-init asks the TFTP server then, which DHCP has named.
+    let needs = |arg: &&Arg| arg.key() != "netroot.nbd" && arg.parts().contains(&Part::Server);
+    if let Some(arg) = item.args.iter().find(needs).filter(|_| host.is_empty()) {
+        return Some(Refusal::NoAddress(arg.to_string()));
+    }
     let initrds = item.initrds.join(",").len();
     let image = "BOOT_IMAGE=".len() + item.kernel.len();
     common(item, Some(host), image + " initrd=".len() + initrds + 1 + BOOTIF)
@@ -164,6 +170,15 @@ mod tests {
     }
 
     #[test]
+    fn an_address_that_nobody_knows_is_not_made_up() {
+        let text = render(&menu(), Firmware::Bios, true, "");
+        assert!(!text.contains("netroot=") && text.contains("append nomodeset"), "{text}");
+        assert!(matches!(refuse(&menu().entries[0].items[0], ""), Some(Refusal::NoAddress(_))));
+        // The second initramfs finds it by itself.
+        assert!(render(&netroot_menu(), Firmware::Bios, true, "").contains(" netroot.nbd=/F42.iso "));
+    }
+
+    #[test]
     fn a_single_dash_is_an_argument() {
         let mut menu = menu();
         menu.entries[0].items[0].args = Args::parse("-");
@@ -175,10 +190,10 @@ mod tests {
         let mut menu = menu();
         menu.entries[0].items[0].firmware = Firmware::Uefi;
         menu.entries[0].items[1].firmware = Firmware::Bios;
-        let bios = render(&menu, Firmware::Bios, true, "");
+        let bios = render(&menu, Firmware::Bios, true, "h");
         assert!(bios.contains("\nlabel F42\n  menu label F42: Start Fedora\n"), "{bios}");
         assert!(bios.contains("append nomodeset") && !bios.contains("netroot="), "{bios}");
-        assert!(!render(&menu, Firmware::Uefi, true, "").contains("nomodeset"));
+        assert!(!render(&menu, Firmware::Uefi, true, "h").contains("nomodeset"));
     }
 
     #[test]

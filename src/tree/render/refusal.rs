@@ -31,6 +31,8 @@ pub enum Refusal {
     Backslash(String),
     /// An argument that iPXE would expand.
     Expands(String),
+    /// An argument with the server's address, which neither this host nor the loader knows.
+    NoAddress(String),
 }
 
 impl Refusal {
@@ -42,6 +44,7 @@ impl Refusal {
             Self::Initrd(_) => "argument-names-initrd",
             Self::Backslash(_) => "argument-backslash",
             Self::Expands(_) => "argument-expands",
+            Self::NoAddress(_) => "no-address",
         }
     }
 }
@@ -58,6 +61,11 @@ impl fmt::Display for Refusal {
                 write!(f, "'{}' would get more backslashes or quotes on its way", cut(word))
             }
             Self::Expands(word) => write!(f, "'{}' would be expanded", cut(word)),
+            Self::NoAddress(word) => write!(
+                f,
+                "'{}' needs the server's address, and this host has several or none: say it with --server",
+                cut(word)
+            ),
         }
     }
 }

@@ -183,7 +183,7 @@ fn paged<'a>(isos: Vec<(&'a str, Row<'a>)>, default: Option<&str>) -> Vec<Row<'a
     while others.peek().is_some() {
         let group: Vec<_> = others.by_ref().take(size).collect();
         let end = |row: Option<&(&str, Row<'_>)>| row.map(|(label, _)| short(label)).unwrap_or_default();
-        let title = format!("{} ... {}", end(group.first()), end(group.last()));
+        let title = format!("{} to {}", end(group.first()), end(group.last()));
         let name = format!("/{}", rows.len());
         let group = group.into_iter().map(|(_, row)| row).collect();
         rows.push(Row::Sub(Sub { name, label: None, title, rows: group }));

@@ -1,7 +1,7 @@
 //! A small NBD client: what the tests ask of a block server, over TCP and with simple replies.
 //!
 //! It does the fixed newstyle handshake, `NBD_OPT_LIST`, `NBD_OPT_GO`, `NBD_CMD_READ` and `NBD_CMD_DISC`, and nothing
-//! else: no TLS, no structured replies, no writing. Every call ends within [`PATIENCE`]. Numbers and shapes are those
+//! else: no TLS, no structured replies, no writing. Every call ends within a minute of silence. Numbers and shapes are those
 //! of the NBD project's `doc/proto.md`.
 
 use std::io::{self, Read, Write};
