@@ -16,7 +16,7 @@ fn menu_has(place: &Place, text: &str) -> bool {
 
 /// The argument of an initrd that takes the root image, and that of one of which nothing is known.
 const BY_IMAGE: &str = "root=live:/dev/nbd0 netroot=nbd:192.0.2.1:One::ro";
-const BY_ISO: &str = "root=live:CDLABEL=One netroot=nbd:192.0.2.1:One.iso::ro ip=dhcp";
+const BY_ISO: &str = "netroot=nbd:192.0.2.1:One.iso::ro ip=dhcp";
 
 fn state(place: &Place) -> String {
     fs::read_to_string(place.top().join("state/initrds.json")).unwrap_or_default()
