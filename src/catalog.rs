@@ -8,6 +8,7 @@
 //! that clients boot from never goes to another file.
 
 pub mod config;
+mod labels;
 pub mod probe;
 pub mod scan;
 pub mod unknown;

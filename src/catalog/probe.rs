@@ -5,10 +5,9 @@
 //! and one that can't be written costs the work at the next start, nothing more.
 
 use std::collections::{HashMap, HashSet};
-use std::io::{self, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, BufReader};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -25,18 +24,31 @@ use crate::storage::content::Content;
 use crate::storage::content::Segments;
 use crate::storage::identity::identity;
 use crate::storage::source::ReadAt;
+use crate::storage::state::StateDir;
+use crate::storage::workers;
 
 /// Read at a time from the ISO.
 const READ_SIZE: usize = 256 << 10;
 
-/// Initrds that are unpacked at once. Each needs a core and some megabytes, and clients come first.
-const WORKERS: usize = 2;
+/// Initrds that are unpacked at once: each needs a core and some megabytes, and clients come first. One that takes a
+/// minute waits for its disk, and others go on.
+const THREADS: workers::Limits = workers::Limits {
+    name: "initrd",
+    threads: 2,
+    per_key: 1,
+    waiting: usize::MAX,
+    patience: Some(Duration::from_secs(60)),
+    nice: true,
+};
 
 /// Name of the file in the state directory.
 const FILE_NAME: &str = "initrds.json";
 
 /// Version of its format.
 const VERSION: u32 = 3;
+
+/// Longest file: of tens of thousands of ISOs.
+const MAX_LEN: u64 = 256 << 20;
 
 #[derive(Serialize, Deserialize)]
 struct Stored {
@@ -78,7 +90,7 @@ impl ProbeResult {
 
 /// The results, shared with the threads that add to them.
 pub struct ProbeResults {
-    file: Option<PathBuf>,
+    state: Option<Arc<StateDir>>,
     known: Mutex<HashMap<FileId, ProbeResult>>,
     programs: Programs,
     store: Store,
@@ -86,12 +98,11 @@ pub struct ProbeResults {
 
 impl ProbeResults {
     /// Reads what was known at the end of the last run; `None` remembers nothing.
-    pub fn load(directory: Option<&Path>, programs: Programs) -> Self {
-        let file = directory.map(|directory| directory.join(FILE_NAME));
-        let stored = file.as_deref().and_then(|file| read(file).ok()).unwrap_or_default();
-        let store = Store::new(directory);
+    pub fn load(state: Option<Arc<StateDir>>, programs: Programs) -> Self {
+        let stored = state.as_deref().and_then(|state| read(state).ok()).unwrap_or_default();
+        let store = Store::new(state.clone());
         let known = stored.into_iter().filter_map(|(id, result)| Some((id, result.with_pack(&store)?)));
-        Self { file, known: Mutex::new(known.collect()), programs, store }
+        Self { state, known: Mutex::new(known.collect()), programs, store }
     }
 
     /// Enters what is known into a catalog, and returns the ISOs of which nothing is known.
@@ -128,6 +139,10 @@ impl ProbeResults {
             return;
         };
         let result = ProbeResult { further: results.collect(), ..first };
+        // Of a file that was written to meanwhile, nothing of it need be true.
+        if disc.source.check().is_err() {
+            return;
+        }
         self.known.lock().insert(disc.id, result);
     }
 
@@ -146,7 +161,7 @@ impl ProbeResults {
     /// # Errors
     /// If the state directory can't be made or written.
     pub fn save(&self, catalog: &Catalog) -> io::Result<()> {
-        let Some(file) = &self.file else { return Ok(()) };
+        let Some(state) = &self.state else { return Ok(()) };
         let served: HashSet<FileId> = catalog.isos.iter().map(|iso| iso.disc.id).collect();
         let mut known = self.known.lock();
         known.retain(|id, _| served.contains(id));
@@ -156,61 +171,40 @@ impl ProbeResults {
         let results = known.iter().map(|(id, result)| (*id, result.clone())).collect();
         drop(known);
         let stored = Stored { version: VERSION, program: env!("CARGO_PKG_VERSION").into(), results };
-        write(file, &serde_json::to_vec(&stored)?)
+        state.write(FILE_NAME, &serde_json::to_vec(&stored)?)
     }
 }
 
 /// The threads that look into initrds. They end when this is dropped and their work is done.
 pub struct Workers {
-    queue: Sender<Arc<IsoFile>>,
-    /// What is in the queue or being looked into. A result may be forgotten, and is then asked for again.
+    threads: workers::Workers,
+    results: Arc<ProbeResults>,
+    done: Arc<dyn Fn() + Send + Sync>,
+    /// What is waiting or being looked into. A result may be forgotten, and is then asked for again.
     asked: Arc<Mutex<HashSet<FileId>>>,
 }
 
 impl Workers {
-    /// Starts them; `done` is called each time that a result has come in, with whether there are more to come.
-    ///
-    /// # Errors
-    /// If no thread can be started.
-    pub fn start(results: &Arc<ProbeResults>, done: impl Fn() + Clone + Send + 'static) -> io::Result<Self> {
-        let (queue, orders) = channel::<Arc<IsoFile>>();
-        let orders = Arc::new(Mutex::new(orders));
-        let asked = Arc::new(Mutex::new(HashSet::new()));
-        for number in 0..WORKERS {
-            let (results, orders, asked, done) =
-                (results.clone(), orders.clone(), asked.clone(), done.clone());
-            let work = move || {
-                lower_priority();
-                while let Some(disc) = next(&orders) {
-                    results.look_into(&disc);
-                    asked.lock().remove(&disc.id);
-                    done();
-                }
-            };
-            std::thread::Builder::new().name(format!("initrd-{number}")).spawn(work)?;
-        }
-        Ok(Self { queue, asked })
+    /// There are none yet; `done` is called each time that a result has come in.
+    pub fn new(results: &Arc<ProbeResults>, done: impl Fn() + Send + Sync + 'static) -> Self {
+        let threads = workers::Workers::new(THREADS);
+        Self { threads, results: results.clone(), done: Arc::new(done), asked: Arc::default() }
     }
 
     /// Has these looked into, unless they are waiting for it.
     pub fn ask(&self, discs: Vec<Arc<IsoFile>>) {
-        let mut asked = self.asked.lock();
         for disc in discs {
-            if asked.insert(disc.id) {
-                // The threads live as long as the queue does.
-                let _ = self.queue.send(disc);
+            if self.asked.lock().insert(disc.id) {
+                let (results, done, asked) = (self.results.clone(), self.done.clone(), self.asked.clone());
+                self.threads.run(identity(&disc.id), move || {
+                    results.look_into(&disc);
+                    asked.lock().remove(&disc.id);
+                    done();
+                });
             }
         }
+        self.threads.relieve();
     }
-}
-
-fn next(orders: &Mutex<Receiver<Arc<IsoFile>>>) -> Option<Arc<IsoFile>> {
-    orders.lock().recv().ok()
-}
-
-/// Gives way to the threads that serve clients (nice(2) is per thread on Linux).
-fn lower_priority() {
-    let _ = rustix::process::nice(10);
 }
 
 fn probe(disc: &IsoFile, files: &BootFiles) -> Features {
@@ -260,19 +254,8 @@ fn kernel_of(disc: &IsoFile, files: &BootFiles) -> Content {
     Content::Segments(Segments::new(disc.plain.clone(), identity(&disc.id)).extents(&files.kernel.extents))
 }
 
-fn read(file: &Path) -> io::Result<Vec<(FileId, ProbeResult)>> {
-    let stored: Stored = serde_json::from_slice(&std::fs::read(file)?)?;
+fn read(state: &StateDir) -> io::Result<Vec<(FileId, ProbeResult)>> {
+    let stored: Stored = serde_json::from_slice(&state.read(FILE_NAME, MAX_LEN)?)?;
     let current = stored.version == VERSION && stored.program == env!("CARGO_PKG_VERSION");
     Ok(if current { stored.results } else { Vec::new() })
-}
-
-fn write(file: &Path, bytes: &[u8]) -> io::Result<()> {
-    if let Some(directory) = file.parent() {
-        std::fs::create_dir_all(directory)?;
-    }
-    let new = file.with_extension("json.new");
-    let mut out = std::fs::File::create(&new)?;
-    out.write_all(bytes)?;
-    out.sync_all()?;
-    std::fs::rename(new, file)
 }

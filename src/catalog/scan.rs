@@ -9,21 +9,28 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::SystemTime;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::boot::inspect::{self, Facts};
 use crate::boot::netroot::Netroot;
+use crate::catalog::labels::{self, Kept, Labels};
 use crate::image::initrd::Features;
+use crate::image::iso;
 use crate::image::label::Label;
+use crate::storage::backing::Backing;
+use crate::storage::identity::identity;
 use crate::storage::source::{FileSource, PageCache, ReadAt};
+use crate::storage::spare::Spare;
+use crate::storage::state::StateDir;
+use crate::storage::workers::{Limits, Workers};
 use crate::storage::writers::{self, Writers};
 
 /// Identity of a file's content, as far as `stat` tells.
@@ -37,6 +44,10 @@ pub struct FileId {
     pub len: u64,
     /// Modification time in nanoseconds since 1970.
     pub mtime: i64,
+    /// 0, or for a file that was served and then written to in place the time of that (its ctime, in nanoseconds since
+    /// 1970): it may have its old size and modification time again.
+    #[serde(default)]
+    pub written: i64,
 }
 
 /// An ISO that has been looked into. It keeps its file open, so that its bytes outlive its name.
@@ -44,7 +55,7 @@ pub struct IsoFile {
     /// Identity of its content.
     pub id: FileId,
     /// The file, as it is read when it is served.
-    pub source: Arc<dyn ReadAt>,
+    pub source: Backing,
     /// The file, as it is read by what reads it once: past the cache.
     pub plain: Arc<dyn ReadAt>,
     /// Size in bytes.
@@ -104,6 +115,9 @@ pub enum Reason {
     /// A reader of ISOs gave up in the worst way.
     #[error("looking into it ended in a panic: please report that, with the beginning of the ISO")]
     Panic,
+    /// A file server or a disk keeps it waiting.
+    #[error("its file system doesn't answer")]
+    Unanswered,
     /// It can't be opened or read.
     #[error(transparent)]
     Unreadable(Arc<io::Error>),
@@ -122,9 +136,18 @@ impl Reason {
             Self::Unfinished(_) => "unfinished",
             Self::SecondName => "second-name",
             Self::Panic => "panic",
+            Self::Unanswered => "unanswered",
             Self::Unreadable(_) => "unreadable",
             Self::Unfit(error) => error.code(),
         }
+    }
+}
+
+impl Reason {
+    /// Whether it holds until the file is another one, and not only for now.
+    fn lasts(&self) -> bool {
+        let Self::Unfit(error) = self else { return !matches!(self, Self::Unreadable(_)) };
+        !matches!(**error, inspect::Error::Iso(iso::Error::Io(_)))
     }
 }
 
@@ -183,15 +206,24 @@ pub trait Opener: Send + Sync {
     ///
     /// # Errors
     /// If its length can't be read.
-    fn open(&self, file: Arc<File>) -> io::Result<Arc<dyn ReadAt>>;
+    fn open(&self, file: Arc<File>) -> io::Result<Opened>;
+}
+
+/// An open file, wrapped.
+pub struct Opened {
+    /// As it is read when it is served.
+    pub served: Backing,
+    /// As it is read by what reads it once.
+    pub plain: Arc<dyn ReadAt>,
 }
 
 /// Reads files as they are.
 pub struct Plain;
 
 impl Opener for Plain {
-    fn open(&self, file: Arc<File>) -> io::Result<Arc<dyn ReadAt>> {
-        Ok(Arc::new(FileSource::new(file, PageCache::Keep)?))
+    fn open(&self, file: Arc<File>) -> io::Result<Opened> {
+        let plain = Arc::new(FileSource::new(file, PageCache::Keep)?);
+        Ok(Opened { served: plain.clone().into(), plain })
     }
 }
 
@@ -216,127 +248,172 @@ pub struct Scanner {
     directory: PathBuf,
     /// Labels that the administrator gave, by file name.
     pinned: HashMap<OsString, Label>,
+    labels: Labels,
+    /// Where they are kept, if they are.
+    kept: Option<Kept>,
+    looker: Arc<Looker>,
+    workers: Workers,
+    /// A listing that has been asked for.
+    listing: Option<Receiver<io::Result<Listing>>>,
+    /// Names that have been asked for, and what comes in of them.
+    asked: HashSet<OsString>,
+    answers: (Sender<Look>, Receiver<Look>),
+    /// What was found under a name when it last answered.
+    last: HashMap<OsString, Candidate>,
+}
+
+/// What looks at files, beside the scan.
+struct Looker {
+    directory: PathBuf,
     opener: Arc<dyn Opener>,
-    outcomes: HashMap<FileId, Outcome>,
-    labels: HashMap<LabelKey, Label>,
-    /// The same by file name, for a file that takes the place of another.
-    names: HashMap<OsString, (Vec<u8>, Label)>,
+    outcomes: Mutex<HashMap<FileId, Outcome>>,
     writers: Writers,
+    /// When files were written to that were served before, by device and inode: with that they are other files.
+    written: Mutex<HashMap<(u64, u64), i64>>,
+    spare: Spare,
 }
 
 type Outcome = Result<Arc<IsoFile>, Reason>;
 
-/// The thing that a label sticks to: the file, whatever its name, as long as its volume id is the same.
-type LabelKey = (u64, u64, Vec<u8>);
+/// The names in the directory that are an ISO's, and whether changes there, or of one of them, go unnoticed.
+struct Listing {
+    names: Vec<OsString>,
+    remote: bool,
+}
 
+/// What is found under a name.
+struct Look {
+    name: OsString,
+    /// `None` is no file.
+    found: Result<Option<Candidate>, Skipped>,
+    remote: bool,
+}
+
+#[derive(Clone)]
 struct Candidate {
     name: OsString,
     id: FileId,
     mtime: SystemTime,
-    /// `None` if the outcome is known already.
-    file: Option<File>,
+    outcome: Outcome,
 }
+
+/// How long a scan waits for the next answer. Whatever has not answered by then is as it was, and looked at when it does.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Each file is looked at by itself, so that one that hangs keeps none of the others out.
+const LOOKS: Limits =
+    Limits { name: "scan", threads: 256, per_key: 1, waiting: usize::MAX, patience: None, nice: false };
 
 impl Scanner {
     /// Will scan `directory`; `pinned` are labels by file name, each at most once.
     pub fn new(directory: PathBuf, pinned: HashMap<OsString, Label>, opener: Arc<dyn Opener>) -> Self {
+        let looker = Looker {
+            directory: directory.clone(),
+            opener,
+            outcomes: Mutex::default(),
+            writers: Writers::default(),
+            written: Mutex::default(),
+            spare: Spare::new(),
+        };
         Self {
             directory,
             pinned,
-            opener,
-            outcomes: HashMap::new(),
-            labels: HashMap::new(),
-            names: HashMap::new(),
-            writers: Writers::default(),
+            labels: Labels::default(),
+            kept: None,
+            looker: Arc::new(looker),
+            workers: Workers::new(LOOKS),
+            listing: None,
+            asked: HashSet::new(),
+            answers: channel(),
+            last: HashMap::new(),
         }
+    }
+
+    /// Gives files the labels that they had before the start, and keeps them from now on.
+    pub fn keep_labels(&mut self, state: Arc<StateDir>) {
+        let (kept, labels, written) = Kept::load(state);
+        (self.kept, self.labels) = (Some(kept), labels);
+        *self.looker.written.lock() = written;
     }
 
     /// Looks at the directory: at each regular file whose name ends in `.iso`, in any case, and doesn't begin with a dot.
     ///
     /// # Errors
-    /// If the directory itself can't be read.
+    /// If the directory itself can't be read, or doesn't answer.
     pub fn scan(&mut self) -> io::Result<Catalog> {
-        let directory = File::open(&self.directory)?;
-        let remote = writers::is_remote(&directory) || has_links(&self.directory);
+        let Listing { names, remote } = self.list()?;
         let mut catalog = Catalog { remote, ..Catalog::default() };
+        let mut looks = self.look_at(&names);
         let mut candidates = Vec::new();
         let mut pending: Vec<OsString> = Vec::new();
-        for entry in std::fs::read_dir(&self.directory)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            if is_iso_name(&name) {
-                // What becomes of the file that a link leads to is seen by no watch on this directory.
-                catalog.remote |= entry.file_type().is_ok_and(|kind| kind.is_symlink());
-                match self.look_at(&name, &mut catalog) {
-                    Ok(candidate) => candidates.extend(candidate),
-                    Err(skipped) => {
-                        pending.extend(skipped.pending.then_some(name));
-                        catalog.skipped.push(skipped);
-                    }
+        for name in names {
+            let look = looks.remove(&name).unwrap_or_else(|| self.unanswered(&name));
+            catalog.remote |= look.remote;
+            match look.found {
+                Ok(candidate) => candidates.extend(candidate),
+                Err(skipped) => {
+                    pending.extend(skipped.pending.then_some(name));
+                    catalog.skipped.push(skipped);
                 }
             }
         }
-        self.inspect_new(&mut candidates);
-        let present: HashSet<&OsString> =
-            candidates.iter().map(|candidate| &candidate.name).chain(&pending).collect();
-        self.names.retain(|name, _| present.contains(name));
+        let with_name = |candidate: &Candidate| (candidate.name.clone(), candidate.clone());
+        self.last = candidates.iter().map(with_name).collect();
+        let present: HashSet<&OsString> = self.last.keys().chain(&pending).collect();
+        self.labels.names.retain(|name, _| present.contains(name));
         self.enter(candidates, &mut catalog);
         catalog.isos.sort_by(|one, other| one.label.cmp(&other.label));
         catalog.skipped.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(catalog)
     }
 
-    /// Looks at one name: a candidate, or nothing (a directory), or a reason.
-    fn look_at(&mut self, name: &OsStr, catalog: &mut Catalog) -> Result<Option<Candidate>, Skipped> {
-        let skip = |reason, pending| Skipped { name: display(name), reason, pending };
-        let path = self.directory.join(name);
-        // A file may vanish or be unreadable only for now, so such reasons are not remembered.
-        let fault = |error: io::Error| skip(explain(error, &path), false);
-        let stat = std::fs::metadata(&path).map_err(fault)?;
-        if !stat.is_file() {
-            return Ok(None);
+    fn list(&mut self) -> io::Result<Listing> {
+        let listing = self.listing.take().unwrap_or_else(|| {
+            let (sender, inbox) = channel();
+            let looker = self.looker.clone();
+            // Whoever has ended doesn't need to know.
+            self.workers.run(number_of(&self.directory), move || drop(sender.send(looker.list())));
+            inbox
+        });
+        match listing.recv_timeout(PATIENCE) {
+            Ok(result) => result,
+            Err(RecvTimeoutError::Timeout) => {
+                self.listing = Some(listing);
+                Err(io::Error::new(io::ErrorKind::TimedOut, "its file system doesn't answer"))
+            }
+            Err(RecvTimeoutError::Disconnected) => Err(io::Error::other("it can't be listed")),
         }
-        let id = FileId::of(&stat);
-        if self.outcomes.contains_key(&id) {
-            return Ok(Some(Candidate { name: name.to_owned(), id, mtime: modified(&stat), file: None }));
-        }
-        let file = File::open(&path).map_err(fault)?;
-        catalog.remote |= writers::is_remote(&file);
-        if let Some(reason) = self.writers.check(&file).map_err(fault)? {
-            return Err(skip(Reason::Unfinished(reason), true));
-        }
-        // Over a network, opening a file is what brings its attributes up to date (nfs(5)).
-        let stat = file.metadata().map_err(fault)?;
-        Ok(Some(Candidate {
-            name: name.to_owned(),
-            id: FileId::of(&stat),
-            mtime: modified(&stat),
-            file: Some(file),
-        }))
     }
 
-    /// Looks into the files that are new, on every core.
-    fn inspect_new(&mut self, candidates: &mut [Candidate]) {
-        let new: Vec<(FileId, SystemTime, File)> = candidates
-            .iter_mut()
-            .filter_map(|candidate| Some((candidate.id, candidate.mtime, candidate.file.take()?)))
-            .collect();
-        let queue: Vec<Mutex<Option<_>>> = new.into_iter().map(|file| Mutex::new(Some(file))).collect();
-        let next = AtomicUsize::new(0);
-        let found = Mutex::new(Vec::new());
-        let opener = &self.opener;
-        let work = || {
-            while let Some(slot) = queue.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let Some((id, mtime, file)) = slot.lock().take() else {
-                    continue;
-                };
-                let outcome = open_disc(id, mtime, file, opener.as_ref());
-                found.lock().push((id, outcome));
+    /// Asks for what is under these names, and waits as long as answers come in.
+    fn look_at(&mut self, names: &[OsString]) -> HashMap<OsString, Look> {
+        let mut open = 0_usize;
+        for name in names {
+            if self.asked.insert(name.clone()) {
+                let (looker, name, sender) = (self.looker.clone(), name.clone(), self.answers.0.clone());
+                let number = number_of(&self.directory.join(&name));
+                self.workers.run(number, move || drop(sender.send(looker.look(name))));
+                open += 1;
             }
-        };
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(queue.len());
-        std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
-        self.outcomes.extend(found.into_inner());
+        }
+        let mut looks = HashMap::new();
+        // What comes late, of an earlier scan, comes beside what is waited for.
+        while let Some(look) = match open {
+            0 => self.answers.1.try_recv().ok(),
+            _ => self.answers.1.recv_timeout(PATIENCE).ok(),
+        } {
+            open = open.saturating_sub(1);
+            self.asked.remove(&look.name);
+            looks.insert(look.name.clone(), look);
+        }
+        looks
+    }
+
+    /// What is known of a name that doesn't answer: it is served as before, or waited for.
+    fn unanswered(&self, name: &OsStr) -> Look {
+        let skipped = || Skipped { name: display(name), reason: Reason::Unanswered, pending: true };
+        let found = self.last.get(name).cloned().map(Some).ok_or_else(skipped);
+        Look { name: name.to_owned(), found, remote: true }
     }
 
     /// Gives the ISOs their labels, and forgets what is gone.
@@ -346,22 +423,19 @@ impl Scanner {
         let mut outcomes = HashMap::new();
         let mut discs = Vec::new();
         for candidate in candidates {
-            let Some(outcome) = self.outcomes.get(&candidate.id) else { continue };
-            outcomes.insert(candidate.id, outcome.clone());
-            match outcome {
-                Ok(disc) => discs.push((candidate.name, disc.clone())),
-                Err(reason) => catalog.skipped.push(Skipped {
-                    name: display(&candidate.name),
-                    reason: reason.clone(),
-                    pending: false,
-                }),
+            // Two names of one file were looked into beside each other.
+            match outcomes.entry(candidate.id).or_insert(candidate.outcome).clone() {
+                Ok(disc) => discs.push((candidate.name, disc)),
+                Err(reason) => {
+                    catalog.skipped.push(Skipped { name: display(&candidate.name), reason, pending: false });
+                }
             }
         }
-        self.outcomes = outcomes;
-        let mut labels = HashMap::new();
+        *self.looker.outcomes.lock() = outcomes;
+        let mut labels: HashMap<labels::Key, Label> = HashMap::new();
         let mut served = HashSet::new();
         for (name, disc) in &discs {
-            if let Some(label) = self.pinned.get(name).or_else(|| self.labels.get(&label_key(disc))) {
+            if let Some(label) = self.pinned.get(name).or_else(|| self.labels.files.get(&label_key(disc))) {
                 // One name in two places, by a link: the first has the label.
                 labels.entry(label_key(disc)).or_insert_with(|| label.clone());
             }
@@ -370,7 +444,7 @@ impl Scanner {
         for (name, disc) in &discs {
             // Another file under the old name, such as today's build, goes on under the label. One that has only come
             // with it doesn't get that, even if it is older.
-            let Some((volume_id, label)) = self.names.remove(name) else { continue };
+            let Some((volume_id, label)) = self.labels.names.remove(name) else { continue };
             let key = label_key(disc);
             let same = volume_id == disc.facts.volume_id && !labels.contains_key(&key);
             if same && taken.insert(label.clone()) {
@@ -378,7 +452,8 @@ impl Scanner {
             }
         }
         // Those that are left are of files that are being written anew.
-        taken.extend(self.names.values().map(|(_, label)| label.clone()));
+        taken.extend(self.labels.names.values().map(|(_, label)| label.clone()));
+        let mut names = Vec::new();
         for (name, disc) in discs {
             let key = label_key(&disc);
             if !served.insert(disc.id) {
@@ -388,8 +463,9 @@ impl Scanner {
             }
             let label = labels.get(&key).cloned().unwrap_or_else(|| new_label(&name, &disc, &taken));
             taken.insert(label.clone());
-            self.names.insert(name.clone(), (disc.facts.volume_id.clone(), label.clone()));
+            self.labels.names.insert(name.clone(), (disc.facts.volume_id.clone(), label.clone()));
             labels.insert(key, label.clone());
+            names.push(name.clone());
             catalog.isos.push(Iso {
                 label,
                 name: display(&name),
@@ -399,7 +475,87 @@ impl Scanner {
                 further: Vec::new(),
             });
         }
-        self.labels = labels;
+        self.labels.files = labels;
+        if let Some(Err(error)) = self.kept.as_mut().map(|file| file.save(&catalog.isos, &names)) {
+            log::warn!("the labels can't be kept for the next start: {error}");
+        }
+    }
+}
+
+impl Looker {
+    fn list(&self) -> io::Result<Listing> {
+        // With no descriptor left, what is gone would never be noticed, and its descriptors never come back.
+        self.spare.with(|| {
+            let remote = writers::is_remote(&File::open(&self.directory)?) || has_links(&self.directory);
+            let mut listing = Listing { names: Vec::new(), remote };
+            for entry in std::fs::read_dir(&self.directory)? {
+                let entry = entry?;
+                if is_iso_name(&entry.file_name()) {
+                    // What becomes of the file that a link leads to is seen by no watch on this directory.
+                    listing.remote |= entry.file_type().is_ok_and(|kind| kind.is_symlink());
+                    listing.names.push(entry.file_name());
+                }
+            }
+            Ok(listing)
+        })
+    }
+
+    fn look(&self, name: OsString) -> Look {
+        let mut remote = false;
+        let found = self.find(&name, &mut remote);
+        Look { name, found, remote }
+    }
+
+    /// Looks at one name: a candidate, or nothing (a directory), or a reason.
+    fn find(&self, name: &OsStr, remote: &mut bool) -> Result<Option<Candidate>, Skipped> {
+        let skip = |reason, pending| Skipped { name: display(name), reason, pending };
+        let path = self.directory.join(name);
+        // A file may vanish or be unreadable only for now, so such reasons are not remembered.
+        let fault = |error: io::Error| {
+            let pending = is_of_this_moment(&error);
+            skip(explain(error, &path), pending)
+        };
+        let stat = std::fs::metadata(&path).map_err(fault)?;
+        if !stat.is_file() {
+            return Ok(None);
+        }
+        let id = self.id_of(&stat);
+        let known = self.outcomes.lock().get(&id).cloned();
+        if let Some(outcome) = known.filter(is_unchanged) {
+            return Ok(Some(Candidate { name: name.to_owned(), id, mtime: modified(&stat), outcome }));
+        }
+        let before: Vec<Outcome> = {
+            let outcomes = self.outcomes.lock();
+            outcomes
+                .iter()
+                .filter(|(other, _)| id.is_of_same_file(other))
+                .map(|(_, one)| one.clone())
+                .collect()
+        };
+        if !before.iter().all(is_unchanged) {
+            // Who writes in several goes gets the chance to.
+            self.writers.expect_more(&stat);
+            let when = nanoseconds(stat.ctime(), stat.ctime_nsec());
+            self.written.lock().insert((id.device, id.inode), when);
+        }
+        let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(&path).map_err(fault)?;
+        *remote = writers::is_remote(&file);
+        if let Some(reason) = self.writers.check(&file).map_err(fault)? {
+            return Err(skip(Reason::Unfinished(reason), true));
+        }
+        // Over a network, opening a file is what brings its attributes up to date (nfs(5)).
+        let stat = file.metadata().map_err(fault)?;
+        let (id, mtime) = (self.id_of(&stat), modified(&stat));
+        let outcome = open_disc(id, mtime, file, self.opener.as_ref());
+        match outcome {
+            Err(reason) if !reason.lasts() => Err(skip(reason, false)),
+            outcome => Ok(Some(Candidate { name: name.to_owned(), id, mtime, outcome })),
+        }
+    }
+
+    fn id_of(&self, stat: &Metadata) -> FileId {
+        let id = FileId::of(stat);
+        FileId { written: self.written.lock().get(&(id.device, id.inode)).copied().unwrap_or_default(), ..id }
     }
 }
 
@@ -418,9 +574,22 @@ fn new_label(name: &OsStr, disc: &IsoFile, taken: &HashSet<Label>) -> Label {
 impl FileId {
     /// From what `stat` says.
     pub fn of(stat: &Metadata) -> Self {
-        let mtime = stat.mtime().saturating_mul(1_000_000_000).saturating_add(stat.mtime_nsec());
-        Self { device: stat.dev(), inode: stat.ino(), len: stat.len(), mtime }
+        let mtime = nanoseconds(stat.mtime(), stat.mtime_nsec());
+        Self { device: stat.dev(), inode: stat.ino(), len: stat.len(), mtime, written: 0 }
     }
+
+    fn is_of_same_file(&self, other: &Self) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
+}
+
+fn nanoseconds(seconds: i64, rest: i64) -> i64 {
+    seconds.saturating_mul(1_000_000_000).saturating_add(rest)
+}
+
+/// Whether the bytes that were looked into are still those of the file, as far as it is served.
+fn is_unchanged(outcome: &Outcome) -> bool {
+    outcome.as_ref().map_or(true, |disc| disc.source.check().is_ok())
 }
 
 /// Looks into a single file, whatever its name.
@@ -438,18 +607,27 @@ pub fn open_file(path: &Path) -> Result<Arc<IsoFile>, Reason> {
 }
 
 fn open_disc(id: FileId, mtime: SystemTime, file: File, opener: &dyn Opener) -> Outcome {
-    let file = Arc::new(file);
-    // Directories and menus are a few scattered kilobytes: not worth blocks of the cache.
-    let plain = Plain.open(file.clone())?;
-    let look = || -> Result<(Facts, Arc<dyn ReadAt>), Reason> {
-        Ok((inspect::inspect(&plain)?, opener.open(file)?))
+    let look = || -> Result<(Facts, Opened), Reason> {
+        let opened = opener.open(Arc::new(file))?;
+        Ok((inspect::inspect(&opened.plain)?, opened))
     };
     // Whatever an ISO does to the readers of it, the others are served. Nothing that is shared is left half done.
-    let (facts, source) = panic::catch_unwind(AssertUnwindSafe(look)).unwrap_or(Err(Reason::Panic))?;
-    Ok(Arc::new(IsoFile { id, len: source.len(), source, plain, mtime, facts }))
+    let (facts, Opened { served, plain }) =
+        panic::catch_unwind(AssertUnwindSafe(look)).unwrap_or(Err(Reason::Panic))?;
+    Ok(Arc::new(IsoFile { id, len: served.len(), source: served, plain, mtime, facts }))
 }
 
-fn label_key(disc: &IsoFile) -> LabelKey {
+/// Whether an error is of the moment, and none of the file: no descriptor is left, in this process or at all.
+fn is_of_this_moment(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
+
+/// A number for what waits for this path.
+fn number_of(path: &Path) -> u64 {
+    identity(&path.as_os_str().as_bytes())
+}
+
+fn label_key(disc: &IsoFile) -> labels::Key {
     (disc.id.device, disc.id.inode, disc.facts.volume_id.clone())
 }
 

@@ -25,7 +25,7 @@ use crate::boot::netroot::kernel::Arch;
 use crate::boot::netroot::program::Programs;
 use crate::catalog::config::file::Followed;
 use crate::catalog::probe::{ProbeResults, Workers};
-use crate::catalog::scan::Scanner;
+use crate::catalog::scan::{Opener as _, Scanner};
 use crate::image::label::Label;
 use crate::serve::fuse::{Adapter, Owner};
 use crate::serve::handover::ledger::{Ledger, Left};
@@ -33,10 +33,11 @@ use crate::serve::handover::upgrade;
 use crate::serve::hook::Hook;
 use crate::serve::operations::Operations;
 use crate::serve::watch::{self, Pace};
+use crate::storage::backing::Backing;
 use crate::storage::cache::BlockCache;
 use crate::storage::identity::identity;
 use crate::storage::passthrough::DataPath;
-use crate::storage::source::ReadAt;
+use crate::storage::state::StateDir;
 use crate::tree::layout::Given;
 
 use served::Served;
@@ -119,14 +120,15 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     if let Err(reason) = programs.archive(Arch::X86_64) {
         log::warn!("ISOs whose initrd can't do NBD can't boot over it: {reason}");
     }
-    let results = Arc::new(ProbeResults::load(config.state_dir.as_deref(), programs));
-    let workers = Workers::start(&results, {
+    let state = config.state_dir.as_deref().and_then(take_state);
+    let results = Arc::new(ProbeResults::load(state.clone(), programs));
+    let workers = Workers::new(&results, {
         let sender = sender.clone();
         move || {
             // The daemon may have ended: nobody needs to know any more.
             let _ = sender.send(Event::ProbeResult);
         }
-    })?;
+    });
     let pace = Pace::new()?;
     // The watch begins before the first scan, so that nothing falls between them.
     watch::start(&config.iso_dir, pace.clone(), {
@@ -136,8 +138,11 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     let file = config.file.as_deref().map(|path| follow_file(path, &sender)).transpose()?;
     let mapper = served::mapper(config.data_path, ledger.clone().map(|ledger| ledger as _))?;
     let wish = mapper.is_some().then_some(config.data_path);
-    let opener = Arc::new(Served { cache: cache.clone(), mapper });
-    let scanner = Scanner::new(config.iso_dir.clone(), config.pins.clone(), opener.clone());
+    let opener = Arc::new(Served { cache: cache.clone(), mapper, watch: served::watch() });
+    let mut scanner = Scanner::new(config.iso_dir.clone(), config.pins.clone(), opener.clone());
+    if let Some(state) = state {
+        scanner.keep_labels(state);
+    }
     let mut updater = Updater::new(&config, file, scanner, results, workers, pace);
     let tree = updater.first().with_context(|| config.iso_dir.display().to_string())?;
     let operations = Arc::new(Operations::with(tree, ledger.clone()));
@@ -147,7 +152,7 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     } else if let Some(ledger) = &ledger {
         adopt(&operations, ledger, &left, &updater, &opener);
     }
-    let adapter = Adapter::new(operations.clone(), config.owner, wish, ledger.clone())?;
+    let adapter = Adapter::new(operations.clone(), config.owner, wish, ledger.clone(), mount::loops());
     let (notifier, mounted) = mount::serve(adapter, &config, ledger.as_ref(), left, &end_sender)?;
     if let Some(ledger) = &ledger {
         ledger.taken_over();
@@ -177,17 +182,28 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     Ok(())
 }
 
+/// Takes the state directory; without it all works, and the next start knows nothing.
+fn take_state(path: &Path) -> Option<Arc<StateDir>> {
+    match StateDir::take(path) {
+        Ok(state) => Some(Arc::new(state)),
+        Err(error) => {
+            log::warn!("{}: what is found out can't be kept for the next start: {error}", path.display());
+            None
+        }
+    }
+}
+
 /// Takes over what was open when the process before this one died.
 fn adopt(operations: &Operations, ledger: &Ledger, left: &Left, updater: &Updater, opener: &Served) {
     let isos = &updater.catalog.isos;
-    let mut sources: HashMap<u64, Arc<dyn ReadAt>> =
+    let mut sources: HashMap<u64, Backing> =
         isos.iter().map(|iso| (identity(&iso.disc.id), iso.disc.source.clone())).collect();
     let lost = operations.adopt(left, ledger.generation(), &mut |identity| {
         if let Some(source) = sources.get(&identity) {
             return Some(source.clone());
         }
         // It is no longer in the directory, or isn't an ISO.
-        let source = opener.open_any(left.needed.get(&identity)?.clone()).ok()?;
+        let source = opener.open(left.needed.get(&identity)?.clone()).ok()?.served;
         sources.insert(identity, source.clone());
         Some(source)
     });

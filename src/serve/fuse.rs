@@ -41,15 +41,16 @@ use io_mode::IoModes;
 /// this bounds what a look-up that overtakes the invalidation can do.
 const TTL: Duration = Duration::from_secs(1);
 
-/// Requests that the kernel keeps in flight for read-ahead. 64 lifted mountpoint-s3 by half with 32 readers.
-const MAX_BACKGROUND: u16 = 64;
+/// Requests that the kernel keeps in flight for read-ahead, of all files together: with 64, twenty readers of an ISO that
+/// hangs held up those of all others. Fewer than 64 also made readers of disks slower.
+const MAX_BACKGROUND: u16 = 8192;
 
 /// File systems that may lie above one another: an EROFS image over an ISO, and this one over it. It is the most that
 /// there may be (FILESYSTEM_MAX_STACK_DEPTH), so nothing can be stacked on this one while it hands files over.
 const STACK_DEPTH: u32 = 2;
 
 thread_local! {
-    /// What each event loop reads into.
+    /// What each thread reads into.
     static BUFFER: RefCell<Buffer> = RefCell::default();
 }
 
@@ -95,17 +96,17 @@ impl Adapter {
     /// Serves `fs` with files owned as `owner` says, and hands over to the kernel what it can read by itself if
     /// `hand_over` says so.
     ///
-    /// # Errors
-    /// If threads can't be started.
+    /// `loops` is the number of event loops.
     pub fn new(
         operations: Arc<Operations>,
         owner: Owner,
         hand_over: Option<DataPath>,
         ledger: Option<Arc<Ledger>>,
-    ) -> io::Result<Self> {
-        let (slow, io_modes) = (Arc::new(SlowOperations::start()?), Arc::new(IoModes::new()));
+        loops: usize,
+    ) -> Self {
+        let (slow, io_modes) = (Arc::new(SlowOperations::new(loops)), Arc::new(IoModes::new()));
         let (backings, agreed) = (Arc::new(Backings::new(ledger)), Arc::default());
-        Ok(Self { operations, owner, slow, io_modes, backings, hand_over, agreed, refused: Arc::default() })
+        Self { operations, owner, slow, io_modes, backings, hand_over, agreed, refused: Arc::default() }
     }
 
     /// Serves a mount that was made by a process before this one, with what it has left.
@@ -195,6 +196,16 @@ fn run<T>(
     }
 }
 
+fn read(operations: &Operations, ino: INodeNo, handle: FileHandle, offset: u64, size: u32, reply: ReplyData) {
+    BUFFER.with_borrow_mut(|buffer| {
+        let buf = buffer.get(size as usize);
+        match run("read", ino, "", || operations.read(handle.0, offset, buf)) {
+            Ok(len) => reply.data(buf.get(..len).unwrap_or_default()),
+            Err(errno) => reply.error(errno),
+        }
+    });
+}
+
 /// The number of a request, also if it comes again (FUSE_UNIQUE_RESEND, Linux, include/uapi/linux/fuse.h).
 fn original(request: &Request) -> u64 {
     request.unique().0 & !(1 << 63)
@@ -262,7 +273,10 @@ impl Filesystem for Adapter {
         let direct = flags.0 & libc::O_DIRECT != 0;
         let hand_over = self.hand_over.is_some() && self.agreed().passthrough && !direct;
         let number = original(request);
-        self.slow.run(self.operations.waits_for(ino.0), move || {
+        let waits_for = self.operations.waits_for(ino.0);
+        let waits_for =
+            waits_for.or_else(|| self.operations.hand_over_waits_for(ino.0).filter(|_| hand_over));
+        self.slow.run(waits_for, move || {
             if let Some(handle) = operations.opened_before(number, ino.0) {
                 return opened(reply, handle, io_modes.of(ino.0));
             }
@@ -315,13 +329,16 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        BUFFER.with_borrow_mut(|buffer| {
-            let buf = buffer.get(size as usize);
-            match run("read", ino, "", || self.operations.read(handle.0, offset, buf)) {
-                Ok(len) => reply.data(buf.get(..len).unwrap_or_default()),
-                Err(errno) => reply.error(errno),
+        let Some(iso) = self.operations.reads_from(handle.0) else {
+            return read(&self.operations, ino, handle, offset, size, reply);
+        };
+        match self.slow.leave(iso) {
+            Some(_leave) => read(&self.operations, ino, handle, offset, size, reply),
+            None => {
+                let operations = self.operations.clone();
+                self.slow.read(iso, move || read(&operations, ino, handle, offset, size, reply));
             }
-        });
+        }
     }
 
     fn release(

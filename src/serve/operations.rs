@@ -179,6 +179,22 @@ impl Operations {
         }
     }
 
+    /// What a read of an open file may have to wait for, as a number; `None` if its bytes are in memory.
+    pub fn reads_from(&self, handle: u64) -> Option<u64> {
+        match self.handle(handle).ok()?.as_ref() {
+            Handle::File(content) => content.waits_for(),
+            Handle::Directory(_) => None,
+        }
+    }
+
+    /// What handing a file over to the kernel may have to wait for.
+    pub fn hand_over_waits_for(&self, ino: u64) -> Option<u64> {
+        match &self.node(ino).ok()?.kind {
+            Kind::File(content) => content.waits_for(),
+            _ => None,
+        }
+    }
+
     /// A directory whose names are there, and what is above it.
     fn directory(&self, tree: &Tree, ino: u64) -> Result<(Arc<Node>, u64), Error> {
         let found = tree.by_ino(ino).map(|node| (node.clone(), ino));

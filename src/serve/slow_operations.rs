@@ -1,83 +1,85 @@
-//! Work that may take long, beside the event loops: a few threads, and a waits_for for each thing that is waited for.
+//! What may have to wait for an ISO's disk, kept away from the event loops: some of it runs beside them, each ISO for
+//! itself; reads run in them, because that is fastest, but only so many at a time, of each ISO and of all.
 //!
-//! Jobs of one waits_for run one after the other, in the order in which they came, so that a slow ISO holds one thread and
-//! never all. Nothing here knows what the jobs do.
+//! So a disk that hangs holds the event loops and threads of its own ISO, and a loop is always left for all others.
 
-use std::collections::{HashSet, VecDeque};
-use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
-/// So many slow move at once.
-const THREADS: usize = 4;
+use crate::storage::workers::{Limits, Workers};
 
-type Job = Box<dyn FnOnce() + Send>;
+/// Looks into ISOs: one at a time of each, since they share what they find.
+const LOOKS: Limits =
+    Limits { name: "trees", threads: 256, per_key: 1, waiting: usize::MAX, patience: None, nice: false };
 
-/// The threads and what waits for them.
-pub struct SlowOperations(Arc<Shared>);
+/// Reads that found no event loop: as many of an ISO again as there are event loops for it.
+const READS: Limits =
+    Limits { name: "reads", threads: 512, per_key: 8, waiting: usize::MAX, patience: None, nice: false };
 
-#[derive(Default)]
-struct Shared {
-    state: Mutex<State>,
-    changed: Condvar,
+/// The threads, and who reads in the event loops.
+pub struct SlowOperations {
+    looks: Workers,
+    reads: Workers,
+    inline: Arc<Inline>,
 }
 
-#[derive(Default)]
-struct State {
-    waiting: VecDeque<(u64, Job)>,
-    busy: HashSet<u64>,
-    ended: bool,
+/// Reads that are under way in event loops.
+struct Inline {
+    of_each: usize,
+    of_all: usize,
+    now: Mutex<(usize, HashMap<u64, usize>)>,
+}
+
+/// Leave to read in this event loop.
+pub struct Leave {
+    inline: Arc<Inline>,
+    iso: u64,
 }
 
 impl SlowOperations {
-    /// Starts the threads.
-    ///
-    /// # Errors
-    /// If the system has none left.
-    pub fn start() -> io::Result<Self> {
-        let slow = Self(Arc::default());
-        for _ in 0..THREADS {
-            let shared = slow.0.clone();
-            std::thread::Builder::new().name("trees".into()).spawn(move || shared.work())?;
-        }
-        Ok(slow)
+    /// For so many event loops.
+    pub fn new(loops: usize) -> Self {
+        let inline = Inline { of_each: (loops / 2).max(1), of_all: loops * 3 / 4, now: Mutex::default() };
+        Self { looks: Workers::new(LOOKS), reads: Workers::new(READS), inline: Arc::new(inline) }
     }
 
-    /// Runs a job: here and now without a waits_for, else on a thread when its turn has come.
+    /// Runs a job: here and now if it waits for no ISO, else on a thread when its turn has come.
     pub fn run(&self, waits_for: Option<u64>, job: impl FnOnce() + Send + 'static) {
-        let Some(waits_for) = waits_for else { return job() };
-        self.0.state.lock().waiting.push_back((waits_for, Box::new(job)));
-        self.0.changed.notify_one();
+        match waits_for {
+            None => job(),
+            Some(iso) => self.looks.run(iso, job),
+        }
+    }
+
+    /// Whether an ISO may be read here and now; `None` if that is to be done by [`SlowOperations::read`].
+    pub fn leave(&self, iso: u64) -> Option<Leave> {
+        let mut now = self.inline.now.lock();
+        if now.0 >= self.inline.of_all || now.1.get(&iso).is_some_and(|of_iso| *of_iso >= self.inline.of_each)
+        {
+            return None;
+        }
+        now.0 += 1;
+        *now.1.entry(iso).or_default() += 1;
+        Some(Leave { inline: self.inline.clone(), iso })
+    }
+
+    /// Reads an ISO on a thread.
+    pub fn read(&self, iso: u64, job: impl FnOnce() + Send + 'static) {
+        self.reads.run(iso, job);
     }
 }
 
-impl Drop for SlowOperations {
+impl Drop for Leave {
     fn drop(&mut self) {
-        self.0.state.lock().ended = true;
-        self.0.changed.notify_all();
-    }
-}
-
-impl Shared {
-    fn work(&self) {
-        let mut state = self.state.lock();
-        while !state.ended {
-            let State { waiting, busy, .. } = &mut *state;
-            let free = waiting.iter().position(|(waits_for, _)| !busy.contains(waits_for));
-            let Some((waits_for, job)) = free.and_then(|at| waiting.remove(at)) else {
-                self.changed.wait(&mut state);
-                continue;
-            };
-            busy.insert(waits_for);
-            drop(state);
-            // A job answers for itself; its waits_for must not stay closed behind it.
-            let _ = catch_unwind(AssertUnwindSafe(job));
-            state = self.state.lock();
-            state.busy.remove(&waits_for);
-            // Whoever passed over this waits_for may go on with it.
-            self.changed.notify_one();
+        let mut now = self.inline.now.lock();
+        now.0 -= 1;
+        if let Some(of_iso) = now.1.get_mut(&self.iso) {
+            *of_iso -= 1;
+            if *of_iso == 0 {
+                now.1.remove(&self.iso);
+            }
         }
     }
 }
@@ -86,44 +88,22 @@ impl Shared {
 mod tests {
     use super::*;
     use std::sync::mpsc::channel;
-    use std::time::Duration;
-
-    /// Longer than anything takes here.
-    const PATIENCE: Duration = Duration::from_secs(20);
 
     #[test]
-    fn without_a_lane_it_is_done_at_once() {
+    fn what_waits_for_nothing_is_done_at_once() {
         let (sender, inbox) = channel();
-        SlowOperations::start().unwrap().run(None, move || sender.send(std::thread::current().id()).unwrap());
+        SlowOperations::new(16).run(None, move || sender.send(std::thread::current().id()).unwrap());
         assert_eq!(inbox.try_recv().unwrap(), std::thread::current().id());
     }
 
     #[test]
-    fn a_lane_that_is_stuck_does_not_stop_the_others() {
-        let slow = SlowOperations::start().unwrap();
-        let (open, gate) = channel::<()>();
-        let (sender, inbox) = channel();
-        slow.run(Some(1), move || gate.recv().unwrap_or_default());
-        for number in 0..20 {
-            let sender = sender.clone();
-            slow.run(Some(1), move || sender.send(number).unwrap());
-        }
-        for waits_for in 2..12 {
-            let sender = sender.clone();
-            slow.run(Some(waits_for), move || sender.send(100).unwrap());
-        }
-        (2..12).for_each(|_| assert_eq!(inbox.recv_timeout(PATIENCE), Ok(100)));
-        drop(open);
-        let rest: Vec<i32> = (0..20).map(|_| inbox.recv_timeout(PATIENCE).unwrap()).collect();
-        assert_eq!(rest, (0..20).collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn a_panic_leaves_its_lane_open() {
-        let slow = SlowOperations::start().unwrap();
-        let (sender, inbox) = channel();
-        (0..8).for_each(|_| slow.run(Some(1), || panic!("a job that fails")));
-        slow.run(Some(1), move || sender.send(()).unwrap());
-        inbox.recv_timeout(PATIENCE).unwrap();
+    fn one_iso_gets_half_of_the_event_loops_and_all_together_three_quarters() {
+        let slow = SlowOperations::new(16);
+        let leaves = |iso: u64| std::iter::from_fn(|| slow.leave(iso)).collect::<Vec<_>>();
+        let (one, two) = (leaves(1), leaves(2));
+        assert_eq!((one.len(), two.len(), leaves(3).len()), (8, 4, 0));
+        drop(one);
+        assert_eq!(leaves(3).len(), 8);
+        assert_eq!(slow.inline.now.lock().0, 4);
     }
 }

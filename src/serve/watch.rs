@@ -6,7 +6,6 @@
 
 use std::fs::File;
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,8 +13,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use rustix::fs::inotify;
-use rustix::io::{Errno, read, write};
+use rustix::io::{read, write};
+
+use crate::storage::inotify::{Inotify, Wanted};
 
 /// Polling interval where inotify sees everything: it bounds the harm of an event lost by the kernel, and
 /// finds what was mounted on the directory.
@@ -29,16 +29,16 @@ const OFTEN: Duration = Duration::from_millis(500);
 const DEBOUNCE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
 
 /// What can end in a new, whole, changed or missing ISO. `MODIFY` tells when one begins to be written over.
-const EVENTS: inotify::WatchFlags = inotify::WatchFlags::CLOSE_WRITE
-    .union(inotify::WatchFlags::MODIFY)
-    .union(inotify::WatchFlags::MOVED_TO)
-    .union(inotify::WatchFlags::MOVED_FROM)
-    .union(inotify::WatchFlags::CREATE)
-    .union(inotify::WatchFlags::DELETE)
-    .union(inotify::WatchFlags::ATTRIB)
-    .union(inotify::WatchFlags::MOVE_SELF)
-    .union(inotify::WatchFlags::DELETE_SELF)
-    .union(inotify::WatchFlags::ONLYDIR);
+const EVENTS: Wanted = Wanted::CLOSE_WRITE
+    .union(Wanted::MODIFY)
+    .union(Wanted::MOVED_TO)
+    .union(Wanted::MOVED_FROM)
+    .union(Wanted::CREATE)
+    .union(Wanted::DELETE)
+    .union(Wanted::ATTRIB)
+    .union(Wanted::MOVE_SELF)
+    .union(Wanted::DELETE_SELF)
+    .union(Wanted::ONLYDIR);
 
 /// How often to poll: shared between the watching thread and who knows what is needed.
 #[derive(Clone)]
@@ -107,29 +107,28 @@ pub fn start(
 
 /// The inotify watch on a directory, and on what is mounted.
 struct Watch {
-    events: OwnedFd,
+    events: Inotify,
     /// Has an error pending when the table of mounts has changed (proc_pid_mountinfo(5)): on the directory, say.
     mounts: Option<File>,
     directory: PathBuf,
-    descriptor: i32,
+    number: i32,
 }
 
 impl Watch {
-    fn new(directory: &Path) -> Result<Self, Errno> {
-        let events = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
-        let descriptor = inotify::add_watch(&events, directory, EVENTS)?;
+    fn new(directory: &Path) -> io::Result<Self> {
+        let events = Inotify::new()?;
+        let number = events.watch(directory, EVENTS)?;
         let mounts = File::open("/proc/self/mountinfo").ok();
-        Ok(Self { events, mounts, directory: directory.to_owned(), descriptor })
+        Ok(Self { events, mounts, directory: directory.to_owned(), number })
     }
 
     /// Watches what has the directory's name now: it may have been replaced, or something mounted on it. For the same
-    /// directory this changes nothing (inotify_add_watch(2)).
+    /// directory this changes nothing.
     fn renew(&mut self) {
-        let Ok(descriptor) = inotify::add_watch(&self.events, &self.directory, EVENTS) else { return };
-        if descriptor != self.descriptor {
-            // It is gone by itself if the directory was removed.
-            let _ = inotify::remove_watch(&self.events, self.descriptor);
-            self.descriptor = descriptor;
+        let Ok(number) = self.events.watch(&self.directory, EVENTS) else { return };
+        if number != self.number {
+            self.events.forget(self.number);
+            self.number = number;
         }
     }
 
@@ -146,11 +145,12 @@ impl Watch {
             let _ = poll(&mut waiting, timeout.as_ref());
             let mounted = waiting.get(2).is_some_and(|mounts| mounts.revents().contains(PollFlags::PRI));
             drop(waiting);
-            drain(&pace.changed);
+            // How often is all that it says.
+            let _ = read(&*pace.changed, &mut [0_u8; 8]);
             if mounted {
                 return true;
             }
-            if drain(&self.events) {
+            if self.events.take(|_, _| ()) {
                 return true;
             }
         }
@@ -163,21 +163,11 @@ impl Watch {
         while since.elapsed() < longest {
             // Not until the next event: a copy sends thousands.
             std::thread::sleep(pause);
-            if !drain(&self.events) {
+            if !self.events.take(|_, _| ()) {
                 return;
             }
         }
     }
-}
-
-/// Reads what is there; whether it was anything.
-fn drain(from: &OwnedFd) -> bool {
-    let mut buffer = [MaybeUninit::uninit(); 16 << 10];
-    let mut any = false;
-    while read(from, &mut buffer).is_ok_and(|(bytes, _)| !bytes.is_empty()) {
-        any = true;
-    }
-    any
 }
 
 #[cfg(test)]

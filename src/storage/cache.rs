@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::storage::source::{ReadAt, check_range};
+use crate::storage::workers::Workers;
 
 mod budget;
 mod in_flight;
@@ -26,7 +27,7 @@ mod tests;
 
 use budget::{Block, Lease};
 use in_flight::Outcome;
-use readahead::{Job, Layout, Pool, Streams};
+use readahead::{Job, Layout, Streams};
 use store::{Claim, Found, Key, Store};
 
 /// How the cache is laid out.
@@ -38,7 +39,7 @@ pub struct Tuning {
     pub window: u64,
     /// Most blocks read ahead in one piece.
     pub run: u64,
-    /// Threads that read ahead.
+    /// Threads that read ahead of one source.
     pub threads: usize,
     /// Reads of at least so many bytes go past the cache.
     pub large: usize,
@@ -89,7 +90,7 @@ const PIECE_SHARE: u64 = 4;
 #[derive(Debug)]
 pub struct BlockCache {
     store: Store,
-    pool: Pool,
+    threads: Workers,
     block: usize,
     window: u64,
     run: u64,
@@ -123,7 +124,8 @@ pub struct Counters {
 }
 
 impl BlockCache {
-    /// A cache whose blocks take up to `budget` bytes; scratch memory of the read-ahead threads can add 3 %. With less
+    /// A cache whose blocks take up to `budget` bytes; scratch memory of the read-ahead threads can add 3 %,
+    /// and as much again for each source that hangs. With less
     /// than a block's worth every read goes straight to its source. Threads start with the first read-ahead.
     pub fn new(budget: u64) -> Arc<Self> {
         Self::with_tuning(budget, Tuning::default())
@@ -139,7 +141,7 @@ impl BlockCache {
         let run = tuning.run.min(scratch / block as u64).max(1);
         Arc::new(Self {
             store: Store::new(budget, ahead),
-            pool: Pool::new(tuning.threads),
+            threads: Workers::new(readahead::limits(tuning.threads)),
             block,
             window,
             run,
@@ -328,7 +330,8 @@ impl Attachment {
                 return false;
             };
             let source = Arc::downgrade(self);
-            cache.pool.offer(Job { source, blocks, ahead })
+            let job = Job { source, blocks, ahead };
+            cache.threads.offer(self.id, move || job.run())
         })
     }
 

@@ -8,6 +8,7 @@ use std::hash::{Hash, Hasher};
 use std::io;
 use std::sync::{Arc, OnceLock};
 
+use crate::storage::backing::Backing;
 use crate::storage::extent::Extent;
 use crate::storage::identity::identity;
 use crate::storage::recipe::{Find, Ranges, Recipe};
@@ -50,7 +51,7 @@ impl Lazy {
 
 /// Runs of bytes of one backing file, in file order, with what identifies them.
 pub struct Segments {
-    source: Arc<dyn ReadAt>,
+    source: Backing,
     /// Identity of the backing file's content: other content, another number.
     identity: u64,
     runs: Vec<Run>,
@@ -67,8 +68,8 @@ struct Run {
 
 impl Segments {
     /// No bytes yet; `identity` stands for the content of `source`.
-    pub fn new(source: Arc<dyn ReadAt>, identity: u64) -> Self {
-        Self { source, identity, runs: Vec::new(), len: 0 }
+    pub fn new(source: impl Into<Backing>, identity: u64) -> Self {
+        Self { source: source.into(), identity, runs: Vec::new(), len: 0 }
     }
 
     /// Appends extents of the backing file.
@@ -105,7 +106,8 @@ impl Segments {
     fn of_ranges(ranges: &Ranges, find: Find<'_>) -> Option<Self> {
         let source = find(ranges.identity)?;
         let same = source.origin().is_some_and(|(_, now)| now == ranges.fingerprint);
-        let mut segments = Self::new(if same { source } else { Arc::new(Overwritten) }, ranges.identity);
+        let mut segments =
+            Self::new(if same { source } else { Arc::new(Overwritten).into() }, ranges.identity);
         ranges.runs.iter().for_each(|(len, from)| segments.push(*len, *from));
         Some(segments)
     }
@@ -207,6 +209,15 @@ impl Content {
         match self {
             Self::Segments(segments) => segments.file(),
             Self::Rendered(_) | Self::Lazy(_) | Self::Parts(_) => None,
+        }
+    }
+
+    /// A number of the backing file that has to be read for its bytes; `None` if they are all here.
+    pub fn waits_for(&self) -> Option<u64> {
+        match self {
+            Self::Segments(segments) => Some(segments.identity),
+            Self::Rendered(_) | Self::Lazy(_) => None,
+            Self::Parts(parts) => parts.iter().find_map(|part| part.waits_for()),
         }
     }
 
@@ -425,7 +436,7 @@ mod tests {
         let recipe = of_both_kinds().recipe(&mut files).unwrap();
         assert_eq!(files.iter().map(|(identity, _)| *identity).collect::<Vec<_>>(), [1]);
         assert_eq!(recipe.identities(), [1]);
-        let again = Content::of_recipe(&recipe, &mut |_| Some(filed(7))).unwrap();
+        let again = Content::of_recipe(&recipe, &mut |_| Some(filed(7).into())).unwrap();
         assert_eq!(plain(&again), plain(&of_both_kinds()));
     }
 
@@ -433,7 +444,7 @@ mod tests {
     fn a_recipe_without_its_file_is_no_content_and_one_that_was_written_over_an_error() {
         let recipe = of_both_kinds().recipe(&mut Vec::new()).unwrap();
         assert!(Content::of_recipe(&recipe, &mut |_| None).is_none());
-        let other = Content::of_recipe(&recipe, &mut |_| Some(filed(8))).unwrap();
+        let other = Content::of_recipe(&recipe, &mut |_| Some(filed(8).into())).unwrap();
         assert!(other.read_at(0, 1).is_err());
         assert_eq!(other.size(), of_both_kinds().size());
         let memory = Content::Segments(Segments::new(source(4), 1));

@@ -8,40 +8,45 @@
 //! be tens of thousands. It is made at the first open, and kept after the last close for as long as it is among the
 //! last few that were opened: its pages go with it, and the next client would read from the disk what this one has read.
 //!
-//! The daemon does not see these reads, so it watches the ISO: when another image is written over it, or it is cut
-//! short, what is mapped is revoked, and every read that needs the ISO again is an error.
+//! The daemon does not see these reads, so it is told when the ISO has changed: what is mapped is revoked then, and every
+//! read that needs the ISO again is an error.
 
 use std::fs::File;
 use std::io;
 use std::num::NonZeroUsize;
 use std::ops::Range;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use lru::LruCache;
 use parking_lot::Mutex;
 use serde::Deserialize;
 
 use crate::storage::source::ReadAt;
-use crate::storage::unchanged::UnchangedSource;
-use crate::storage::writers;
+use crate::storage::unchanged::{Unchanged, UnchangedSource};
 
 pub mod erofs;
 pub mod mount;
-mod watch;
 
 use erofs::Metadata;
 use mount::{Mounted, Ram};
-use watch::Watch;
 
 /// Files that stay mapped after the last close: kernel, initrd, root image or ISO of dozens of ISOs that are booted in
 /// turn. Each costs two descriptors, of which there may be no more than 4096.
 const KEPT: usize = 256;
 
+/// Smaller files are read through the cache: to mount and unmount one takes 0.6 ms, as long as it takes to read one of
+/// this size from memory that way, and there may be tens of thousands below `trees/`.
+const SMALLEST: u64 = 1 << 20;
+
 /// What is read of a file before it is handed over, at either end.
 const TASTE: u64 = 4096;
+
+/// When pages are dropped again after a revocation, for those that were being read or came in late.
+const AGAIN: [Duration; 4] =
+    [Duration::ZERO, Duration::from_millis(10), Duration::from_millis(200), Duration::from_secs(2)];
 
 /// Who reads the ISOs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -61,9 +66,9 @@ pub enum Error {
     /// Its place in the ISO can't be pointed at.
     #[error("{0}")]
     Place(#[from] erofs::Error),
-    /// The ISO lies where others can change it unseen.
-    #[error("it lies on a file system whose changes this kernel doesn't see")]
-    Remote,
+    /// The ISO lies where it can be changed unseen.
+    #[error("it lies on a file system whose changes this kernel doesn't see, or isn't watched")]
+    Unwatched,
     /// The kernel doesn't mount it.
     #[error("{0}")]
     Mount(#[from] mount::Error),
@@ -108,7 +113,6 @@ pub struct Mapping {
 pub struct Mapper {
     keeper: Option<Arc<dyn Keeper>>,
     ram: Ram,
-    watch: Watch,
     kept: Mutex<LruCache<Place, Arc<File>>>,
     next_iso: AtomicU64,
 }
@@ -131,9 +135,8 @@ impl Mapper {
     /// As for [`Mapper::start`].
     pub fn held_by(keeper: Option<Arc<dyn Keeper>>) -> Result<Arc<Self>, Error> {
         let ram = Ram::mount()?;
-        let watch = Watch::start().map_err(mount::Error::from)?;
         let kept = LruCache::new(NonZeroUsize::new(KEPT).unwrap_or(NonZeroUsize::MIN));
-        let mapper = Self { keeper, ram, watch, kept: Mutex::new(kept), next_iso: AtomicU64::new(0) };
+        let mapper = Self { keeper, ram, kept: Mutex::new(kept), next_iso: AtomicU64::new(0) };
         let bytes = vec![1; 2 * erofs::BLOCK as usize];
         let range = erofs::BLOCK..2 * erofs::BLOCK;
         let image = erofs::encode(std::slice::from_ref(&range), bytes.len() as u64)?;
@@ -165,9 +168,11 @@ pub struct MappedIso {
     mapper: Arc<Mapper>,
     number: u64,
     iso: Arc<File>,
-    unchanged: Arc<UnchangedSource>,
+    source: Arc<UnchangedSource>,
     revoked: AtomicBool,
     maps: Mutex<Vec<Map>>,
+    /// Whether it has been said that nothing of it can be mapped.
+    refused: AtomicBool,
 }
 
 struct Map {
@@ -190,28 +195,35 @@ impl Drop for Held {
 
 impl MappedIso {
     /// Nothing is mapped yet.
-    pub fn new(mapper: &Arc<Mapper>, iso: Arc<File>, unchanged: Arc<UnchangedSource>) -> Arc<Self> {
+    pub fn new(mapper: &Arc<Mapper>, iso: Arc<File>, source: Arc<UnchangedSource>) -> Arc<Self> {
         let number = mapper.next_iso.fetch_add(1, Ordering::Relaxed);
-        let (revoked, maps) = (AtomicBool::new(false), Mutex::default());
-        let mapped = Arc::new(Self { mapper: mapper.clone(), number, iso, unchanged, revoked, maps });
+        let (revoked, refused) = (AtomicBool::new(false), AtomicBool::new(false));
+        let mapper = mapper.clone();
+        let mapped = Arc::new(Self { mapper, number, iso, source, revoked, maps: Mutex::default(), refused });
+        let weak = Arc::downgrade(&mapped);
+        mapped.unchanged().on_change(move || {
+            if let Some(mapped) = weak.upgrade() {
+                mapped.revoke();
+            }
+        });
         mapped.adopt();
         mapped
     }
 
     /// Takes over what a process before this one has mapped. What is no longer the same image is revoked.
-    fn adopt(self: &Arc<Self>) {
+    fn adopt(&self) {
         let (Some(keeper), Some(mapping)) = (&self.mapper.keeper, self.describe(&[])) else { return };
         let [device, inode, ..] = mapping.iso;
         for (number, left, file, metadata) in keeper.left(device, inode) {
             let held = Held(keeper.clone(), number);
             let Ok(image) = erofs::encode(&left.ranges, left.iso[2]) else { continue };
-            if left.iso != mapping.iso || self.mapper.watch.add(self).is_err() {
+            if left.iso != mapping.iso || !self.unchanged().is_watched() {
                 let (at, bytes) = image.revocation();
                 let revoked = metadata.write_all_at(&bytes, at);
                 let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
                 log::error!(
                     "{}: changed while nobody looked; what clients have open of it can't be read any more{}",
-                    self.name(),
+                    self.unchanged().name(),
                     revoked.err().map(|error| format!(", or can: {error}")).unwrap_or_default()
                 );
                 continue;
@@ -225,11 +237,30 @@ impl MappedIso {
 
     fn describe(&self, ranges: &[Range<u64>]) -> Option<Mapping> {
         let stat = self.iso.metadata().ok()?;
-        let (_, fingerprint) = self.unchanged.origin()?;
+        let (_, fingerprint) = self.source.origin()?;
         Some(Mapping {
-            iso: [stat.dev(), stat.ino(), self.unchanged.len(), fingerprint],
+            iso: [stat.dev(), stat.ino(), self.source.len(), fingerprint],
             ranges: ranges.to_vec(),
         })
+    }
+
+    /// [`MappedIso::file`] for files that are worth it; `None` if they are read through the cache, which is logged.
+    pub fn offer(self: &Arc<Self>, ranges: &[Range<u64>]) -> Option<Arc<File>> {
+        let lens = ranges.iter().map(|range| range.end.saturating_sub(range.start));
+        if lens.fold(0, u64::saturating_add) < SMALLEST {
+            return None;
+        }
+        match self.file(ranges) {
+            Ok(file) => Some(file),
+            Err(reason) => {
+                let level = match reason.is_of_the_iso() && !self.refused.swap(true, Ordering::Relaxed) {
+                    true => log::Level::Info,
+                    false => log::Level::Debug,
+                };
+                log::log!(level, "{}: read through the block cache: {reason}", self.unchanged().name());
+                None
+            }
+        }
     }
 
     /// The file of those ranges, one after the other. It stays readable as long as somebody holds it, whatever becomes
@@ -238,10 +269,13 @@ impl MappedIso {
     /// # Errors
     /// If they can't be mapped.
     pub fn file(self: &Arc<Self>, ranges: &[Range<u64>]) -> Result<Arc<File>, Error> {
+        if !self.unchanged().is_watched() {
+            return Err(Error::Unwatched);
+        }
+        self.unchanged().check().map_err(Error::Changed)?;
         let mut maps = self.maps.lock();
-        self.unchanged.check().map_err(Error::Changed)?;
         if self.revoked.load(Ordering::Relaxed) {
-            return Err(Error::Changed(io::Error::other("it was cut short or overwritten")));
+            return Err(Error::Changed(io::Error::other("it has changed")));
         }
         let known = maps.iter().find(|map| map.ranges == ranges).and_then(|map| map.file.upgrade());
         let file = match known {
@@ -253,20 +287,12 @@ impl MappedIso {
         Ok(file)
     }
 
-    fn map(self: &Arc<Self>, maps: &mut Vec<Map>, ranges: &[Range<u64>]) -> Result<Arc<File>, Error> {
-        let image = erofs::encode(ranges, self.unchanged.len())?;
+    fn map(&self, maps: &mut Vec<Map>, ranges: &[Range<u64>]) -> Result<Arc<File>, Error> {
+        let image = erofs::encode(ranges, self.source.len())?;
         maps.retain(|map| map.file.strong_count() > 0);
-        if maps.is_empty() {
-            if writers::is_remote(&self.iso) {
-                return Err(Error::Remote);
-            }
-            // From here on a write is noticed, and one from before by a look.
-            self.mapper.watch.add(self).map_err(Error::Backing)?;
-            self.unchanged.compare().map_err(Error::Changed)?;
-        }
-        self.check_length().map_err(Error::Changed)?;
         let Mounted { file, metadata } = mount::mount(&self.mapper.ram, &image, &self.iso)?;
-        taste(&file, &*self.unchanged, ranges).map_err(Error::Backing)?;
+        // Unchecked: what a look finds out would have to be revoked, and that waits for this.
+        taste(&file, self.source.unchecked(), ranges).map_err(Error::Backing)?;
         let held = self.mapper.keeper.as_ref().zip(self.describe(ranges));
         let held =
             held.map(|(keeper, mapping)| Held(keeper.clone(), keeper.made(&mapping, &file, &metadata)));
@@ -275,15 +301,13 @@ impl MappedIso {
         Ok(file)
     }
 
-    /// Looks whether it is still the same image, and revokes what is mapped if not.
-    ///
-    /// # Errors
-    /// Why it was revoked, once.
-    fn look(&self) -> Result<(), Error> {
-        if self.revoked.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        let Err(reason) = self.check_length().and_then(|()| self.unchanged.compare()) else { return Ok(()) };
+    fn unchanged(&self) -> &Arc<Unchanged> {
+        self.source.unchanged()
+    }
+
+    /// Lets nobody read it any more but what is in memory, and drops that: pages that were read after a change may be
+    /// anything. The kernel keeps what somebody is just reading, and what a program has mapped.
+    fn revoke(self: &Arc<Self>) {
         self.revoked.store(true, Ordering::Relaxed);
         for map in &*self.maps.lock() {
             let (at, bytes) = map.image.revocation();
@@ -292,31 +316,18 @@ impl MappedIso {
             }
         }
         self.mapper.forget(self.number);
-        Err(Error::Changed(reason))
-    }
-
-    /// Drops the pages of what is mapped: those that were read after a change may be anything. The kernel keeps what
-    /// somebody is just reading, and what a program has mapped.
-    fn forget_pages(&self) {
         let files: Vec<_> = self.maps.lock().iter().filter_map(|map| map.file.upgrade()).collect();
-        for file in files {
-            let _ = rustix::fs::fadvise(&*file, 0, None, rustix::fs::Advice::DontNeed);
+        let forget = move || {
+            for pause in AGAIN {
+                std::thread::sleep(pause);
+                for file in &files {
+                    let _ = rustix::fs::fadvise(&**file, 0, None, rustix::fs::Advice::DontNeed);
+                }
+            }
+        };
+        if let Err(error) = std::thread::Builder::new().name("forget".into()).spawn(forget) {
+            log::error!("pages of it stay in memory: {error}");
         }
-    }
-
-    fn check_length(&self) -> io::Result<()> {
-        let (now, then) = (self.iso.metadata()?.len(), self.unchanged.len());
-        if now < then {
-            Err(io::Error::other(format!("it was cut short, to {now} bytes of {then}")))
-        } else {
-            Ok(())
-        }
-    }
-
-    /// Where the ISO lies now, for people.
-    pub fn name(&self) -> String {
-        let path = std::fs::read_link(format!("/proc/self/fd/{}", self.iso.as_raw_fd()));
-        path.map(|path| path.display().to_string()).unwrap_or_default()
     }
 }
 

@@ -3,9 +3,7 @@
 //! Bytes that are on no disk are in it; of what lies in a file there are only ranges, the number that stands for the
 //! file's content, and one that tells whether the file has been written over since.
 
-use std::sync::Arc;
-
-use crate::storage::source::ReadAt;
+use crate::storage::backing::Backing;
 
 /// How deep parts may lie in parts.
 const MAX_DEPTH: usize = 4;
@@ -26,14 +24,14 @@ pub enum Recipe {
 pub struct Ranges {
     /// Stands for the file's content.
     pub identity: u64,
-    /// See [`ReadAt::origin`].
+    /// See [`ReadAt::origin`](crate::storage::source::ReadAt::origin).
     pub fingerprint: u64,
     /// Length and offset in the file; no offset is zeros.
     pub runs: Vec<(u64, Option<u64>)>,
 }
 
 /// What is needed for a recipe: the source for the content of an identity.
-pub type Find<'a> = &'a mut dyn FnMut(u64) -> Option<Arc<dyn ReadAt>>;
+pub type Find<'a> = &'a mut dyn FnMut(u64) -> Option<Backing>;
 
 impl Recipe {
     /// As bytes.

@@ -7,7 +7,6 @@
 
 use std::fs::File;
 use std::io::{self, IoSliceMut};
-use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,13 +34,6 @@ pub trait ReadAt: Send + Sync {
 
     /// Length in bytes.
     fn len(&self) -> u64;
-
-    /// A file of just those ranges, one after the other, that the kernel can read by itself; `None` if reads have to come
-    /// through here.
-    fn file_of(&self, ranges: &[Range<u64>]) -> Option<Arc<File>> {
-        let _ = ranges;
-        None
-    }
 
     /// The file that the bytes are in, and a number that is another when another image is in it; `None` if they are in
     /// none.
@@ -203,10 +195,6 @@ impl<R: ReadAt + ?Sized> ReadAt for Arc<R> {
         (**self).len()
     }
 
-    fn file_of(&self, ranges: &[Range<u64>]) -> Option<Arc<File>> {
-        (**self).file_of(ranges)
-    }
-
     fn origin(&self) -> Option<(Arc<File>, u64)> {
         (**self).origin()
     }
@@ -219,10 +207,6 @@ impl<R: ReadAt + ?Sized> ReadAt for &R {
 
     fn len(&self) -> u64 {
         (**self).len()
-    }
-
-    fn file_of(&self, ranges: &[Range<u64>]) -> Option<Arc<File>> {
-        (**self).file_of(ranges)
     }
 
     fn origin(&self) -> Option<(Arc<File>, u64)> {

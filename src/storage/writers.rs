@@ -5,11 +5,13 @@
 //! tell, a file is whole when it has not changed for [`QUIET`].
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant, SystemTime};
+
+use parking_lot::Mutex;
 
 /// How long a file on a file system without leases must stay the same. Copies over NFS and SMB write at least once a
 /// second; two seconds is what an administrator is promised, polling included.
@@ -40,13 +42,21 @@ pub fn is_remote(file: &File) -> bool {
 /// What was seen of files that were not whole, to tell whether they have changed since.
 #[derive(Default)]
 pub struct Writers {
-    seen: HashMap<(u64, u64), Seen>,
+    seen: Mutex<HashMap<(u64, u64), Seen>>,
 }
 
 struct Seen {
     len: u64,
     mtime: SystemTime,
     since: Instant,
+    /// Whether it has to be quiet even where a lease tells that nobody writes.
+    expected: bool,
+}
+
+impl Seen {
+    fn now(len: u64, mtime: SystemTime) -> Self {
+        Self { len, mtime, since: Instant::now(), expected: false }
+    }
 }
 
 impl Writers {
@@ -54,31 +64,53 @@ impl Writers {
     ///
     /// # Errors
     /// If the file can't be looked at.
-    pub fn check(&mut self, file: &File) -> io::Result<Option<&'static str>> {
+    pub fn check(&self, file: &File) -> io::Result<Option<&'static str>> {
         let stat = file.metadata()?;
         let key = (stat.dev(), stat.ino());
+        let expected = self.seen.lock().get(&key).is_some_and(|seen| seen.expected);
+        if expected {
+            self.expect_more(&stat);
+        }
         let verdict = match if is_remote(file) { None } else { has_writer(file) } {
             Some(true) if !is_loop_backing(&stat) => Some("it is being written"),
             Some(_) => None,
             None => self.check_quiet(key, stat.len(), stat.modified()?),
         };
+        let mut all = self.seen.lock();
+        let verdict = match all.get(&key) {
+            Some(seen) if verdict.is_none() && seen.expected && seen.since.elapsed() < QUIET => {
+                Some("it was written to a moment ago")
+            }
+            _ => verdict,
+        };
         if verdict.is_none() {
-            self.seen.remove(&key);
+            all.remove(&key);
         }
         Ok(verdict)
     }
 
-    fn check_quiet(&mut self, key: (u64, u64), len: u64, mtime: SystemTime) -> Option<&'static str> {
+    /// The file was whole and has been written to: it is whole again when it has not changed for [`QUIET`], whoever has
+    /// it open.
+    pub fn expect_more(&self, stat: &Metadata) {
+        let (len, mtime) = (stat.len(), stat.modified().unwrap_or(SystemTime::UNIX_EPOCH));
+        let mut all = self.seen.lock();
+        let seen = all.entry((stat.dev(), stat.ino())).or_insert(Seen::now(len, mtime));
+        if !seen.expected || seen.len != len || seen.mtime != mtime {
+            *seen = Seen { expected: true, ..Seen::now(len, mtime) };
+        }
+    }
+
+    fn check_quiet(&self, key: (u64, u64), len: u64, mtime: SystemTime) -> Option<&'static str> {
         // The clock of a file server may differ from ours: an age in the future says nothing.
         if mtime.elapsed().is_ok_and(|age| age >= 2 * QUIET) {
             return None;
         }
-        let now = Instant::now();
-        let seen = self.seen.entry(key).or_insert(Seen { len, mtime, since: now });
+        let mut all = self.seen.lock();
+        let seen = all.entry(key).or_insert(Seen::now(len, mtime));
         if seen.len != len || seen.mtime != mtime {
-            *seen = Seen { len, mtime, since: now };
+            *seen = Seen { expected: seen.expected, ..Seen::now(len, mtime) };
         }
-        (now.duration_since(seen.since) < QUIET).then_some("it was changed a moment ago")
+        (seen.since.elapsed() < QUIET).then_some("it was changed a moment ago")
     }
 }
 
@@ -94,7 +126,7 @@ fn has_writer(file: &File) -> Option<bool> {
 }
 
 /// Whether a loop device stands on the file. mount(8) opens it for writing even for an ISO, and never writes.
-fn is_loop_backing(stat: &std::fs::Metadata) -> bool {
+fn is_loop_backing(stat: &Metadata) -> bool {
     let Ok(devices) = std::fs::read_dir("/sys/block") else { return false };
     devices.flatten().any(|device| {
         let path = device.path().join("loop/backing_file");
@@ -114,7 +146,7 @@ mod tests {
         let mut writer = tempfile::NamedTempFile::new().unwrap();
         writer.write_all(b"half").unwrap();
         let reader = File::open(writer.path()).unwrap();
-        let mut writers = Writers::default();
+        let writers = Writers::default();
         assert_eq!(writers.check(&reader).unwrap(), Some("it is being written"));
         let _path = writer.into_temp_path();
         // A child that another test is just starting may hold a copy of the descriptor for a moment.
@@ -127,28 +159,27 @@ mod tests {
 
     #[test]
     fn without_leases_a_file_is_whole_when_it_stays_the_same() {
-        let mut writers = Writers::default();
+        let writers = Writers::default();
         let now = SystemTime::now();
         assert!(writers.check_quiet((1, 1), 10, now).is_some());
         assert!(writers.check_quiet((1, 1), 20, now).is_some(), "it has grown");
-        let seen = writers.seen.get_mut(&(1, 1)).unwrap();
-        seen.since -= QUIET;
+        writers.seen.lock().get_mut(&(1, 1)).unwrap().since -= QUIET;
         assert_eq!(writers.check_quiet((1, 1), 20, now), None);
     }
 
     #[test]
     fn a_file_of_yesterday_is_whole_at_once() {
-        let mut writers = Writers::default();
+        let writers = Writers::default();
         let yesterday = SystemTime::now() - Duration::from_secs(86_400);
         assert_eq!(writers.check_quiet((1, 1), 10, yesterday), None);
     }
 
     #[test]
     fn a_clock_that_runs_ahead_does_not_keep_a_file_out() {
-        let mut writers = Writers::default();
+        let writers = Writers::default();
         let tomorrow = SystemTime::now() + Duration::from_secs(86_400);
         assert!(writers.check_quiet((1, 1), 10, tomorrow).is_some());
-        writers.seen.get_mut(&(1, 1)).unwrap().since -= QUIET;
+        writers.seen.lock().get_mut(&(1, 1)).unwrap().since -= QUIET;
         assert_eq!(writers.check_quiet((1, 1), 10, tomorrow), None);
     }
 }

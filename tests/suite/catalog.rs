@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
-use netrootfs::catalog::scan::{Catalog, Opener, Plain, Scanner, Skipped};
+use netrootfs::catalog::scan::{Catalog, Opened, Opener, Plain, Scanner, Skipped};
 use netrootfs::image::label::Label;
 use netrootfs::storage::source::ReadAt;
 use tempfile::TempDir;
@@ -294,7 +294,7 @@ fn a_file_that_is_gone_is_read_by_who_has_it() {
 }
 
 #[test]
-fn a_file_that_is_cut_short_while_it_is_served_is_an_error() {
+fn a_file_that_is_cut_short_while_it_is_read_is_an_error() {
     let mut isos = Isos::new();
     isos.add("a.iso", "LIVE", hours_ago(1));
     let before = isos.scan();
@@ -317,7 +317,7 @@ fn a_file_that_is_cut_short_while_it_is_served_is_an_error() {
 fn an_iso_that_makes_a_reader_panic_is_the_only_one_that_is_left_out() {
     struct Touchy(u64);
     impl Opener for Touchy {
-        fn open(&self, file: Arc<File>) -> io::Result<Arc<dyn ReadAt>> {
+        fn open(&self, file: Arc<File>) -> io::Result<Opened> {
             assert_ne!(file.metadata()?.len(), self.0, "the panic that is wanted");
             Plain.open(file)
         }

@@ -747,10 +747,10 @@ fn assert_written_as_expected(iso: &Patch) {
 }
 
 fn tree_of(iso: &Patch, facts: Facts, label: &Label) -> Tree {
-    let id = FileId { device: 1, inode: 1, len: iso.bytes.len() as u64, mtime: 0 };
+    let id = FileId { device: 1, inode: 1, len: iso.bytes.len() as u64, mtime: 0, written: 0 };
     let disc = IsoFile {
         id,
-        source: source(iso),
+        source: source(iso).into(),
         plain: source(iso),
         len: id.len,
         mtime: SystemTime::UNIX_EPOCH,

@@ -10,6 +10,7 @@
 )]
 
 mod support {
+    pub mod hanging;
     pub mod isos;
     pub mod patch;
     pub mod place;

@@ -6,6 +6,7 @@
 mod changes;
 mod end;
 mod files;
+mod hangs;
 mod installer;
 mod netroot;
 mod people;

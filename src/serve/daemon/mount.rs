@@ -38,6 +38,11 @@ pub(super) struct Mounted {
     device: (u32, u32),
 }
 
+/// How many event loops there are.
+pub(super) fn loops() -> usize {
+    (2 * std::thread::available_parallelism().map_or(1, usize::from)).clamp(MIN_LOOPS, MAX_LOOPS)
+}
+
 /// Finds out whether there is a mount to go on with. If not, the mount point is free when this returns.
 ///
 /// # Errors
@@ -182,7 +187,7 @@ fn devices(
     ledger: Option<&Arc<Ledger>>,
     adopted: bool,
 ) -> Result<Vec<OwnedFd>> {
-    let loops = (2 * std::thread::available_parallelism()?.get()).clamp(MIN_LOOPS, MAX_LOOPS);
+    let loops = loops();
     let held = ledger.filter(|_| !adopted);
     if let Some(ledger) = held {
         ledger.device(first.as_fd());

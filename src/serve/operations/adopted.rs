@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::serve::handover::ledger::Left;
+use crate::storage::backing::Backing;
 use crate::storage::content::Content;
-use crate::storage::source::ReadAt;
 use crate::tree::arena::{Kind, Node};
 
 use super::{Error, Handle, Known, Operations};
@@ -43,12 +43,7 @@ impl Adopted {
 
 impl Operations {
     /// Takes over what was open. `find` gives the sources of files by identity. Returns how many files could not be.
-    pub fn adopt(
-        &self,
-        left: &Left,
-        generation: u64,
-        find: &mut dyn FnMut(u64) -> Option<Arc<dyn ReadAt>>,
-    ) -> usize {
+    pub fn adopt(&self, left: &Left, generation: u64, find: &mut dyn FnMut(u64) -> Option<Backing>) -> usize {
         self.next_handle.store((generation << HANDLES) + 1, Ordering::Relaxed);
         self.adopted.with(|adopted| {
             adopted.any = true;
@@ -83,7 +78,7 @@ impl Operations {
         &self,
         ino: u64,
         left: &Left,
-        find: &mut dyn FnMut(u64) -> Option<Arc<dyn ReadAt>>,
+        find: &mut dyn FnMut(u64) -> Option<Backing>,
     ) -> Option<Arc<Content>> {
         // In a tree, the same number is the same content.
         if let Some(Kind::File(content)) = self.tree().by_ino(ino).map(|node| &node.kind) {

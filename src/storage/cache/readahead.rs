@@ -1,18 +1,17 @@
-//! Read-ahead: who reads sequentially, and the threads that read before them.
+//! Read-ahead: who reads sequentially, and what the threads do that read before them.
 //!
 //! It never makes a reader wait: a busy detector is not asked, a full queue drops the request, and errors are left for
 //! the reader to find. It knows neither blocks' bytes nor the budget beyond the leases that its jobs carry.
 
+use std::cell::RefCell;
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Once, Weak};
-use std::thread;
+use std::sync::Weak;
 
 use parking_lot::Mutex;
 
 use super::Attachment;
 use super::budget::Lease;
+use crate::storage::workers::Limits;
 
 /// Streams told apart on one source. More clients than that still share what others read ahead; all of them are scanned
 /// with every read.
@@ -29,8 +28,11 @@ const RUN: u32 = 3;
 /// Blocks first read ahead of a new stream; doubled each time until the limit.
 const FIRST_WINDOW: u64 = 2;
 
-/// Requests waiting for a thread. More than that and the source is too slow for them to help.
+/// Requests of one source waiting for a thread. More than that and it is too slow for them to help.
 const QUEUE: usize = 64;
+
+/// Sources that can be read ahead with all their threads at a time.
+const SOURCES: usize = 8;
 
 /// As `ps -T` shows it; the kernel keeps 15 bytes.
 pub(super) const THREAD_NAME: &str = "read-ahead";
@@ -147,48 +149,21 @@ pub(super) struct Job {
     pub ahead: Vec<Lease>,
 }
 
-/// Threads that read ahead, and the queue before them. They start with the first request, so that a daemon may fork
-/// before, and end when the pool is dropped; nobody waits for them.
-#[derive(Debug)]
-pub(super) struct Pool {
-    threads: usize,
-    started: Once,
-    sender: SyncSender<Job>,
-    receiver: Arc<Mutex<Receiver<Job>>>,
-}
-
-impl Pool {
-    pub fn new(threads: usize) -> Self {
-        let (sender, receiver) = sync_channel(QUEUE);
-        Self { threads, started: Once::new(), sender, receiver: Arc::new(Mutex::new(receiver)) }
-    }
-
-    /// Hands a job to the threads, or returns false.
-    pub fn offer(&self, job: Job) -> bool {
-        self.started.call_once(|| {
-            for _ in 0..self.threads {
-                let receiver = Arc::clone(&self.receiver);
-                // Without threads the queue fills up and no job is taken: slower, and nothing else.
-                let _ = thread::Builder::new().name(THREAD_NAME.into()).spawn(move || work(&receiver));
-            }
-        });
-        self.sender.try_send(job).is_ok()
+impl Job {
+    /// What a thread does.
+    pub fn run(self) {
+        thread_local! {
+            static SCRATCH: RefCell<Vec<u8>> = RefCell::default();
+        }
+        let Some(source) = self.source.upgrade() else { return };
+        SCRATCH.with_borrow_mut(|scratch| source.read_ahead(self.blocks, self.ahead, scratch));
     }
 }
 
-fn work(receiver: &Mutex<Receiver<Job>>) {
-    let mut scratch = Vec::new();
-    loop {
-        let job = receiver.lock().recv();
-        let Ok(job) = job else {
-            return;
-        };
-        let Some(source) = job.source.upgrade() else {
-            continue;
-        };
-        // A source that panics does it again in the thread of whoever needs the block.
-        let _ = catch_unwind(AssertUnwindSafe(|| source.read_ahead(job.blocks, job.ahead, &mut scratch)));
-    }
+/// `threads` of each source, and room for a few sources that hang.
+pub(super) fn limits(threads: usize) -> Limits {
+    let (name, waiting) = (THREAD_NAME, QUEUE);
+    Limits { name, threads: threads * SOURCES, per_key: threads, waiting, patience: None, nice: false }
 }
 
 #[cfg(test)]

@@ -144,8 +144,8 @@ mod tests {
 
     fn disc(inode: u64) -> IsoFile {
         IsoFile {
-            id: FileId { device: 1, inode, len: 0, mtime: 0 },
-            source: Arc::new(Vec::new()),
+            id: FileId { device: 1, inode, len: 0, mtime: 0, written: 0 },
+            source: Arc::new(Vec::new()).into(),
             plain: Arc::new(Vec::new()),
             len: 0,
             mtime: SystemTime::UNIX_EPOCH,

@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 
 use netrootfs::storage::passthrough::{MappedIso, Mapper};
 use netrootfs::storage::source::PageCache;
-use netrootfs::storage::unchanged::UnchangedSource;
+use netrootfs::storage::unchanged::{FileWatch, Unchanged, UnchangedSource};
 use proptest::prelude::*;
 use testkit::disc::{Disc, noise};
 
@@ -111,9 +111,14 @@ static MAPPED: LazyLock<(Vec<u8>, Arc<MappedIso>)> = LazyLock::new(|| {
     let file = tempfile::tempfile().unwrap();
     file.write_all_at(&bytes, 0).unwrap();
     let file = Arc::new(file);
-    let unchanged = UnchangedSource::new(file.clone(), PageCache::DropBehind).unwrap();
-    (bytes, MappedIso::new(&Mapper::start().unwrap(), file, Arc::new(unchanged)))
+    (bytes, mapped(file))
 });
+
+fn mapped(file: Arc<File>) -> Arc<MappedIso> {
+    let unchanged = Unchanged::new(file.clone(), Some(&FileWatch::start().unwrap())).unwrap();
+    let source = UnchangedSource::new(unchanged, PageCache::DropBehind).unwrap();
+    MappedIso::new(&Mapper::start().unwrap(), file, Arc::new(source))
+}
 
 /// Pieces of it that can be mapped.
 fn extents() -> impl Strategy<Value = Vec<Range<u64>>> {
@@ -164,8 +169,7 @@ fn a_file_over_four_gigabytes_is_mapped_to_its_end() {
     let len = (9 << 30) + 9077;
     file.set_len((10 << 30) + start).unwrap();
     let file = Arc::new(file);
-    let unchanged = UnchangedSource::new(file.clone(), PageCache::DropBehind).unwrap();
-    let iso = MappedIso::new(&Mapper::start().unwrap(), file, Arc::new(unchanged));
+    let iso = mapped(file);
     // As an ISO has it: extents of 4 GiB less a sector.
     let most = (4 << 30) - 2048;
     let extents: Vec<_> =

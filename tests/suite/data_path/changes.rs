@@ -1,10 +1,12 @@
-//! Clients on the kernel's path whose ISO changes under them.
+//! Clients whose ISO changes under them, on both paths.
 
-use std::fs::{self, File};
+use std::fs::{self, File, FileTimes};
 use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::process::Command;
 
-use rustix::fs::{Advice, fadvise};
+use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate};
+
 use testkit::disc::Disc;
 
 use crate::support::place::Place;
@@ -52,52 +54,149 @@ fn an_iso_cut_short_is_an_error_and_never_zeros() {
     }
 }
 
+/// What writes into the file of an ISO in place, by its name.
+type InPlace = fn(&Place, &Disc);
+
+/// Each with whether the file is an ISO again when it is done.
+const WRITES: [(&str, InPlace, bool); 6] = [
+    ("cp", |place, new| copy(place, &["cp"], new), true),
+    (
+        "rsync --inplace of another build with the same size, descriptor and time",
+        |place, new| same_stat(place, new),
+        true,
+    ),
+    (
+        "a hole",
+        |place, _| {
+            let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            fallocate(writer(place), flags, 1 << 20, 65_536).unwrap();
+        },
+        true,
+    ),
+    ("one sector", |place, _| writer(place).write_all_at(&[7; 2048], 1 << 20).unwrap(), true),
+    ("dd of all of it", |place, new| writer(place).write_all_at(&new.iso, 0).unwrap(), true),
+    ("its end cut off", |place, new| writer(place).set_len(new.iso.len() as u64 / 2).unwrap(), false),
+];
+
+fn writer(place: &Place) -> File {
+    File::options().write(true).open(place.iso("live.iso")).unwrap()
+}
+
+fn copy(place: &Place, command: &[&str], new: &Disc) {
+    fs::write(place.elsewhere("new"), &new.iso).unwrap();
+    let mut run = Command::new(command[0]);
+    run.args(&command[1..]).arg(place.elsewhere("new")).arg(place.iso("live.iso"));
+    assert!(run.status().unwrap().success());
+}
+
+/// Writes other bytes, with the old descriptor, size and times.
+fn same_stat(place: &Place, new: &Disc) {
+    let file = writer(place);
+    let stat = file.metadata().unwrap();
+    assert_eq!(stat.len(), new.iso.len() as u64);
+    file.write_all_at(&new.iso[34 * 1024..], 34 * 1024).unwrap();
+    let times =
+        FileTimes::new().set_accessed(stat.accessed().unwrap()).set_modified(stat.modified().unwrap());
+    file.set_times(times).unwrap();
+}
+
 #[test]
-fn an_iso_that_is_overwritten_in_place_is_an_error_from_then_on() {
+fn an_iso_that_is_written_to_in_place_is_an_error_for_who_has_it_open_and_then_another_file() {
     let (old, new) = (Disc::new("Live", 1), Disc::new("Live", 2));
-    for truncate in [true, false] {
-        let place = Place::with("live.iso", &old);
-        let _daemon = place.start(&KERNEL);
-        let open = ["images/Live", "images/Live.iso"].map(|name| File::open(place.tree(name)).unwrap());
-        for file in &open {
-            file.read_exact_at(&mut [0; 4096], 0).unwrap();
+    for path in ["kernel", "cache"] {
+        for (what, write, whole) in WRITES {
+            let place = Place::with("live.iso", &old);
+            let _daemon = place.start(&["--data-path", path]);
+            let names = ["images/Live", "images/Live.iso"].map(|name| place.tree(name));
+            let before = names.each_ref().map(|name| fs::metadata(name).unwrap().ino());
+            let open = names.each_ref().map(|name| File::open(name).unwrap());
+            let olds = [&old.root, &old.iso];
+            for (file, bytes) in open.iter().zip(olds) {
+                assert_eq!(read(file, bytes, 0), Ok(true), "{what}, {path}");
+            }
+            write(&place, &new);
+            place.eventually("the error", || place.log().contains("can't be read any more"));
+            for (file, bytes) in open.iter().zip(olds) {
+                // What was in memory may be there for a moment, where the kernel reads; else it is what it was.
+                let offsets = [0, 1_000_000, bytes.len() - 1000];
+                let ended = || offsets.map(|offset| read(file, bytes, offset));
+                if path == "kernel" {
+                    place.eventually("the end of its pages", || ended() == [EIO; 3]);
+                }
+                assert!(
+                    !ended().contains(&Ok(false)) && ended().contains(&EIO),
+                    "{what}, {path}: {:?}",
+                    ended()
+                );
+            }
+            if whole {
+                let now = fs::read(place.iso("live.iso")).unwrap();
+                let other = || fs::metadata(&names[1]).is_ok_and(|stat| stat.ino() != before[1]);
+                place.eventually("the new file", other);
+                assert!(fs::read(&names[1]).unwrap() == now, "{what}, {path}");
+                place.eventually("the other new file", || {
+                    fs::metadata(&names[0]).is_ok_and(|stat| stat.ino() != before[0])
+                });
+            } else {
+                place.eventually("its end", || !names[1].exists());
+            }
+            for (file, bytes) in open.iter().zip(olds) {
+                assert_eq!(read(file, bytes, 2_000_000), EIO, "{what}, {path}: for ever");
+            }
         }
-        let mut writer = File::options().write(true).truncate(truncate).open(place.iso("live.iso")).unwrap();
-        writer.write_all(&new.iso).unwrap();
-        drop(writer);
-        place.eventually("the revocation", || place.log().contains("can't be read any more"));
-        for (file, bytes) in open.iter().zip([&old.root, &old.iso]) {
-            // What was in memory may be there for a moment.
-            place.eventually("the end of its pages", || {
-                [0, 1_000_000, bytes.len() - 1000].map(|offset| read(file, bytes, offset)) == [EIO; 3]
-            });
-        }
-        place.eventually("the new ISO", || {
-            fs::read(place.tree("tftp/vmlinuz_Live")).is_ok_and(|bytes| bytes == new.kernel)
-        });
-        assert!(place.read("images/Live") == new.root);
-        assert!(place.read("images/Live.iso") == new.iso);
     }
 }
 
 #[test]
-fn an_iso_that_is_opened_for_writing_touched_or_written_again_with_the_same_bytes_is_read_on() {
-    let disc = Disc::new("Live", 1);
-    let place = Place::with("live.iso", &disc);
-    let _daemon = place.start(&KERNEL);
-    let file = File::open(place.tree("images/Live")).unwrap();
-    let mut writer = File::options().write(true).open(place.iso("live.iso")).unwrap();
-    writer.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
-    assert_eq!(read(&file, &disc.root, 100_000), Ok(true));
-    writer.write_all(&disc.iso).unwrap();
+fn an_iso_that_is_being_written_to_appears_when_it_is_whole_again() {
+    let (old, new) = (Disc::new("Live", 1), Disc::new("Live", 2));
+    let place = Place::with("live.iso", &old);
+    let _daemon = place.start(&["--data-path", "cache"]);
+    place.eventually("the verdict", || place.top().join("state/initrds.json").exists());
+    // As cp does it: the same file, emptied and filled again.
+    let mut writer = File::create(place.iso("live.iso")).unwrap();
+    writer.write_all(&new.iso[..500_000]).unwrap();
+    place.promised("its end", || !place.tree("images/Live.iso").exists());
+    writer.write_all(&new.iso[500_000..]).unwrap();
     drop(writer);
-    // The watch has seen it when it has seen what comes behind it.
-    place.look_again("Mark");
-    fadvise(&file, 0, None, Advice::DontNeed).unwrap();
-    for offset in [0, 1_000_000, disc.root.len() - 1000] {
-        assert_eq!(read(&file, &disc.root, offset), Ok(true), "at {offset}");
+    place.promised("the new ISO", || place.tree("images/Live.iso").exists());
+    assert!(place.read("tftp/vmlinuz_Live") == new.kernel);
+    assert!(place.read("images/Live") == new.root);
+}
+
+#[test]
+fn an_iso_whose_bytes_are_left_alone_is_read_on() {
+    let disc = Disc::new("Live", 1);
+    for path in ["kernel", "cache"] {
+        let place = Place::with("live.iso", &disc);
+        let _daemon = place.start(&["--data-path", path]);
+        let file = File::open(place.tree("images/Live")).unwrap();
+        let iso = place.iso("live.iso");
+        let shell = [
+            "touch",
+            "touch -d 2020-01-01",
+            "touch -a",
+            "chmod 600",
+            "chmod 644",
+            "chown 1:1",
+            "cat >/dev/null",
+            "setfattr -n user.backup -v 1",
+        ];
+        let commands = shell.map(|command| format!("{command} '{}'", iso.display()));
+        for command in commands.iter().chain([&format!(": >>'{}'", iso.display())]) {
+            // A file system need not have attributes of users.
+            let ran = Command::new("sh").args(["-c", command]).output().unwrap();
+            assert!(ran.status.success() || command.starts_with("setfattr"), "{command}");
+            assert_eq!(read(&file, &disc.root, 100_000), Ok(true), "{command}, {path}");
+        }
+        // The watch has seen it when it has seen what comes behind it.
+        place.look_again("Mark");
+        fadvise(&file, 0, None, Advice::DontNeed).unwrap();
+        for offset in [0, 1_000_000, disc.root.len() - 1000] {
+            assert_eq!(read(&file, &disc.root, offset), Ok(true), "at {offset}, {path}");
+        }
+        assert!(!place.log().contains("ERROR"), "{}", place.log());
     }
-    assert!(!place.log().contains("ERROR"), "{}", place.log());
 }
 
 #[test]

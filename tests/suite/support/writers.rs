@@ -10,7 +10,7 @@ use testkit::process::{PATIENCE, wait_for};
 /// descriptor of this process until it becomes another program.
 pub fn wait_for_writers(path: &Path) {
     let file = File::open(path).expect("the file");
-    let mut writers = Writers::default();
+    let writers = Writers::default();
     let closed = || Ok(writers.check(&file)?.is_none());
     wait_for(&format!("the writers of {}", path.display()), PATIENCE, closed).expect("no writer");
 }

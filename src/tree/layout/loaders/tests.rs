@@ -57,8 +57,8 @@ fn iso(label: &str, efi: Vec<EfiLoader>) -> Iso {
         efi,
     };
     let disc = IsoFile {
-        id: FileId { device: 1, inode: 1, len: 1, mtime: 1 },
-        source: Arc::new(b"i".to_vec()),
+        id: FileId { device: 1, inode: 1, len: 1, mtime: 1, written: 0 },
+        source: Arc::new(b"i".to_vec()).into(),
         plain: Arc::new(b"i".to_vec()),
         len: 1,
         mtime: SystemTime::UNIX_EPOCH,

@@ -1,0 +1,108 @@
+//! Which label each file has, kept from one start to the next: clients boot from these names, so a newcomer never gets
+//! one, whatever its time says.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::catalog::scan::{FileId, Iso};
+use crate::image::label::Label;
+use crate::storage::state::StateDir;
+
+/// Name of the file in the state directory.
+const FILE_NAME: &str = "labels.json";
+
+/// Version of its format.
+const VERSION: u32 = 1;
+
+/// Longest file: of tens of thousands of ISOs.
+const MAX_LEN: u64 = 64 << 20;
+
+/// What a label sticks to: the file, whatever its name, as long as its volume id is the same.
+pub(super) type Key = (u64, u64, Vec<u8>);
+
+/// Who has which label.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Labels {
+    /// By device, inode and volume id.
+    pub files: HashMap<Key, Label>,
+    /// By file name, with the volume id: for a file that takes the place of another.
+    pub names: HashMap<OsString, (Vec<u8>, Label)>,
+}
+
+/// When files were written to while they were served, by device and inode.
+pub(super) type Written = HashMap<(u64, u64), i64>;
+
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    version: u32,
+    labels: Vec<StoredLabel>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredLabel {
+    label: String,
+    /// Bytes, as file names are.
+    name: Vec<u8>,
+    volume_id: Vec<u8>,
+    device: u64,
+    inode: u64,
+    /// [`FileId::written`], without which it would be another file after the start.
+    #[serde(default)]
+    written: i64,
+}
+
+/// Where they are kept.
+pub(super) struct Kept {
+    state: Arc<StateDir>,
+    last: Vec<u8>,
+}
+
+impl Kept {
+    /// Reads them. What can't be read is as if it had never been.
+    pub fn load(state: Arc<StateDir>) -> (Self, Labels, Written) {
+        let last = state.read(FILE_NAME, MAX_LEN).unwrap_or_default();
+        let (labels, written) = parse(&last).unwrap_or_default();
+        (Self { state, last }, labels, written)
+    }
+
+    /// Writes them, if they are others than before.
+    ///
+    /// # Errors
+    /// If they can't be written.
+    pub fn save(&mut self, isos: &[Iso], names: &[OsString]) -> io::Result<()> {
+        let stored = |(iso, name): (&Iso, &OsString)| {
+            let FileId { device, inode, written, .. } = iso.disc.id;
+            let (label, volume_id) = (iso.label.to_string(), iso.disc.facts.volume_id.clone());
+            StoredLabel { label, name: name.as_bytes().to_vec(), volume_id, device, inode, written }
+        };
+        let mut labels: Vec<_> = isos.iter().zip(names).map(stored).collect();
+        labels.sort_by(|one, other| one.label.cmp(&other.label));
+        let bytes = serde_json::to_vec(&Stored { version: VERSION, labels })?;
+        if bytes == self.last {
+            return Ok(());
+        }
+        // What can't be written is said once.
+        self.last.clone_from(&bytes);
+        self.state.write(FILE_NAME, &bytes)
+    }
+}
+
+fn parse(bytes: &[u8]) -> Option<(Labels, Written)> {
+    let stored: Stored = serde_json::from_slice(bytes).ok()?;
+    let (mut labels, mut written) = (Labels::default(), Written::new());
+    for entry in stored.labels.into_iter().filter(|_| stored.version == VERSION) {
+        // A label of another version may be none any more.
+        let Ok(label) = Label::parse(&entry.label) else { continue };
+        if entry.written != 0 {
+            written.insert((entry.device, entry.inode), entry.written);
+        }
+        labels.files.insert((entry.device, entry.inode, entry.volume_id.clone()), label.clone());
+        labels.names.insert(OsString::from_vec(entry.name), (entry.volume_id, label));
+    }
+    Some((labels, written))
+}

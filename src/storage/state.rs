@@ -1,0 +1,166 @@
+//! The state directory: small files of our own that are kept from one start to the next.
+//!
+//! It belongs to one daemon at a time. Only regular files are read, and written by a new file in the place of the old one;
+//! a symbolic link, pipe or device that has one of our names is never followed, opened for long, or written to. What is
+//! not ours is left alone: names are asked for one by one, and only those that a caller knows are removed.
+
+use std::fs::{DirBuilder, File};
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+use parking_lot::Mutex;
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, open, openat, renameat, unlinkat};
+use rustix::io::Errno;
+
+/// The file that says whose it is.
+const LOCK: &str = "lock";
+
+/// The directory, which is ours as long as the value is there.
+#[derive(Debug)]
+pub struct StateDir {
+    directory: OwnedFd,
+    _lock: File,
+    /// One new file at a time has the name of new files.
+    writing: Mutex<()>,
+}
+
+impl StateDir {
+    /// Makes it, if it isn't there, and takes it.
+    ///
+    /// # Errors
+    /// If it can't be made or written, or another has it.
+    pub fn take(path: &Path) -> io::Result<Self> {
+        DirBuilder::new().recursive(true).mode(0o755).create(path)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = open(path, flags, Mode::empty())?;
+        let lock = regular(&directory, LOCK, OFlags::RDWR | OFlags::CREATE)?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
+            Errno::WOULDBLOCK => io::Error::other("another netrootfs uses it"),
+            error => error.into(),
+        })?;
+        Ok(Self { directory, _lock: lock, writing: Mutex::default() })
+    }
+
+    /// A file of it.
+    ///
+    /// # Errors
+    /// If it isn't there, or no regular file.
+    pub fn open(&self, name: &str) -> io::Result<File> {
+        regular(&self.directory, name, OFlags::RDONLY)
+    }
+
+    /// The bytes of a file of it.
+    ///
+    /// # Errors
+    /// If it isn't there, no regular file, or longer than `most` bytes.
+    pub fn read(&self, name: &str, most: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.open(name)?.take(most + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > most {
+            return Err(io::Error::other(format!("longer than {most} bytes")));
+        }
+        Ok(bytes)
+    }
+
+    /// Puts a file in the place of what has that name.
+    ///
+    /// # Errors
+    /// If it can't be written.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let _one = self.writing.lock();
+        let new = format!("{name}.new");
+        // Left by a daemon that was killed, or somebody else's link.
+        let _ = unlinkat(&self.directory, &*new, AtFlags::empty());
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut file = File::from(openat(&self.directory, &*new, flags, Mode::from_raw_mode(0o644))?);
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        Ok(renameat(&self.directory, &*new, &self.directory, name)?)
+    }
+
+    /// Removes the files whose names the caller knows as its own and wants no more.
+    pub fn remove_if(&self, unwanted: impl Fn(&str) -> bool) {
+        let entries = rustix::fs::Dir::read_from(&self.directory).into_iter().flatten().flatten();
+        let names: Vec<String> =
+            entries.filter_map(|entry| Some(entry.file_name().to_str().ok()?.to_owned())).collect();
+        for name in names.iter().filter(|name| unwanted(name)) {
+            // One that can't be removed costs some space.
+            let _ = unlinkat(&self.directory, &**name, AtFlags::empty());
+        }
+    }
+}
+
+/// Opens a regular file. Without waiting for who writes into a pipe, and without following a link.
+fn regular(directory: &OwnedFd, name: &str, flags: OFlags) -> io::Result<File> {
+    let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = File::from(openat(directory, name, flags, Mode::from_raw_mode(0o644))?);
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("not a regular file")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn what_is_written_is_read_again_and_what_is_not_ours_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a/b");
+        let state = StateDir::take(&path).unwrap();
+        assert!(state.read("x", 10).is_err());
+        state.write("x", b"one").unwrap();
+        state.write("x", b"two").unwrap();
+        state.write("y", b"three").unwrap();
+        assert_eq!(state.read("x", 3).unwrap(), b"two");
+        assert!(state.read("x", 2).is_err(), "longer than it may be");
+        std::fs::write(path.join("theirs"), "").unwrap();
+        state.remove_if(|name| name == "x");
+        let mut names: Vec<_> =
+            std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["lock", "theirs", "y"]);
+    }
+
+    #[test]
+    fn one_daemon_has_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = StateDir::take(directory.path()).unwrap();
+        let error = StateDir::take(directory.path()).unwrap_err();
+        assert_eq!(error.to_string(), "another netrootfs uses it");
+        drop(state);
+        StateDir::take(directory.path()).unwrap();
+    }
+
+    #[test]
+    fn links_pipes_and_devices_are_neither_followed_nor_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        std::fs::write(at("target"), "theirs").unwrap();
+        let pipe = |name: &str| {
+            let mode = Mode::from_raw_mode(0o600);
+            rustix::fs::mknodat(rustix::fs::CWD, at(name), rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        };
+        symlink("target", at("link")).unwrap();
+        symlink("/dev/zero", at("device")).unwrap();
+        symlink("target", at("x.new")).unwrap();
+        pipe("pipe");
+        let state = StateDir::take(directory.path()).unwrap();
+        for name in ["link", "device", "pipe"] {
+            assert!(state.read(name, 10).is_err(), "{name}");
+        }
+        for name in ["x", "link", "pipe"] {
+            state.write(name, b"ours").unwrap();
+            assert_eq!(state.read(name, 10).unwrap(), b"ours");
+        }
+        assert_eq!(std::fs::read(at("target")).unwrap(), b"theirs");
+        drop(state);
+        std::fs::remove_file(at("lock")).unwrap();
+        symlink("target", at("lock")).unwrap();
+        assert!(StateDir::take(directory.path()).is_err());
+        std::fs::remove_file(at("lock")).unwrap();
+        pipe("lock");
+        assert_eq!(StateDir::take(directory.path()).unwrap_err().to_string(), "not a regular file");
+    }
+}

@@ -1,0 +1,158 @@
+//! What hangs, hangs alone: a file server that doesn't answer costs its own ISOs, and nothing else.
+//!
+//! Nothing here is timed: it has to go on while the file server hangs, and that goes on only when it has.
+
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, symlink};
+use std::path::Path;
+use std::thread::{JoinHandle, spawn};
+
+use rustix::process::Signal;
+
+use testkit::disc::Disc;
+
+use crate::support::hanging::{Hang, Hanging};
+use crate::support::place::Place;
+
+/// ISOs that lie far away, and one that doesn't.
+struct Far {
+    place: Place,
+    server: Hanging,
+    discs: Vec<(String, Disc)>,
+    local: Disc,
+}
+
+/// `names` are on the server, with links to them in the directory of ISOs.
+fn far(names: &[&str]) -> Far {
+    let place = Place::with("local.iso", &Disc::new("Local", 99));
+    fs::create_dir(place.top().join("server")).unwrap();
+    fs::create_dir(place.top().join("far")).unwrap();
+    let mut discs = Vec::new();
+    for (number, name) in names.iter().enumerate() {
+        let disc = Disc::new(name, number as u64 + 1);
+        fs::write(place.top().join("server").join(format!("{name}.iso")), &disc.iso).unwrap();
+        symlink(format!("../far/{name}.iso"), place.iso(&format!("{name}.iso"))).unwrap();
+        discs.push(((*name).to_owned(), disc));
+    }
+    let server = Hanging::mount(&place.top().join("server"), &place.top().join("far"));
+    Far { place, server, discs, local: Disc::new("Local", 99) }
+}
+
+/// Reads a piece of a file far away, in a thread of its own.
+fn reader(path: &Path, bytes: &[u8], offset: usize) -> JoinHandle<bool> {
+    let (path, wanted) = (path.to_owned(), bytes[offset..offset + 1000].to_vec());
+    spawn(move || {
+        let mut buffer = vec![0; 1000];
+        File::open(path).unwrap().read_exact_at(&mut buffer, offset as u64).unwrap();
+        buffer == wanted
+    })
+}
+
+/// All that has to go on: listings, menus, reads of each kind, the trees of ISOs, a new one.
+fn all_goes_on(place: &Place, local: &Disc, round: &str) {
+    assert!(fs::read_dir(place.tree("images")).unwrap().flatten().count() > 2);
+    for menu in ["tftp/pxelinux.cfg/default", "tftp/boot.ipxe", "images/nbd.conf"] {
+        assert!(place.text(menu).contains("Local"), "{menu}");
+    }
+    assert!(place.read("tftp/vmlinuz_Local") == local.kernel);
+    assert!(place.read("images/Local.iso") == local.iso);
+    assert!(place.read("trees/Local/isolinux/vmlinuz") == local.kernel);
+    let new = Disc::new(&format!("New{round}"), 500);
+    place.put(&format!("new{round}.iso"), &new);
+    place.eventually("a new ISO", || place.tree(&format!("images/New{round}.iso")).exists());
+    assert!(place.read(&format!("images/New{round}")) == new.root);
+}
+
+#[test]
+fn readers_of_isos_that_hang_stop_nobody_else() {
+    for path in ["auto", "cache"] {
+        let Far { place, server, discs, local } = far(&["One", "Two", "Three", "Four"]);
+        let daemon = place.start(&["--data-path", path]);
+        let there = |name: &str| place.tree(&format!("images/{name}.iso"));
+        place.eventually("the ISOs", || discs.iter().all(|(name, _)| there(name).exists()));
+        place.eventually("the verdicts", || place.top().join("state/initrds.json").exists());
+        let (hanging, answering) = discs.split_at(3);
+        hanging.iter().for_each(|(name, _)| server.hang(Hang::Read(format!("{name}.iso"))));
+        let readers: Vec<_> = (0..90)
+            .map(|number| {
+                let (name, disc) = &hanging[number % 3];
+                reader(&there(name), &disc.iso, 200_000 + number * 30_000)
+            })
+            .collect();
+        place.eventually("reads that hang", || server.hung() >= 20);
+        all_goes_on(&place, &local, path);
+        let (name, disc) = &answering[0];
+        assert!(fs::read(there(name)).unwrap() == disc.iso, "another ISO of the same server");
+        for (name, _) in hanging {
+            assert_eq!(fs::metadata(there(name)).unwrap().len(), disc.iso.len() as u64);
+        }
+        assert!(readers.iter().all(|reader| !reader.is_finished()));
+        server.release();
+        assert!(readers.into_iter().all(|reader| reader.join().unwrap()), "the right bytes in the end");
+        daemon.stop();
+    }
+}
+
+#[test]
+fn a_new_iso_that_hangs_keeps_no_other_out_and_comes_when_it_answers() {
+    let Far { place, server, discs, local } = far(&["One"]);
+    let daemon = place.start(&[]);
+    place.eventually("the ISO", || place.tree("images/One.iso").exists());
+    for (name, what) in
+        [("Two", Hang::Open as fn(String) -> Hang), ("Three", Hang::Read), ("Four", Hang::Stat)]
+    {
+        let file = format!("{name}.iso");
+        server.hang(what(file.clone()));
+        let disc = Disc::new(name, 7);
+        fs::write(place.top().join("server").join(&file), &disc.iso).unwrap();
+        symlink(format!("../far/{file}"), place.iso(&file)).unwrap();
+        let reason = format!("{file} is not served: its file system doesn't answer");
+        place.eventually("the reason", || place.log().contains(&reason));
+        all_goes_on(&place, &local, name);
+        assert!(place.read("images/One.iso") == discs[0].1.iso);
+        server.release();
+        place.eventually("the ISO", || place.tree(&format!("images/{file}")).exists());
+        assert!(place.read(&format!("images/{file}")) == disc.iso);
+    }
+    daemon.stop();
+}
+
+#[test]
+fn an_iso_that_stops_answering_stays_in_the_tree() {
+    let Far { place, server, discs, local } = far(&["One"]);
+    let daemon = place.start(&[]);
+    place.eventually("the ISO", || place.tree("images/One.iso").exists());
+    server.hang(Hang::Stat("One.iso".into()));
+    place.eventually("a look that hangs", || server.hung() > 0);
+    all_goes_on(&place, &local, "");
+    assert!(place.text("tftp/boot.ipxe").contains("One"));
+    server.release();
+    assert!(place.read("images/One.iso") == discs[0].1.iso);
+    daemon.stop();
+}
+
+#[test]
+fn a_directory_that_hangs_takes_nothing_and_the_end_does_not_wait_for_it() {
+    let place = Place::new();
+    for name in ["server", "far"] {
+        fs::create_dir(place.top().join(name)).unwrap();
+    }
+    let disc = Disc::new("One", 1);
+    fs::write(place.top().join("server/one.iso"), &disc.iso).unwrap();
+    let server = Hanging::mount(&place.top().join("server"), &place.top().join("far"));
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_netrootfs"));
+    command.arg(place.top().join("far")).arg(place.mnt()).arg("--state-dir").arg(place.top().join("state"));
+    command.arg("--log-file").arg(place.top().join("log"));
+    let mut daemon = place.start_by(&mut command);
+    place.eventually("the ISO", || place.tree("images/One.iso").exists());
+    server.hang(Hang::List);
+    daemon.signal(Signal::HUP);
+    place.eventually("the complaint", || place.log().contains("doesn't answer; its ISOs stay as they were"));
+    assert!(place.text("tftp/boot.ipxe").contains("One"));
+    assert!(place.read("images/One.iso") == disc.iso);
+    daemon.signal(Signal::TERM);
+    place.eventually("the end of the mount", || place.mounts() == 0);
+    // The kernel lets a process go when its last request has been answered.
+    server.release();
+    assert_eq!(daemon.wait().code(), Some(0));
+}
