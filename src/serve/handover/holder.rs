@@ -1,7 +1,7 @@
 //! A small parent that holds what the daemon would lose: what systemd's descriptor store is, where there is no systemd.
 //!
 //! It starts the daemon, keeps the descriptors that it is sent, and starts the daemon again with them when it dies. A
-//! daemon that dies [`MOST`] times in a row before it has served for [`PROVEN`] is not started again: the descriptors are
+//! daemon that dies `MOST` times in a row before it has served for `PROVEN` is not started again: the descriptors are
 //! closed and the mount is taken away, so that clients get errors and don't hang. It speaks the protocol of [`store`],
 //! reads nothing of what it holds, and passes signals on.
 //!
