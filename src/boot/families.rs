@@ -77,7 +77,7 @@ pub struct Family {
     pub images: &'static [&'static str],
     /// Packages that hold the modules of its kernel, where they lie in no image.
     pub packages: &'static [&'static str],
-    /// What to look for in its initrd.
+    /// Marks to look for in its initrd.
     pub marks: &'static [Mark],
     /// By NBD, with what its initrd has.
     pub nbd: Option<Nbd>,
@@ -88,7 +88,7 @@ pub struct Family {
     /// Its own arguments for a system that finds the whole ISO attached as `/dev/nbd0`, as if it were a disc. They say
     /// nothing of the network: the card has its address, and what would configure it anew takes the root away.
     pub attached: fn(&Subject<'_>, Args) -> Args,
-    /// What may stand in the way of that.
+    /// A caveat of that.
     pub attached_caveat: Option<Caveat>,
     /// What is left where it can do none of these by itself.
     pub otherwise: Otherwise,
@@ -140,13 +140,13 @@ pub struct Subject<'a> {
     pub found: &'a str,
     /// Its label, for export names and URLs.
     pub label: &'a Label,
-    /// What it is found by as a disc.
+    /// The names that it is found by as a disc.
     pub medium: &'a Medium,
     /// Its size in bytes.
     pub len: u64,
     /// Its root image.
     pub root: Option<Format>,
-    /// What its initrd can do, once that is known.
+    /// Abilities of its initrd, once they are known.
     pub initrd: Option<&'a Features>,
     /// Set if there is a second initramfs for it.
     pub netroot: bool,
@@ -163,7 +163,7 @@ pub struct Boot {
     pub args: Args,
     /// How its root comes to the client.
     pub transport: Transport,
-    /// What may stand in the way.
+    /// Caveats.
     pub caveat: Option<Caveat>,
 }
 

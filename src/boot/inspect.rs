@@ -36,7 +36,7 @@ const MAX_PACKAGES: usize = 32;
 pub struct Facts {
     /// Volume id, as it stands in the ISO.
     pub volume_id: Vec<u8>,
-    /// What it is found by as a disc.
+    /// The names that it is found by as a disc.
     pub medium: iso::Medium,
     /// How it finds its root.
     pub family: &'static Family,
@@ -46,7 +46,7 @@ pub struct Facts {
     pub files: Vec<BootFiles>,
     /// Its entries: the one that boots by itself, then the others in the order of its menu.
     pub entries: Vec<Entry>,
-    /// What else its menu shows.
+    /// The rest of its menu.
     pub left_out: Vec<LeftOut>,
     /// Why there is no entry, if there is none.
     pub unbootable: Option<Unbootable>,
@@ -61,7 +61,7 @@ pub struct Facts {
 pub struct Root {
     /// Where it lies.
     pub file: iso::File,
-    /// What it is.
+    /// Its kind.
     pub format: Format,
 }
 
@@ -171,7 +171,7 @@ fn instead(image: &mut Image) -> Option<Unbootable> {
     known.into_iter().find_map(|(path, system)| image.exists(path).then_some(system))
 }
 
-/// What the menu has in the place of a kernel.
+/// The thing in a kernel's place in the menu.
 fn by_menu(left_out: &[LeftOut]) -> Unbootable {
     let has = |reason: Reason| left_out.iter().any(|entry| entry.reason == reason);
     match left_out.first() {

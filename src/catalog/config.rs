@@ -30,9 +30,9 @@ const MAX_MACHINES: usize = 4096;
 /// The configuration of a site.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Config {
-    /// What holds for the mount itself.
+    /// Choices for the mount itself.
     pub mount: mount::Mount,
-    /// What holds unless the command line says otherwise.
+    /// Choices that the command line can overrule.
     pub defaults: Defaults,
     /// Choices for ISOs.
     pub isos: BTreeMap<IsoKey, IsoChoice>,
@@ -82,7 +82,7 @@ pub struct IsoKey(String);
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct IsoChoice {
-    /// What the menu shows.
+    /// The title in the menu.
     #[serde(deserialize_with = "title")]
     pub title: Option<String>,
     /// Place in the menu: lower numbers first, then labels.

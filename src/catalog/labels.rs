@@ -22,7 +22,7 @@ const VERSION: u32 = 1;
 /// Longest file: of tens of thousands of ISOs.
 const MAX_LEN: u64 = 64 << 20;
 
-/// What a label sticks to: the file, whatever its name, as long as its volume id is the same.
+/// The thing that a label sticks to: the file, whatever its name, as long as its volume id is the same.
 pub(super) type Key = (u64, u64, Vec<u8>);
 
 /// Who has which label.

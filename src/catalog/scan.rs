@@ -62,20 +62,20 @@ pub struct IsoFile {
     pub len: u64,
     /// Modification time.
     pub mtime: SystemTime,
-    /// What it has to boot from.
+    /// The parts that it boots from.
     pub facts: Facts,
 }
 
 /// An ISO of the catalog.
 #[derive(Clone)]
 pub struct Iso {
-    /// What it is called.
+    /// Its name.
     pub label: Label,
     /// Name of the file, for people.
     pub name: String,
-    /// What is in it.
+    /// Its content.
     pub disc: Arc<IsoFile>,
-    /// What its initrd can do; `None` until that is known.
+    /// Abilities of its initrd; `None` until they are known.
     pub initrd: Option<Arc<Features>>,
     /// Whether it can boot by a second initramfs.
     pub netroot: Netroot,
@@ -258,11 +258,11 @@ pub struct Scanner {
     /// Names that have been asked for, and what comes in of them.
     asked: HashSet<OsString>,
     answers: (Sender<Look>, Receiver<Look>),
-    /// What was found under a name when it last answered.
+    /// The last answer under a name.
     last: HashMap<OsString, Candidate>,
 }
 
-/// What looks at files, beside the scan.
+/// The looks at files, beside the scan.
 struct Looker {
     directory: PathBuf,
     opener: Arc<dyn Opener>,
@@ -281,7 +281,7 @@ struct Listing {
     remote: bool,
 }
 
-/// What is found under a name.
+/// A find under a name.
 struct Look {
     name: OsString,
     /// `None` is no file.

@@ -22,7 +22,7 @@ pub struct Report {
     pub served: Vec<Served>,
     /// Those that are not.
     pub refused: Vec<Refused>,
-    /// What this host lacks.
+    /// Things that this host lacks.
     pub host: Vec<String>,
     /// Names on the command line and in the configuration file that no ISO has.
     pub unknown: Vec<String>,
@@ -45,7 +45,7 @@ pub struct Served {
     pub initrds: Vec<String>,
     /// The root image.
     pub root: Option<Root>,
-    /// What the initrd can do, in words.
+    /// Abilities of the initrd, in words.
     pub initrd_can: String,
     /// How its root comes to the client; `None` if it has no entry in the menus.
     pub transport: Option<&'static str>,
@@ -63,7 +63,7 @@ pub struct Served {
     pub not_offered: Vec<NotOffered>,
     /// The loaders for UEFI that it carries, one a processor.
     pub uefi: Vec<Uefi>,
-    /// What single loaders have no entry for, and why.
+    /// Entries that single loaders can't boot, and why.
     pub unwritable: Vec<Unwritable>,
     /// What stands in the way of a boot, or why there is no entry: a sentence.
     pub caveat: Option<String>,
@@ -124,7 +124,7 @@ impl Unwritable {
 pub struct Archive {
     /// Size in bytes.
     pub size: u64,
-    /// What is in it besides the program, in words.
+    /// Its content besides the program, in words.
     pub holds: String,
 }
 

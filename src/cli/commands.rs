@@ -114,7 +114,7 @@ fn mount(args: options::Mount) -> Result<ExitCode> {
     }
 }
 
-/// What this process is of those that a mount is made of.
+/// Roles of the processes that a mount is made of.
 #[derive(Debug, PartialEq, Eq)]
 enum Role {
     /// What was called, to return when the tree is usable.

@@ -28,7 +28,7 @@ pub enum State {
 pub struct Finding {
     /// How it stands.
     pub state: State,
-    /// What was looked at, and what to do.
+    /// The thing that was looked at, and advice.
     pub sentence: String,
 }
 
@@ -62,7 +62,7 @@ impl Host {
         Self { root: "/".into(), is_root: rustix::process::geteuid().is_root() }
     }
 
-    /// What is good and what is not, in the order in which a boot needs it.
+    /// All findings, in the order in which a boot needs the things.
     pub fn findings(&self) -> Vec<Finding> {
         let mut found = vec![self.kernel(), self.device(), self.fusermount()];
         found.extend((!self.is_root).then(|| self.others()));
@@ -170,7 +170,7 @@ impl Host {
         )
     }
 
-    /// What may stand between servers and clients.
+    /// Guards between servers and clients.
     fn guards(&self) -> Vec<Finding> {
         let mut found = Vec::new();
         if self.read("sys/fs/selinux/enforce").is_some_and(|enforce| enforce.trim() == "1") {
@@ -191,7 +191,7 @@ impl Host {
     }
 }
 
-/// What this host has of loaders and of netroot-init.
+/// Loaders and netroot-init of this host.
 pub fn installed(programs: Option<&Path>) -> Vec<Finding> {
     let loaders = loader::find();
     let names: Vec<&str> = loaders.iter().map(|loader| loader.name.as_str()).collect();

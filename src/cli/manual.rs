@@ -64,7 +64,7 @@ impl Page {
         })
     }
 
-    /// What it is about, from its first section.
+    /// Its subject, from its first section.
     pub fn summary(&self) -> &'static str {
         let name = self.source.lines().find_map(|line| line.split_once(" - "));
         name.map_or("", |(_, summary)| summary)

@@ -55,13 +55,13 @@ impl Arg {
         &self.0
     }
 
-    /// What stands before the first `=`.
+    /// The text before the first `=`.
     pub fn key(&self) -> &str {
         let text = self.head();
         text.split_once('=').map_or(text, |(key, _)| key)
     }
 
-    /// What stands behind the first `=`, up to the server's address; `None` if there is no `=`.
+    /// The text behind the first `=`, up to the server's address; `None` if there is no `=`.
     pub fn value(&self) -> Option<&str> {
         self.head().split_once('=').map(|(_, value)| value)
     }

@@ -45,7 +45,7 @@ pub enum Arch {
     Ia32,
 }
 
-/// What a program does.
+/// Roles of programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
     /// Signed by Microsoft; starts a GRUB that the distribution has signed.
@@ -65,7 +65,7 @@ pub struct EfiLoader {
     pub name: String,
     /// The processor that it is for.
     pub arch: Arch,
-    /// What it does.
+    /// Its role.
     pub role: Role,
     /// Whether it carries a signature.
     pub signed: bool,
@@ -132,7 +132,7 @@ impl Arch {
 }
 
 impl EfiLoader {
-    /// What a GRUB has been built with. The first call reads the program, some MB; `source` is the ISO.
+    /// The modules in a GRUB. The first call reads the program, some MB; `source` is the ISO.
     pub fn modules(&self, source: &Arc<dyn ReadAt>) -> &Modules {
         self.modules.get_or_init(|| {
             let content = content(source, &self.file);

@@ -49,14 +49,14 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// How often results on initrds get into the menu while more are coming in: each time, all of it is rendered.
 const VERDICTS: Duration = Duration::from_millis(500);
 
-/// What the daemon is to do.
+/// The daemon's orders.
 #[derive(Debug)]
 pub struct Config {
     /// Directory with the ISOs; absolute.
     pub iso_dir: PathBuf,
     /// Where to mount; absolute.
     pub mountpoint: PathBuf,
-    /// What the command line says of the tree.
+    /// The command line's choices for the tree.
     pub given: Given,
     /// Configuration file; absolute.
     pub file: Option<PathBuf>,

@@ -50,7 +50,7 @@ const MAX_BACKGROUND: u16 = 8192;
 const STACK_DEPTH: u32 = 2;
 
 thread_local! {
-    /// What each thread reads into.
+    /// Each thread's buffer.
     static BUFFER: RefCell<Buffer> = RefCell::default();
 }
 
@@ -83,7 +83,7 @@ pub struct Adapter {
     refused: Arc<AtomicBool>,
 }
 
-/// What has been agreed on with the kernel when the mount was made.
+/// The agreement with the kernel when the mount was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Agreed {
     /// It takes backing files.
@@ -132,7 +132,7 @@ impl Adapter {
         self.backings.set_device(device);
     }
 
-    /// What has been agreed on.
+    /// The agreement.
     pub fn agreed(&self) -> Agreed {
         self.agreed.get().copied().unwrap_or(Agreed { passthrough: false, resends: false })
     }

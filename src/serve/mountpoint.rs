@@ -10,10 +10,10 @@ use anyhow::{Context, Result, bail};
 use rustix::fs::{Access, AtFlags, CWD, StatxFlags, access, statx};
 use rustix::io::Errno;
 
-/// What mount tables call it.
+/// The name in mount tables.
 pub const NAME: &str = "netrootfs";
 
-/// What went wrong, with what may help.
+/// A failure, with advice.
 pub fn explain(error: &io::Error, mountpoint: &Path) -> anyhow::Error {
     let text = error.to_string();
     let hint = if !Path::new("/dev/fuse").exists() {

@@ -76,7 +76,7 @@ impl Error {
     }
 }
 
-/// What an open handle is open on.
+/// The object of an open handle.
 enum Handle {
     File(Arc<Content>),
     Directory(Vec<Listed>),

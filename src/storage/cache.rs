@@ -100,7 +100,7 @@ pub struct BlockCache {
     source_bytes: AtomicU64,
 }
 
-/// What a [`BlockCache`] has done so far.
+/// Counters of a [`BlockCache`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Blocks that a reader found in the cache.

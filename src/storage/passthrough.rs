@@ -105,11 +105,11 @@ pub trait Keeper: Send + Sync {
 pub struct Mapping {
     /// Device, inode, length and fingerprint ([`ReadAt::origin`]) of the ISO.
     pub iso: [u64; 4],
-    /// What is mapped.
+    /// The mapped ranges.
     pub ranges: Vec<Range<u64>>,
 }
 
-/// What maps files.
+/// The maker of mappings.
 pub struct Mapper {
     keeper: Option<Arc<dyn Keeper>>,
     ram: Ram,

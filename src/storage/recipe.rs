@@ -30,7 +30,7 @@ pub struct Ranges {
     pub runs: Vec<(u64, Option<u64>)>,
 }
 
-/// What is needed for a recipe: the source for the content of an identity.
+/// The needs of a recipe: the source for the content of an identity.
 pub type Find<'a> = &'a mut dyn FnMut(u64) -> Option<Backing>;
 
 impl Recipe {

@@ -47,7 +47,7 @@ pub trait ReadAt: Send + Sync {
     }
 }
 
-/// What becomes of the kernel's copy of the pages that a [`FileSource`] reads.
+/// The fate of the kernel's copy of the pages that a [`FileSource`] reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PageCache {
     /// They stay, as after any read.

@@ -38,7 +38,7 @@ const DESCRIPTOR: u64 = 16 * SECTOR;
 /// gigabytes in one call tells when it is done; whoever reads meanwhile gets the error that it is.
 const EXPLANATION: Duration = Duration::from_secs(1);
 
-/// What stat(2) says that matters here. Times in seconds and nanoseconds.
+/// The part of stat(2) that matters here. Times in seconds and nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     len: u64,
@@ -243,7 +243,7 @@ impl UnchangedSource {
         Ok(Self { source, unchanged })
     }
 
-    /// What is known of the file.
+    /// The facts of the file.
     pub fn unchanged(&self) -> &Arc<Unchanged> {
         &self.unchanged
     }

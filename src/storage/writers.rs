@@ -39,7 +39,7 @@ pub fn is_remote(file: &File) -> bool {
     rustix::fs::fstatfs(file).is_ok_and(|stat| REMOTE.contains(&(stat.f_type as u32)))
 }
 
-/// What was seen of files that were not whole, to tell whether they have changed since.
+/// The last sight of files that were not whole, to tell whether they have changed since.
 #[derive(Default)]
 pub struct Writers {
     seen: Mutex<HashMap<(u64, u64), Seen>>,

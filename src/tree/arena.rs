@@ -34,11 +34,11 @@ pub struct Node {
     pub ino: u64,
     /// Last change of the content.
     pub mtime: SystemTime,
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
 }
 
-/// What a node is.
+/// Kinds of nodes.
 pub enum Kind {
     /// A directory with its entries by name.
     Directory(BTreeMap<String, Dentry>),

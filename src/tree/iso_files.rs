@@ -42,7 +42,7 @@ pub struct Directory {
     identity: u64,
 }
 
-/// What all directories of an ISO share.
+/// The common ground of an ISO's directories.
 struct Shared {
     directories: Arc<DirectoryCache>,
     disc: Arc<IsoFile>,

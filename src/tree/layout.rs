@@ -71,7 +71,7 @@ pub struct Given {
     pub mountpoint: String,
     /// Where netrootfs runs, which is where the servers are unless somebody says otherwise; empty where nobody knows it.
     pub own_host: String,
-    /// What the command line says.
+    /// The command line's choices.
     pub options: Defaults,
 }
 

@@ -19,7 +19,7 @@ pub trait Directory: Send + Sync {
     /// If the directory can't be read.
     fn lookup(self: Arc<Self>, name: &OsStr) -> io::Result<Option<Node>>;
 
-    /// What a listing shows; each name once.
+    /// The names of a listing, each once.
     ///
     /// # Errors
     /// If the directory can't be read.
@@ -63,7 +63,7 @@ pub enum Type {
 pub struct Listed {
     /// Inode number.
     pub ino: u64,
-    /// What it is.
+    /// Its kind.
     pub kind: Type,
     /// The name.
     pub name: OsString,

@@ -22,7 +22,7 @@ pub use refusal::{LeftOut, Refusal, left_out};
 /// Label of the entry that leaves the network boot. No ISO can have it, since it begins with a dot.
 const LOCAL: &str = ".local";
 
-/// What is offered to boot.
+/// The offers of a loader.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Menu {
     /// Label that boots by itself; empty for the local disk.
@@ -40,7 +40,7 @@ pub struct Menu {
 pub struct IsoEntry {
     /// Name of the entry.
     pub label: String,
-    /// What the menu shows.
+    /// The title in the menu.
     pub title: String,
     /// How its root comes to the machine, if the menu is to show that too.
     pub way: Option<&'static str>,
@@ -53,7 +53,7 @@ pub struct IsoEntry {
 pub struct Item {
     /// Name of the item, unique in its ISO and of the characters of a label; the first may have none.
     pub name: String,
-    /// What the menu shows.
+    /// The title in the menu.
     pub title: String,
     /// Titles of the submenus of the ISO's own menu that it lies in, outermost first.
     pub submenu: Vec<String>,

@@ -43,7 +43,7 @@ pub struct Kept {
 /// Leaves a keeper behind, and waits until it is ready.
 ///
 /// # Errors
-/// What keeps it from being so.
+/// The obstacle to that.
 pub fn leave(held: &Held, remote: &RemoteDisk, first: &Connection, sockets: &[&TcpStream]) -> Result<()> {
     let mut words = held.words();
     words.extend(connection::words(remote, first));

@@ -44,7 +44,7 @@ pub static FAMILY: Family = Family {
     ..Family::UNKNOWN
 };
 
-/// What the arguments begin with.
+/// The prefix of the arguments.
 const PREFIX: &str = "archiso";
 
 /// Whether the initrd attaches by itself: its hook has no word for a port.

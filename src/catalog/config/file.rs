@@ -23,7 +23,7 @@ pub enum Error {
     Unreadable {
         /// Where it lies.
         path: PathBuf,
-        /// What the system says.
+        /// The system's word for it.
         fault: io::Error,
     },
     /// It is not what it should be.
@@ -39,7 +39,7 @@ pub enum Error {
 /// A configuration file that is followed.
 pub struct Followed {
     path: PathBuf,
-    /// What was read, and what was found broken.
+    /// The version that was read, or found broken.
     seen: Option<FileId>,
     /// The last thing that was wrong, so that it is said once.
     said: Option<String>,
@@ -92,7 +92,7 @@ impl Followed {
         Ok(Self { path, seen: Some(seen), said: None, writers: Writers::default(), config, pending: false })
     }
 
-    /// What it says.
+    /// Its choices.
     pub fn config(&self) -> &Arc<Config> {
         &self.config
     }

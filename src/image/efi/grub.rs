@@ -22,7 +22,7 @@ const MAX_SECTIONS: usize = 64;
 /// Longest path that is taken from a GRUB.
 const MAX_PREFIX: usize = 64;
 
-/// What a GRUB has been built with.
+/// The modules in a GRUB.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Modules {
     /// Whether it can load files by TFTP.

@@ -16,7 +16,7 @@ const MAX_SECTIONS: usize = 64;
 /// wCertificateType of a PKCS #7 signature (Microsoft, "PE Format", attribute certificate table).
 const PKCS_SIGNED_DATA: u16 = 2;
 
-/// What the headers say.
+/// Fields of the headers.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Headers {
     /// Processor.

@@ -33,9 +33,9 @@ const VERSION: usize = 64;
 /// The fields are open to whoever stores or renders them; the methods are what decisions are made by.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Features {
-    /// What was found, by name.
+    /// Features by name.
     pub found: BTreeSet<Feature>,
-    /// What was found of the marks that were asked for.
+    /// The marks that were asked for and found.
     pub marks: BTreeSet<String>,
     /// dracut's version as it wrote it, such as `059-22.fc39`; printable ASCII.
     pub dracut_version: Option<String>,
@@ -178,7 +178,7 @@ fn plain(name: &[u8]) -> &[u8] {
     path.strip_prefix(b"usr/").unwrap_or(path)
 }
 
-/// What follows `lib/modules/`, which NixOS has in a directory of its store.
+/// The text behind `lib/modules/`, which NixOS has in a directory of its store.
 fn below_modules(path: &[u8]) -> Option<&[u8]> {
     const MODULES: &[u8] = b"lib/modules/";
     let start = path.windows(MODULES.len()).position(|window| window == MODULES)?;

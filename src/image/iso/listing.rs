@@ -33,7 +33,7 @@ pub struct DirectoryEntry {
     pub name: Box<[u8]>,
     /// Where it is recorded.
     pub id: EntryId,
-    /// What it is.
+    /// Its kind.
     pub kind: EntryKind,
     /// Permission bits, as far as Rock Ridge has them.
     pub mode: u16,
@@ -41,7 +41,7 @@ pub struct DirectoryEntry {
     pub mtime: SystemTime,
 }
 
-/// What an entry is.
+/// Kinds of entries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EntryKind {
     /// A directory.

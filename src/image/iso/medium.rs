@@ -27,7 +27,7 @@ const TAG_ANCHOR: u16 = 2;
 const TAG_LOGICAL: u16 = 6;
 const TAG_END: u16 = 8;
 
-/// What a medium is found by.
+/// The names that a medium is found by.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Medium {
     /// Its label, not yet as udev writes it; empty if it has none.
@@ -39,7 +39,7 @@ pub struct Medium {
 type Sector = [u8; SECTOR as usize];
 
 impl Image {
-    /// What it is found by as a disc.
+    /// The names that it is found by as a disc.
     pub fn medium(&self) -> Medium {
         let (mut primary, mut joliet, mut udf) = (None, None, false);
         for number in FIRST..FIRST + MOST {

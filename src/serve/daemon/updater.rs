@@ -20,7 +20,7 @@ use crate::tree::layout::{self, Given, LoaderFile, Settings};
 
 use super::Config;
 
-/// What a look at the directory has found.
+/// The outcome of a look at the directory.
 #[derive(PartialEq, Eq)]
 pub(super) enum Change {
     Nothing,

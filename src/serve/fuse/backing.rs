@@ -19,7 +19,7 @@ const BACKING_CLOSE: libc::Ioctl = 0x4004_e502_u32 as libc::Ioctl;
 /// a process that died before it wrote.
 const STRAY: u32 = 4;
 
-/// What gives files to the kernel.
+/// The giver of files to the kernel.
 pub(super) struct Backings {
     device: Arc<OnceLock<OwnedFd>>,
     ledger: Option<Arc<Ledger>>,

@@ -39,7 +39,7 @@ mod kind {
     pub const FILE: u16 = 2;
     /// An open directory; its handle.
     pub const DIRECTORY: u16 = 3;
-    /// What an open file consists of; its inode.
+    /// The recipe of an open file; its inode.
     pub const RECIPE: u16 = 4;
     /// A backing file; the inode that is read from it, or 0 for the one that was given last.
     pub const BACKING: u16 = 5;
@@ -84,7 +84,7 @@ pub struct OpenDirectory {
     pub entries: Vec<Listed>,
 }
 
-/// What the process before this one has left.
+/// The remains of the process before this one.
 #[derive(Default)]
 pub struct Left {
     /// The mount.

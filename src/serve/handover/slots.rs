@@ -42,7 +42,7 @@ pub struct Slots {
 pub struct Record {
     /// Kind and number.
     pub key: Key,
-    /// What was entered.
+    /// The entry.
     pub bytes: Vec<u8>,
 }
 

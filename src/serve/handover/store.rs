@@ -35,7 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Store(UnixDatagram);
 
-/// What came back, by name.
+/// The descriptors that came back, by name.
 #[derive(Debug, Default)]
 pub struct Inherited(HashMap<String, Vec<OwnedFd>>);
 

@@ -80,7 +80,7 @@ impl Streams {
     }
 }
 
-/// What is read ahead of a source, all in blocks but for their size.
+/// The read-ahead of a source, all in blocks but for their size.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Layout {
     /// Bytes in a block.

@@ -22,7 +22,7 @@ pub(super) struct Key {
     pub block: u64,
 }
 
-/// What a reader finds where a block should be.
+/// The state of a block, for a reader.
 #[derive(Debug)]
 pub(super) enum Found<'a> {
     Block(Arc<Block>),

@@ -13,7 +13,7 @@ use crate::storage::extent::SECTOR;
 #[cfg(test)]
 mod tests;
 
-/// What the file is called.
+/// The name of the file.
 pub const NAME: &str = "file";
 
 /// Bytes in a block (`blkszbits`).

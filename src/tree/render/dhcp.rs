@@ -18,7 +18,7 @@ pub enum Dialect {
     Kea,
 }
 
-/// What goes into a snippet.
+/// Values of a snippet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Site {
     /// Address of the TFTP server.

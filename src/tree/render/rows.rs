@@ -26,9 +26,9 @@ pub enum Row<'a> {
 pub struct Boot<'a> {
     /// Name of the row: the ISO's label, if it is what the ISO stands for.
     pub name: String,
-    /// What is shown.
+    /// The text that is shown.
     pub title: String,
-    /// What is booted.
+    /// The item that is booted.
     pub item: &'a Item,
 }
 
@@ -39,7 +39,7 @@ pub struct Sub<'a> {
     pub name: String,
     /// Label of the ISO, if the first row behind it is what the ISO stands for.
     pub label: Option<&'a str>,
-    /// What is shown, and the heading of the menu.
+    /// The text that is shown, and the heading of the menu.
     pub title: String,
     /// Its rows; never empty.
     pub rows: Vec<Row<'a>>,

@@ -19,7 +19,7 @@ pub fn holds(iso: &mut BoundedFiles, args: &[String]) -> bool {
 
 struct Test<'t, 'd, 'a> {
     iso: &'t mut BoundedFiles<'d>,
-    /// What is left to read.
+    /// The rest to be read.
     args: &'a [String],
 }
 
