@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -65,8 +66,14 @@ pub enum Look {
 /// With file, line and reason.
 pub fn load(path: &Path) -> Result<Config, Error> {
     let unreadable = |fault| Error::Unreadable { path: path.to_owned(), fault };
-    let file = File::open(path).map_err(unreadable)?;
+    let file = open(path).map_err(unreadable)?;
     read(path, &file)
+}
+
+/// Opens a regular file; a pipe would be waited for, and a device may do anything.
+fn open(path: &Path) -> io::Result<File> {
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a regular file")) }
 }
 
 fn read(path: &Path, file: &File) -> Result<Config, Error> {
@@ -86,7 +93,7 @@ impl Followed {
     /// With file, line and reason.
     pub fn start(path: PathBuf) -> Result<Self, Error> {
         let unreadable = |fault| Error::Unreadable { path: path.clone(), fault };
-        let file = File::open(&path).map_err(unreadable)?;
+        let file = open(&path).map_err(unreadable)?;
         let seen = FileId::of(&file.metadata().map_err(unreadable)?);
         let config = Arc::new(read(&path, &file)?);
         Ok(Self { path, seen: Some(seen), said: None, writers: Writers::default(), config, pending: false })
@@ -139,7 +146,7 @@ impl Followed {
         if self.seen == Some(FileId::of(&stat)) {
             return Ok(None);
         }
-        let file = File::open(&path).map_err(unreadable)?;
+        let file = open(&path).map_err(unreadable)?;
         if self.writers.check(&file).map_err(unreadable)?.is_some() {
             self.pending = true;
             return Ok(None);
@@ -219,6 +226,9 @@ mod tests {
         let path = directory.path().join("x");
         let refusal = || load(&path).unwrap_err().to_string();
         assert_eq!(refusal(), format!("{}: No such file or directory (os error 2)", path.display()));
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        assert_eq!(refusal(), format!("{}: it is not a regular file", path.display()));
+        std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, vec![b'#'; 5 << 20]).unwrap();
         assert_eq!(refusal(), format!("{}: longer than 4194304 bytes", path.display()));
         std::fs::write(&path, "a = 1").unwrap();
