@@ -103,7 +103,7 @@ pub struct Mount {
     /// auto]
     #[arg(long, value_enum)]
     pub data_path: Option<DataPath>,
-    /// Run this with `sh -c` after ISOs have come, gone or changed
+    /// Run this with `sh -c` after ISOs have come, gone or changed; what takes more than five minutes is ended
     #[arg(long, value_name = "COMMAND")]
     pub on_change: Option<String>,
     /// Owner of the files [default: who runs this]
