@@ -132,7 +132,13 @@ impl Holder {
                 }
                 // Else it has said itself why.
                 self.give_up();
-                return Ok(code_of(status));
+                // It was told to stop before it listened to signals, or was dead before it could be told: the mount is
+                // gone, as was asked for. A crash on the way is one all the same.
+                let by = status.signal();
+                let told = self.stopping
+                    && ready.is_none()
+                    && [SIGTERM, SIGINT, libc::SIGKILL].map(Some).contains(&by);
+                return Ok(if told { 0 } else { code_of(status) });
             }
             failures = if served.is_some_and(|time| time >= PROVEN) { 1 } else { failures + 1 };
             if failures > MOST {

@@ -117,6 +117,21 @@ fn paths_that_were_relative_are_after_a_takeover_too() {
 }
 
 #[test]
+fn a_stop_while_the_next_daemon_begins_unmounts_as_any_other() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let place = Place::with("one.iso", &Disc::new("One", 1));
+        let mut daemon = place.start(&[]);
+        // The holder finds both when it goes on: a death, and the word to stop, for the dead or for one that has just begun.
+        daemon.signal(Signal::STOP);
+        daemon.kill_server();
+        daemon.signal(signal);
+        daemon.signal(Signal::CONT);
+        assert_eq!(daemon.wait().code(), Some(0), "{signal:?}: {}", place.log());
+        assert_eq!(place.mounts(), 0, "{signal:?}");
+    }
+}
+
+#[test]
 fn the_command_of_on_change_sees_nothing_of_it() {
     let place = Place::new();
     let said = place.elsewhere("said");
