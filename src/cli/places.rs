@@ -9,7 +9,6 @@ use rustix::fs::{Access, access};
 
 use crate::catalog::scan;
 use crate::cli::options;
-use crate::serve::mountpoint::is_ours_there;
 
 /// The absolute path of the directory of ISOs. Links in it stay: they may lead to another directory later.
 ///
@@ -45,12 +44,6 @@ fn not_there(path: &Path) -> anyhow::Error {
 /// If nothing can be mounted there.
 pub fn mountpoint(path: &Path, nonempty: bool) -> Result<PathBuf> {
     let shown = path.display();
-    // A mount of ours may be waiting for just this process to go on with it: who asks it waits for ever.
-    if let Ok(ours) = above(path)
-        && is_ours_there(&ours)
-    {
-        return Ok(ours);
-    }
     let absolute = match path.canonicalize() {
         Ok(absolute) => absolute,
         Err(error) if error.raw_os_error() == Some(libc::ENOTCONN) => return above(path),
