@@ -152,7 +152,9 @@ fn make(adapter: &Adapter, config: &Config) -> Result<OwnedFd> {
     ];
     options.acl = SessionACL::All;
     let session = match mount_directly(&config.mountpoint) {
-        Ok(device) => Session::from_fd(adapter.clone(), device, SessionACL::All, fuser::Config::default()),
+        Ok(device) => Session::from_fd(adapter.clone(), device, SessionACL::All, fuser::Config::default())
+            // The library only unmounts what it has mounted itself.
+            .inspect_err(|_| drop(mountpoint::detach(&config.mountpoint))),
         // fusermount3 may; and it has the better sentences for whatever else is wrong.
         Err(_) => Session::new(adapter.clone(), &config.mountpoint, &options),
     };
