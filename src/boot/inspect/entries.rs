@@ -183,7 +183,8 @@ impl Entries {
 
     fn files_of(&mut self, image: &mut Image, entry: &MenuEntry) -> Result<usize, Error> {
         let (kernel, initrds) = load(image, &entry.kernel, &entry.initrds)?;
-        let same = |other: &BootFiles| other.kernel == kernel && other.initrds == initrds;
+        // By their bytes: lorax and others link the kernel of the BIOS menu to that of the UEFI menu.
+        let same = |other: &BootFiles| other.is(&kernel, &initrds);
         if let Some(position) = self.files.iter().position(same) {
             return Ok(position);
         }
@@ -198,11 +199,22 @@ impl Entries {
     /// The kernel's path, and behind it the last initrd's where another entry has the same kernel.
     fn new_name(&self, kernel: &iso::File, initrds: &[iso::File]) -> String {
         let own = plain_name(&kernel.path);
-        let taken = self.files.iter().any(|other| other.kernel == *kernel);
-        match initrds.last() {
+        let taken = self.files.iter().any(|other| other.kernel.extents == kernel.extents);
+        let name = match initrds.last() {
             Some(initrd) if taken => format!("{own}-{}", plain_name(&initrd.path)),
             _ => own,
-        }
+        };
+        let is_free = |name: &String| self.files.iter().all(|other| other.name.as_ref() != Some(name));
+        let numbered = (2..).map(|number| format!("{name}-{number}"));
+        // The first of them is free: there are fewer others than numbers.
+        std::iter::once(name.clone()).chain(numbered).find(is_free).unwrap_or(name)
+    }
+}
+
+impl BootFiles {
+    fn is(&self, kernel: &iso::File, initrds: &[iso::File]) -> bool {
+        let extents = |files: &[iso::File]| files.iter().map(|file| file.extents.clone()).collect::<Vec<_>>();
+        self.kernel.extents == kernel.extents && extents(&self.initrds) == extents(initrds)
     }
 }
 
@@ -268,5 +280,60 @@ impl menu::Files for MenuFiles<'_> {
 
     fn list(&self, directory: &str) -> Vec<String> {
         self.0.borrow_mut().list(directory).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::extent::Extent;
+
+    fn file(path: &str, offset: u64) -> iso::File {
+        iso::File { path: path.into(), len: 5, extents: vec![Extent { offset, len: 5 }] }
+    }
+
+    fn names(sets: &[(iso::File, Vec<iso::File>)]) -> Vec<Option<String>> {
+        let mut found = Entries::default();
+        for (kernel, initrds) in sets {
+            if found.files.iter().any(|other| other.is(kernel, initrds)) {
+                continue;
+            }
+            let name = (!found.files.is_empty()).then(|| found.new_name(kernel, initrds));
+            found.files.push(BootFiles { name, kernel: kernel.clone(), initrds: initrds.clone() });
+        }
+        found.files.into_iter().map(|files| files.name).collect()
+    }
+
+    #[test]
+    fn no_two_sets_of_files_have_one_name() {
+        let name = |text: &str| Some(text.to_owned());
+        let long = "x".repeat(80);
+        assert_eq!(
+            names(&[
+                (file("/k", 0), vec![file("/i", 2048)]),
+                (file("/a/b", 4096), Vec::new()),
+                (file("/a-b", 6144), Vec::new()),
+                (file("/k", 0), vec![file("/ucode", 8192), file("/i", 2048)]),
+                (file("/k", 0), vec![file("/amd", 10240), file("/i", 2048)]),
+                (file(&format!("/1{long}"), 12288), Vec::new()),
+                (file(&format!("/2{long}"), 14336), Vec::new()),
+            ]),
+            [
+                None,
+                name("a-b"),
+                name("a-b-2"),
+                name("k-i"),
+                name("k-i-2"),
+                name(&long[..60]),
+                name(&format!("{}-2", &long[..60])),
+            ]
+        );
+    }
+
+    #[test]
+    fn the_same_bytes_under_two_paths_are_one_set() {
+        let initrd = || vec![file("/isolinux/initrd.img", 2048)];
+        let other = (file("/images/pxeboot/vmlinuz", 0), vec![file("/images/pxeboot/initrd.img", 2048)]);
+        assert_eq!(names(&[(file("/isolinux/vmlinuz", 0), initrd()), other]), [None]);
     }
 }
