@@ -155,16 +155,18 @@ impl Operations {
                 // It went meanwhile; what is entered now would not be cleared away any more.
                 continue;
             }
-            let entry =
-                known.entry(node.ino).or_insert_with(|| Known { node: node.clone(), lookups: 0, top });
+            let entry = known.entry(node.ino).or_insert_with(|| Known {
+                node: node.clone(),
+                lookups: self.adopted_lookups(node.ino),
+                top,
+            });
             // What is known may be what was left of it when its ISO went, and the ISO is back.
             entry.node = node.clone();
             entry.lookups += 1;
-            if entry.lookups == 1
-                && lazy::is_lazy(node.ino)
+            if lazy::is_lazy(node.ino)
                 && let Some(ledger) = &self.ledger
             {
-                ledger.named(node.ino, parent, name.as_ref());
+                ledger.named(node.ino, parent, name.as_ref(), entry.lookups);
             }
             return Ok(node);
         }
@@ -209,15 +211,20 @@ impl Operations {
     /// The kernel forgets `count` look-ups of an inode.
     pub fn forget(&self, ino: u64, count: u64) {
         let mut known = self.known.lock();
-        if let Some(entry) = known.get_mut(&ino) {
-            entry.lookups = entry.lookups.saturating_sub(count);
-            if entry.lookups == 0 {
-                known.remove(&ino);
-                if lazy::is_lazy(ino)
-                    && let Some(ledger) = &self.ledger
-                {
-                    ledger.forgotten(ino);
-                }
+        let left = match known.get_mut(&ino) {
+            Some(entry) => {
+                entry.lookups = entry.lookups.saturating_sub(count);
+                entry.lookups
+            }
+            // Nobody has asked this process for it.
+            None => self.forget_adopted(ino, count),
+        };
+        if left == 0 {
+            known.remove(&ino);
+            if lazy::is_lazy(ino)
+                && let Some(ledger) = &self.ledger
+            {
+                ledger.forgotten(ino);
             }
         }
     }
@@ -466,6 +473,28 @@ mod tests {
         let mut builder = Builder::new(SystemTime::UNIX_EPOCH);
         builder.lazy(Tree::ROOT, "L", disc.clone(), 1, SystemTime::UNIX_EPOCH);
         builder.build()
+    }
+
+    #[test]
+    fn look_ups_of_the_process_before_count_when_the_kernel_forgets() {
+        use crate::serve::handover::ledger::{Left, Name};
+        let operations = Operations::new(lazy_tree(&Arc::new(Disc)));
+        let top = operations.lookup(ROOT_INO, "L").unwrap().ino;
+        let ino = lazy::ino(9);
+        let mut left = Left::default();
+        left.names.insert(ino, Name { parent: top, name: "f".into(), lookups: 4 });
+        operations.adopt(&left, 1, &mut |_| None);
+        // The kernel asks for the name anew before its word arrives that it has forgotten it.
+        assert_eq!(operations.lookup(top, "f").unwrap().ino, ino);
+        operations.forget(ino, 4);
+        assert_eq!(operations.known.lock().get(&ino).map(|known| known.lookups), Some(1));
+        operations.forget(ino, 1);
+        assert!(operations.known.lock().get(&ino).is_none());
+        // And where this process has not been asked for it at all.
+        operations.adopt(&left, 2, &mut |_| None);
+        operations.forget(ino, 3);
+        operations.lookup(top, "f").unwrap();
+        assert_eq!(operations.known.lock().get(&ino).map(|known| known.lookups), Some(2));
     }
 
     #[test]

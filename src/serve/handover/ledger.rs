@@ -84,6 +84,18 @@ pub struct OpenDirectory {
     pub entries: Vec<Listed>,
 }
 
+/// A node that is not in the arena, as the kernel knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Name {
+    /// The directory that it was found in.
+    pub parent: u64,
+    /// Its name there.
+    pub name: OsString,
+    /// The look-ups that the kernel has not forgotten. One that was carried out and not answered is counted twice: a name
+    /// too many is kept, and never one too few.
+    pub lookups: u64,
+}
+
 /// The remains of the process before this one.
 #[derive(Default)]
 pub struct Left {
@@ -101,8 +113,8 @@ pub struct Left {
     pub backings: HashMap<u64, u32>,
     /// The backing file that was given last.
     pub last_backing: Option<u32>,
-    /// Parent and name by inode.
-    pub names: HashMap<u64, (u64, OsString)>,
+    /// Names by inode.
+    pub names: HashMap<u64, Name>,
     /// Mappings with their file and their metadata, by number.
     mappings: HashMap<u64, (Mapping, File, File)>,
     /// Files that recipes need, by identity.
@@ -322,9 +334,9 @@ impl Ledger {
         }
     }
 
-    /// The kernel knows a node by this name in that directory.
-    pub fn named(&self, ino: u64, parent: u64, name: &OsStr) {
-        let bytes = [&parent.to_le_bytes(), name.as_bytes()].concat();
+    /// The kernel knows a node by this name in that directory, from so many look-ups.
+    pub fn named(&self, ino: u64, parent: u64, name: &OsStr, lookups: u64) {
+        let bytes = [&parent.to_le_bytes(), lookups.to_le_bytes().as_slice(), name.as_bytes()].concat();
         self.done(self.entries().slots.insert((kind::NAME, ino), &bytes));
     }
 
@@ -458,8 +470,8 @@ impl Left {
                 }
             }
             kind::NAME => {
-                let parent = number(&mut bytes)?;
-                self.names.insert(id, (parent, OsString::from_vec(bytes.to_vec())));
+                let (parent, lookups) = (number(&mut bytes)?, number(&mut bytes)?);
+                self.names.insert(id, Name { parent, lookups, name: OsString::from_vec(bytes.to_vec()) });
             }
             kind::MAPPING => {
                 let iso =

@@ -11,7 +11,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 /// What the file begins with: a name, and the version of everything in it. Another one is not read.
-const MAGIC: &[u8; 8] = b"netroot\x01";
+const MAGIC: &[u8; 8] = b"netroot\x02";
 
 /// Where the slots begin.
 const HEADER: u64 = 4096;
@@ -91,11 +91,16 @@ impl Slots {
     /// # Errors
     /// If there is no memory, or it is too large; then there is none.
     pub fn insert(&mut self, key: Key, bytes: &[u8]) -> io::Result<()> {
-        self.remove(key)?;
         if bytes.len() > MAX_BYTES {
+            self.remove(key)?;
             return Err(io::Error::other("too large to be kept"));
         }
         let parts = bytes.len().div_ceil(PAYLOAD).max(1);
+        // A slot is written over in one go: there is no moment without the record.
+        let kept = self.used.get(&key).filter(|places| parts == 1 && places.len() == 1).cloned();
+        if kept.is_none() {
+            self.remove(key)?;
+        }
         let mut image = Vec::with_capacity(parts * SLOT);
         for part in 0..parts {
             let rest = bytes.get(part * PAYLOAD..).unwrap_or_default();
@@ -108,7 +113,7 @@ impl Slots {
             image.extend_from_slice(payload);
             image.resize((part + 1) * SLOT, 0);
         }
-        let places = self.take(parts);
+        let places = kept.unwrap_or_else(|| self.take(parts));
         let written = self.write(&places, &image);
         self.used.insert(key, places);
         if written.is_err() {
@@ -289,10 +294,26 @@ mod tests {
     }
 
     #[test]
+    fn a_small_record_is_written_over_in_its_place() {
+        let file = memory();
+        let mut slots = Slots::create(file.try_clone().unwrap()).unwrap();
+        slots.insert((1, 1), b"one").unwrap();
+        let place = slots.used.get(&(1, 1)).cloned();
+        slots.insert((1, 2), b"two").unwrap();
+        slots.insert((1, 1), &[b'3'; PAYLOAD]).unwrap();
+        assert_eq!(slots.used.get(&(1, 1)).cloned(), place);
+        slots.insert((1, 1), b"4").unwrap();
+        let (_, mut left) = Slots::open(file).unwrap().unwrap();
+        left.sort_by_key(|record| record.key);
+        let bytes: Vec<&[u8]> = left.iter().map(|record| record.bytes.as_slice()).collect();
+        assert_eq!(bytes, [b"4".as_slice(), b"two"]);
+    }
+
+    #[test]
     fn another_version_is_not_read() {
         let file = memory();
         Slots::create(file.try_clone().unwrap()).unwrap();
-        file.write_all_at(b"netroot\x02", 0).unwrap();
+        file.write_all_at(b"netroot\x01", 0).unwrap();
         assert!(Slots::open(file).unwrap().is_none());
         assert!(Slots::open(memory()).unwrap().is_none(), "nor an empty file");
     }

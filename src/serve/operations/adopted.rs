@@ -2,14 +2,13 @@
 //! are found again by the names that led to them.
 
 use std::collections::HashMap;
-use std::ffi::OsString;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::serve::handover::ledger::Left;
+use crate::serve::handover::ledger::{Left, Name};
 use crate::storage::backing::Backing;
 use crate::storage::content::Content;
 use crate::tree::arena::{Kind, Node};
@@ -29,8 +28,8 @@ struct Inner {
     any: bool,
     /// Inode and handle by the request that opened it: its answer may not have been heard.
     requests: HashMap<u64, (u64, u64)>,
-    /// Parent and name by inode.
-    names: HashMap<u64, (u64, OsString)>,
+    /// Names by inode.
+    names: HashMap<u64, Name>,
     /// Time of the last change, and what it consists of, of files that may be open though their names are gone.
     open: HashMap<u64, (SystemTime, Weak<Content>)>,
 }
@@ -101,13 +100,29 @@ impl Operations {
     /// Finds a node again that was known to the process before this one.
     pub(super) fn revive(&self, ino: u64) -> Option<(Arc<Node>, u64)> {
         let (node, top) = self.by_name(ino).or_else(|| self.by_handle(ino))?;
-        self.known.lock().entry(ino).or_insert_with(|| Known { node: node.clone(), lookups: 0, top });
+        let known = || Known { node: node.clone(), lookups: self.adopted_lookups(ino), top };
+        self.known.lock().entry(ino).or_insert_with(known);
         Some((node, top))
+    }
+
+    /// The look-ups of an inode that the process before this one has answered. From then on they are counted here.
+    pub(super) fn adopted_lookups(&self, ino: u64) -> u64 {
+        self.adopted
+            .with(|adopted| adopted.names.get_mut(&ino).map_or(0, |name| std::mem::take(&mut name.lookups)))
+    }
+
+    /// The kernel forgets look-ups of an inode that only the process before this one knew; how many are left.
+    pub(super) fn forget_adopted(&self, ino: u64, count: u64) -> u64 {
+        self.adopted.with(|adopted| {
+            let Some(name) = adopted.names.get_mut(&ino) else { return 0 };
+            name.lookups = name.lookups.saturating_sub(count);
+            name.lookups
+        })
     }
 
     /// Below `trees/`, by the names that led to it.
     fn by_name(&self, ino: u64) -> Option<(Arc<Node>, u64)> {
-        let (parent, name) = self.adopted.with(|adopted| adopted.names.get(&ino).cloned())?;
+        let Name { parent, name, .. } = self.adopted.with(|adopted| adopted.names.get(&ino).cloned())?;
         let tree = self.tree();
         let found = tree.by_ino(parent).map(|node| (node.clone(), parent));
         let known = || self.known.lock().get(&parent).map(|known| (known.node.clone(), known.top));
