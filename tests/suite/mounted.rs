@@ -6,6 +6,7 @@
 mod changes;
 mod end;
 mod files;
+mod fstab;
 mod hangs;
 mod installer;
 mod netroot;
