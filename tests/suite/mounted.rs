@@ -9,6 +9,8 @@ mod files;
 mod fstab;
 mod hangs;
 mod installer;
+mod logs;
+mod manager;
 mod netroot;
 mod people;
 mod start;
