@@ -20,9 +20,12 @@ pub mod file;
 mod key;
 pub mod mount;
 
-pub use key::{Range, Uuid};
+pub use key::{Range, Server, Uuid};
 
 use key::{List, checked, checked_option};
+
+/// Servers of an entry: netroot-init takes no more.
+const MAX_SERVERS: usize = 16;
 
 /// Machines in a file: each costs four unlisted names and, once it has booted, the text of its menu.
 const MAX_MACHINES: usize = 4096;
@@ -56,6 +59,9 @@ pub struct Defaults {
     /// What clients call the NBD host.
     #[serde(deserialize_with = "host")]
     pub server: Option<String>,
+    /// Several servers with the same ISOs: an address each, and a port where that is another.
+    #[serde(deserialize_with = "servers")]
+    pub servers: Option<Vec<Server>>,
     /// Its port.
     #[serde(deserialize_with = "port")]
     pub nbd_port: Option<u16>,
@@ -224,6 +230,7 @@ impl Defaults {
             timeout: self.timeout.or(others.timeout),
             append: self.append.or(others.append),
             server: self.server.or(others.server),
+            servers: self.servers.or(others.servers),
             nbd_port: self.nbd_port.or(others.nbd_port),
             http_url: self.http_url.or(others.http_url),
             nfs: self.nfs.or(others.nfs),
@@ -292,6 +299,14 @@ fn title<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error>
 
 fn host<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
     checked_option(from, written::host)
+}
+
+fn servers<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<Server>>, D::Error> {
+    let servers = List::deserialize(from)?.0;
+    if servers.len() > MAX_SERVERS {
+        return Err(serde::de::Error::custom(format!("more than {MAX_SERVERS} servers")));
+    }
+    Ok(Some(servers))
 }
 
 fn url<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {

@@ -381,6 +381,7 @@ impl TreeOptions {
             timeout: self.timeout,
             append: self.append.clone(),
             server: self.server.clone(),
+            servers: None,
             nbd_port: self.nbd_port,
             http_url: self.http_url.clone(),
             nfs: self.nfs.clone(),

@@ -14,6 +14,7 @@
 
 mod loaders;
 
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -84,12 +85,17 @@ impl Given {
         let chosen = self.options.clone().or(&config.defaults);
         let host_given = chosen.server.is_some();
         let host = chosen.server.unwrap_or_else(|| self.own_host.clone());
+        let port = chosen.nbd_port.unwrap_or(servers::NBD_PORT);
+        let several = chosen.servers.unwrap_or_default().into_iter();
         Settings {
             mountpoint: self.mountpoint.clone(),
             host_given,
             servers: Servers {
                 host: Some(host.clone()).filter(|host| !host.is_empty()),
-                port: chosen.nbd_port.unwrap_or(servers::NBD_PORT),
+                port,
+                several: several
+                    .map(|server| SocketAddrV4::new(server.address, server.port.unwrap_or(port)))
+                    .collect(),
                 prefer: chosen.root_export.and_then(|choice| choice.0),
                 http: chosen.http_url,
                 nfs: chosen.nfs,
@@ -254,6 +260,10 @@ fn boot_with(
     let is_first = facts.entries.first() == Some(entry);
     let args = choice.args.as_ref().filter(|_| is_first).unwrap_or(&entry.args);
     let boot = plan::boot(&subject, args.clone(), choice.transport, servers)?;
+    let named = settings.host_given && settings.host.parse::<Ipv4Addr>().is_err();
+    if boot.transport == Transport::Netroot && named && servers.several.is_empty() {
+        return Err(Refusal::NamedServer);
+    }
     let more = choice.append.clone().unwrap_or_default();
     Ok(Boot { args: boot.args.append(settings.append.clone()).append(more), ..boot })
 }

@@ -767,7 +767,14 @@ fn tree_of(iso: &Patch, facts: Facts, label: &Label) -> Tree {
     let settings = Settings {
         host: "10.0.2.2".into(),
         mountpoint: "/srv/netboot".into(),
-        servers: Servers { host: Some("10.0.2.2".into()), port: 10809, prefer: None, http: None, nfs: None },
+        servers: Servers {
+            host: Some("10.0.2.2".into()),
+            port: 10809,
+            several: vec![],
+            prefer: None,
+            http: None,
+            nfs: None,
+        },
         host_given: true,
         append: "".into(),
         default: None,

@@ -22,6 +22,7 @@ fn every_key_is_read() {
         default = "F42"
         timeout = 0
         append = "quiet"
+        servers = ["10.0.0.1", "10.0.0.2:99"]
         server = "10.0.0.1"
         nbd-port = 10810
         http-url = "http://10.0.0.1/nb/"
@@ -55,6 +56,7 @@ fn every_key_is_read() {
         timeout: Some(0),
         append: Some("quiet".into()),
         server: Some("10.0.0.1".into()),
+        servers: Some(vec!["10.0.0.1".parse().unwrap(), "10.0.0.2:99".parse().unwrap()]),
         nbd_port: Some(10810),
         http_url: Some("http://10.0.0.1/nb".into()),
         nfs: Some("10.0.0.1:/srv".into()),
@@ -132,10 +134,7 @@ fn values_are_checked_as_on_the_command_line() {
         ("[iso.X]\nargs = 'a=\"b'", "line 2: a double quote has no partner"),
         ("[iso.X]\ntitle = \" \"", "line 2: a title is not empty"),
         ("[iso.X]\ntitle = \"a\\tb\"", "line 2: a title is one line without control characters"),
-        (
-            "[defaults]\nserver = \"a b\"",
-            "line 2: not an IPv4 address, a host name, or an IPv6 address in brackets",
-        ),
+        ("[defaults]\nserver = \"a b\"", "line 2: not an IPv4 address or a host name"),
         ("[defaults]\nhttp-url = \"ftp://x\"", "line 2: not a URL such as http://192.168.50.1/netboot"),
         ("[defaults]\nnfs = \"x\"", "line 2: not HOST:/PATH such as 192.168.50.1:/srv/netboot"),
         (
