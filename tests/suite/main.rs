@@ -31,6 +31,7 @@ mod kickstarts;
 mod manual;
 mod menus;
 mod mistakes;
+mod model;
 mod mounted;
 mod nbd_reload;
 mod netroot_init;
