@@ -19,6 +19,7 @@ use netrootfs::tree::layout::{self, Settings};
 use proptest::prelude::*;
 
 use crate::support::isos::{Files, pattern, squashfs};
+use crate::support::memory::peak;
 use crate::support::patch::{Patch, both32, continuation, directory, entry, record};
 
 const KERNEL: &str = "/images/pxeboot/vmlinuz";
@@ -137,8 +138,10 @@ fn a_mark_of_relocation_without_a_link_hides_the_directory() {
 
 #[test]
 fn malformed_system_use_entries_damage_their_file_only() {
-    let entries: [(&str, Vec<u8>); 6] = [
+    let entries: [(&str, Vec<u8>); 8] = [
         ("length 0", vec![b'P', b'X', 0, 1]),
+        ("length 1", vec![b'P', b'X', 1, 1]),
+        ("length 2", vec![b'P', b'X', 2, 1]),
         ("length 3", vec![b'P', b'X', 3, 1]),
         ("past its record", vec![b'P', b'X', 200, 1]),
         ("SL past itself", entry(b"SL", &[0, 0, 200, b'x'])),
@@ -154,6 +157,55 @@ fn malformed_system_use_entries_damage_their_file_only() {
         let expected = if what == "CD-XA" { "" } else { &format!("/README: {SUSP_FAULT}") };
         assert_eq!(fault(&iso, "/README"), expected, "{what}");
     }
+}
+
+#[test]
+fn an_extension_s_name_may_have_any_length_that_it_says() {
+    // Where it belongs: in the `.` of the root (SUSP, 5.5; RRIP, 4.3).
+    for lengths in [[255, 0, 0], [0, 255, 255], [10, 84, 135]] {
+        let mut iso = sound();
+        let dot = iso.extent(Patch::ROOT_RECORD);
+        let at = iso.susp(dot, b"CE");
+        let number = |at: usize| u32::from_le_bytes(iso.bytes[at..at + 4].try_into().unwrap()) as usize;
+        let area = number(at + 4) * 2048 + number(at + 12);
+        assert_eq!(iso.bytes[area..area + 2], *b"ER");
+        iso.put(area + 4, &lengths);
+        match image(&iso).list("/") {
+            Ok(names) => assert!(names.contains(&"readme".to_owned()), "{lengths:?}: {names:?}"),
+            Err(error) => assert_eq!(error.to_string(), format!("/: {SUSP_FAULT}"), "{lengths:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_name_of_great_length_or_with_a_nul_is_one_name_or_none() {
+    // Pieces of a name follow one another (RRIP, 4.1.4); Linux takes 254 bytes (CVE-2016-4913).
+    for (pieces, piece) in [(1, 240), (4, 240), (64, 240)] {
+        let mut iso = sound();
+        let flag = |number: usize| u8::from(number + 1 < pieces);
+        let area: Vec<u8> = (0..pieces)
+            .flat_map(|number| entry(b"NM", &[&[flag(number)], vec![b'n'; piece].as_slice()].concat()))
+            .collect();
+        let sector = iso.append(&area);
+        let readme = iso.record("/readme");
+        let name = iso.susp(readme, b"NM");
+        iso.put(name + 4, &[1]);
+        iso.replace_px(readme, &continuation(sector, 0, u32::try_from(area.len()).unwrap()));
+        assert_served(&iso);
+        let names = image(&iso).list("/").unwrap();
+        assert!(names.iter().filter(|name| name.contains("nnn")).count() <= 1, "{names:?}");
+        let tree = tree_of(&iso, inspect(&iso).unwrap(), &Label::parse("LIVE").unwrap());
+        let shown = tree.read(&tree.find("trees/LIVE").unwrap().unwrap()).unwrap();
+        assert!(shown.iter().all(|entry| (1..=255).contains(&entry.name.len())), "{shown:?}");
+    }
+    let mut iso = sound();
+    let readme = iso.record("/readme");
+    let name = iso.susp(readme, b"NM");
+    iso.put(name + 7, &[0]);
+    assert_served(&iso);
+    let tree = tree_of(&iso, inspect(&iso).unwrap(), &Label::parse("LIVE").unwrap());
+    let shown = tree.read(&tree.find("trees/LIVE").unwrap().unwrap()).unwrap();
+    assert!(shown.iter().all(|entry| !entry.name.as_encoded_bytes().contains(&0)), "{shown:?}");
 }
 
 #[test]
@@ -289,6 +341,28 @@ fn a_thousand_levels_are_no_matter() {
     assert!(image(&iso).exists(&format!("/images/pxeboot{}", "/d".repeat(900))));
     assert!(image(&iso).exists("/LiveOS/squashfs.img"));
     assert_refused(&iso, NOTHING);
+}
+
+// Class 8: a listing that meets a fault and stays where it is.
+
+#[test]
+fn a_listing_that_meets_a_fault_comes_to_an_end() {
+    let mut iso = sound();
+    let kernel = iso.record(KERNEL);
+    iso.put(kernel, &[1]);
+    let source = Arc::new(Counting::new(iso.bytes.clone()));
+    let mut image = Image::open(source.clone()).unwrap();
+    // Asked again and again, it is the same fault.
+    for _ in 0..3 {
+        let error = image.list("/images/pxeboot").unwrap_err();
+        assert_eq!(error.to_string(), format!("/images/pxeboot: {RECORD_FAULT}"));
+    }
+    assert!(source.reads().len() < 100, "{} reads", source.reads().len());
+    let tree = tree_of(&iso, inspect(&sound()).unwrap(), &Label::parse("LIVE").unwrap());
+    let damaged = tree.find("trees/LIVE/images/pxeboot").unwrap().unwrap();
+    assert!(tree.read(&damaged).unwrap_err().to_string().contains(RECORD_FAULT));
+    let other = tree.find("trees/LIVE/LiveOS").unwrap().unwrap();
+    assert_eq!(tree.read(&other).unwrap().len(), 1, "the others are listed");
 }
 
 // Class 9: the two byte orders of a number.
@@ -473,7 +547,41 @@ fn of_two_files_of_one_name_the_first_counts() {
     assert_eq!(image(&iso).list("/").unwrap().iter().filter(|name| *name == "images").count(), 2);
 }
 
+#[test]
+fn names_that_differ_in_case_are_two_files() {
+    let iso = made(&live().with("sub/Name", "one").with("sub/NAME", "other").with("sub/name;1", "third"));
+    assert_served(&iso);
+    let mut image = image(&iso);
+    let mut read = |path: &str| image.read(path, 100).unwrap().map(|bytes| String::from_utf8(bytes).unwrap());
+    assert_eq!(read("/sub/Name").as_deref(), Some("one"));
+    assert_eq!(read("/sub/NAME").as_deref(), Some("other"));
+    assert_eq!(read("/sub/name;1").as_deref(), Some("third"));
+    // As a loader asks that knows no case: one of them.
+    assert!(["one", "other"].contains(&read("/SUB/nAmE").unwrap().as_str()));
+}
+
 // Class 16: extents anywhere.
+
+#[test]
+fn an_empty_file_may_lie_anywhere() {
+    for sector in [0, 16, 1_000_000, u32::MAX] {
+        let mut iso = sound();
+        let readme = iso.record("/readme");
+        iso.point(readme, sector, 0);
+        assert_served(&iso);
+        assert_eq!(image(&iso).read("/readme", 10).unwrap().unwrap(), b"");
+    }
+}
+
+#[test]
+fn files_that_share_their_extent_have_the_same_bytes() {
+    let mut iso = sound();
+    let (readme, kernel) = (iso.record("/readme"), iso.record(KERNEL));
+    let sector = u32::try_from(iso.extent(kernel) / 2048).unwrap();
+    iso.point(readme, sector, 9000);
+    assert_served(&iso);
+    assert!(image(&iso).read("/readme", 1 << 20).unwrap().unwrap() == pattern(1, 10_000)[..9000]);
+}
 
 #[test]
 fn an_empty_kernel_or_root_image_is_refused() {
@@ -546,8 +654,96 @@ fn a_menu_adds_nothing_to_our_files() {
 
 // What an image may cost.
 
+/// Bytes that the worst ISO may hold at a time, from its descriptors to a listing of all its directories.
+const MOST_MEMORY: usize = 64 << 20;
+
+#[test]
+fn the_worst_isos_cost_no_more_than_the_budget_of_reads_and_of_memory() {
+    let worst: [(&str, Arc<dyn ReadAt>); 4] = [
+        ("a directory of gigabytes", Arc::new(directory_of_gigabytes())),
+        ("long names", Arc::new(full_of_names(60_000, 190).bytes)),
+        ("more names than a directory may have", Arc::new(full_of_names(80_000, 8).bytes)),
+        ("directories in directories in circles", Arc::new(full_of_circles().bytes)),
+    ];
+    for (what, iso) in worst {
+        let source = Arc::new(Counting::new(iso));
+        let ((), memory) = peak(|| {
+            let read: Arc<dyn ReadAt> = source.clone();
+            if let Ok(facts) = inspect::inspect(&read) {
+                list_all(&tree_of_source(read, facts, &Label::parse("LIVE").unwrap()));
+            }
+        });
+        let reads = source.reads().len();
+        // The look into it, and one listing: each has a budget of its own.
+        println!("{what}: {} KiB, {reads} reads", memory >> 10);
+        assert!(memory <= MOST_MEMORY, "{what}: {memory} bytes");
+        assert!(reads as u64 <= 2 * MAX_READS, "{what}: {reads} reads");
+    }
+}
+
+/// Lists the directories of an ISO, some thousands of them at most.
+fn list_all(tree: &Tree) {
+    let mut left = vec![tree.find("trees/LIVE").unwrap().unwrap()];
+    let mut directories = 0;
+    while let Some(directory) = left.pop() {
+        directories += 1;
+        let Ok(entries) = tree.read(&directory) else { continue };
+        for entry in entries.iter().filter(|entry| entry.kind == netrootfs::tree::lazy::Type::Directory) {
+            if directories + left.len() < 1000 {
+                left.extend(tree.enter(&directory, &entry.name).ok().flatten());
+            }
+        }
+    }
+}
+
+/// So many files of that length of name in the root.
+fn full_of_names(count: usize, len: usize) -> Patch {
+    let mut iso = sound();
+    let at = iso.append(&[]);
+    let dot = |name: u8| record(&[name], at, 2048, IS_DIRECTORY, &[]);
+    let file = |number: usize| {
+        let name = entry(b"NM", &[&[0], format!("{number:0len$}").as_bytes()].concat());
+        record(format!("F{number}").as_bytes(), 16, 1, 0, &name)
+    };
+    let bytes = directory(&[dot(0), dot(1)].into_iter().chain((0..count).map(file)).collect::<Vec<_>>());
+    let len = u32::try_from(bytes.len()).unwrap();
+    iso.append(&bytes);
+    iso.both32(at as usize * 2048 + 10, len);
+    let images = iso.record("/LiveOS");
+    iso.point(images, at, len);
+    iso
+}
+
+/// Thirty directories, each of which has all thirty in it.
+fn full_of_circles() -> Patch {
+    const COUNT: u32 = 30;
+    let mut iso = sound();
+    let first = iso.append(&[]);
+    for number in 0..COUNT {
+        let at = first + number;
+        let dots = [record(&[0], at, 2048, IS_DIRECTORY, &[]), record(&[1], at, 2048, IS_DIRECTORY, &[])];
+        let inside = (0..COUNT).map(|other| {
+            let name = format!("D{other}");
+            let long = entry(b"NM", &[b"\0", name.as_bytes()].concat());
+            record(name.as_bytes(), first + other, 2048, IS_DIRECTORY, &long)
+        });
+        let bytes = directory(&dots.into_iter().chain(inside).collect::<Vec<_>>());
+        iso.append(bytes.get(..2048).unwrap());
+    }
+    let images = iso.record("/LiveOS");
+    iso.point(images, first, 2048);
+    iso
+}
+
 #[test]
 fn a_directory_of_gigabytes_ends_with_the_budget() {
+    let source = Arc::new(Counting::new(directory_of_gigabytes()));
+    let error = inspect::inspect(&(source.clone() as Arc<dyn ReadAt>)).unwrap_err();
+    assert_eq!(error.to_string(), iso::Error::Endless.to_string());
+    assert!(source.reads().len() as u64 <= MAX_READS);
+}
+
+fn directory_of_gigabytes() -> Endless {
     let mut iso = sound();
     let root = iso.record("/");
     // The image ends in a sparse file's zeros; a copy of the root directory is said to reach over all of them.
@@ -555,10 +751,7 @@ fn a_directory_of_gigabytes_ends_with_the_budget() {
     let at = iso.append(&copy);
     iso.point(at as usize * 2048, at, u32::MAX - 2047);
     iso.point(Patch::ROOT_RECORD, at, u32::MAX - 2047);
-    let source = Arc::new(Counting::new(Endless { head: iso.bytes, len: 8 << 30 }));
-    let error = inspect::inspect(&(source.clone() as Arc<dyn ReadAt>)).unwrap_err();
-    assert_eq!(error.to_string(), iso::Error::Endless.to_string());
-    assert!(source.reads().len() as u64 <= MAX_READS);
+    Endless { head: iso.bytes, len: 8 << 30 }
 }
 
 #[test]
@@ -573,9 +766,9 @@ fn a_directory_that_is_full_of_versions_ends_with_the_budget() {
     iso.append(&bytes);
     iso.both32(at as usize * 2048 + 10, len);
     iso.point(Patch::ROOT_RECORD, at, len);
-    let (outcome, reads) = counted(&iso);
+    let ((outcome, reads), memory) = peak(|| counted(&iso));
     assert_eq!(outcome.unwrap_err().to_string(), iso::Error::Endless.to_string());
-    assert!(reads as u64 <= MAX_READS);
+    assert!(reads as u64 <= MAX_READS && memory <= MOST_MEMORY, "{memory} bytes");
 }
 
 #[test]
@@ -747,11 +940,15 @@ fn assert_written_as_expected(iso: &Patch) {
 }
 
 fn tree_of(iso: &Patch, facts: Facts, label: &Label) -> Tree {
-    let id = FileId { device: 1, inode: 1, len: iso.bytes.len() as u64, mtime: 0, written: 0 };
+    tree_of_source(source(iso), facts, label)
+}
+
+fn tree_of_source(source: Arc<dyn ReadAt>, facts: Facts, label: &Label) -> Tree {
+    let id = FileId { device: 1, inode: 1, len: source.len(), mtime: 0, written: 0 };
     let disc = IsoFile {
         id,
-        source: source(iso).into(),
-        plain: source(iso),
+        source: source.clone().into(),
+        plain: source,
         len: id.len,
         mtime: SystemTime::UNIX_EPOCH,
         facts,

@@ -12,6 +12,7 @@
 mod support {
     pub mod hanging;
     pub mod isos;
+    pub mod memory;
     pub mod patch;
     pub mod place;
     pub mod readers;
@@ -38,6 +39,9 @@ mod netroot_init;
 mod rooms;
 mod serving;
 mod trees;
+
+#[global_allocator]
+static MEMORY: support::memory::Counted = support::memory::Counted;
 
 #[test]
 fn the_programs_of_this_build_are_found() {
