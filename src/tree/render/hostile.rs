@@ -1,4 +1,6 @@
 //! Menus that no sane person writes, and what every loader is to make of them.
+
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a model fails by panicking")]
 //!
 //! Each loader's `model` reads a rendered file as that loader does, and gives a [`Booted`] for each thing that can be chosen;
 //! [`expected`] says it straight from the menu.

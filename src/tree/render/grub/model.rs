@@ -1,4 +1,6 @@
 //! GRUB as the reader of its file: the lexer (grub-core/script/yylex.l), as much of the grammar as is used, and what
+
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a model fails by panicking")]
 //! `linux` makes of its words (grub-core/lib/cmdline.c), in GNU's and Debian's way and in Fedora's.
 
 use std::collections::HashMap;

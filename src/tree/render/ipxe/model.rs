@@ -1,5 +1,7 @@
 //! iPXE as the reader of its script (src/image/script.c, src/core/exec.c, `expand_settings` in src/core/settings.c).
 
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a model fails by panicking")]
+
 use std::collections::{HashMap, HashSet};
 
 use super::*;

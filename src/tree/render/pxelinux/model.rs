@@ -1,5 +1,7 @@
 //! menu.c32 and pxelinux as readers of their file (com32/menu/readconfig.c, com32/elflink/ldlinux/execute.c and kernel.c).
 
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a model fails by panicking")]
+
 use super::*;
 use crate::tree::render::hostile::{Booted, Read, expected, kernel_args};
 
