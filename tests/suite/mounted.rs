@@ -6,8 +6,11 @@
 mod changes;
 mod end;
 mod files;
+mod fstab;
 mod hangs;
 mod installer;
+mod logs;
+mod manager;
 mod netroot;
 mod people;
 mod start;
