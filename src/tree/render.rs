@@ -8,7 +8,7 @@ use crate::image::args::Args;
 
 pub mod dhcp;
 pub mod grub;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod hostile;
 pub mod ipxe;
 pub mod nbd;

@@ -14,8 +14,8 @@ use super::rows::{Boot, Row, Rows};
 use super::{Firmware, Item, LOCAL, Menu};
 use crate::image::args::{Arg, Part};
 
-#[cfg(test)]
-mod model;
+#[cfg(any(test, fuzzing))]
+pub mod model;
 
 /// GRUB's name for the address of the server that it was loaded from.
 const SERVER: &str = "$net_default_server";

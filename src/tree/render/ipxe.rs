@@ -15,8 +15,8 @@ use super::rows::{Boot, Row, Rows, Sub};
 use super::{Firmware, Item, LOCAL, Menu};
 use crate::image::args::{Arg, Part};
 
-#[cfg(test)]
-mod model;
+#[cfg(any(test, fuzzing))]
+pub mod model;
 
 /// iPXE's name for the address of the server that it was told to boot from.
 const SERVER: &str = "${next-server}";

@@ -16,8 +16,8 @@ use super::{Firmware, Item, LOCAL, Menu};
 use crate::catalog::written::MAX_TIMEOUT;
 use crate::image::args::{Arg, Part};
 
-#[cfg(test)]
-mod model;
+#[cfg(any(test, fuzzing))]
+pub mod model;
 
 /// menu.c32 as wide as the screen and with more rows than it has by itself, so that the first screen has no need to scroll;
 /// the lines below it move down.
