@@ -19,6 +19,7 @@ use std::time::SystemTime;
 
 use crate::boot::families::{self, Boot, Subject};
 use crate::boot::inspect::{BootFiles, Entry, Unbootable};
+use crate::boot::live::{Question, is_live};
 use crate::boot::loader::Loader;
 use crate::boot::names;
 use crate::boot::netroot::Netroot;
@@ -26,8 +27,9 @@ use crate::boot::plan;
 use crate::boot::reasons::Refusal;
 use crate::boot::servers::{self, Servers};
 use crate::boot::transport::{Export, Transport};
-use crate::catalog::config::{Config, Defaults, IsoChoice};
+use crate::catalog::config::{ByItself, Config, Defaults, IsoChoice};
 use crate::catalog::scan::{Catalog, FileId, Iso, IsoFile};
+use crate::catalog::standing::Standing;
 use crate::image::args::Args;
 use crate::image::label::Label;
 use crate::image::menu;
@@ -56,8 +58,8 @@ pub struct Settings {
     pub host_given: bool,
     /// Arguments for every entry.
     pub append: Args,
-    /// The entry that boots by itself; the first one if there is no such ISO.
-    pub default: Option<Label>,
+    /// What boots by itself; where it is not there or not said, the live system that was there first.
+    pub default: Option<ByItself>,
     /// Seconds until it does.
     pub timeout: u32,
     /// Choices for single ISOs and machines.
@@ -158,9 +160,62 @@ pub fn lay_out(
         grub_for: &|iso| grub::lead_to("/grub.cfg", &menu, given, iso.label.as_str()),
         ipxe: &|| ipxe::render(&menu, given, offers.ipxe),
     };
-    loaders::add(&mut builder, tftp, catalog, settings.default.as_ref(), host, &menus);
+    let default = settings.default.as_ref().and_then(ByItself::label).or(offers.standing());
+    loaders::add(&mut builder, tftp, catalog, default, host, &menus);
     machines::add(&mut builder, tftp, &offers, &settings.config.machines, newest);
     builder.build()
+}
+
+/// The ISO that boots by itself where nobody has named one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chosen {
+    /// Its label; `None` is the local disk.
+    pub label: Option<Label>,
+    /// Whether it is to stay. It isn't as long as nobody knows yet whether an older one can be booted.
+    pub is_final: bool,
+}
+
+/// Chooses the ISO that boots by itself where nobody has named one: the one that was chosen before, else the live system of
+/// the menu that was there first.
+pub fn choose(catalog: &Catalog, settings: &Settings) -> Chosen {
+    chosen(catalog, settings, &found(catalog, settings))
+}
+
+fn chosen(catalog: &Catalog, settings: &Settings, found: &[Offer]) -> Chosen {
+    let offered = || found.iter().filter(|offer| !offer.hidden && offer.is_live());
+    let is_offered = |label: &Label| offered().any(|offer| offer.entry.label == label.as_str());
+    let is_undecided = |iso: &&Iso| iso.initrd.is_none() && has_live(iso, settings);
+    let undecided = || catalog.isos.iter().filter(is_undecided);
+    match &catalog.standing {
+        // What is written anew or looked into comes back.
+        Standing::Away => return Chosen { label: None, is_final: false },
+        Standing::Iso(label) if is_offered(label) || undecided().any(|iso| iso.label == *label) => {
+            return Chosen { label: Some(label.clone()), is_final: true };
+        }
+        Standing::Iso(_) | Standing::Open => {}
+    }
+    let oldest = offered().min_by_key(|offer| offer.arrived);
+    let is_final = oldest.is_some_and(|oldest| undecided().all(|iso| iso.arrived >= oldest.arrived));
+    Chosen { label: oldest.and_then(|offer| Label::parse(&offer.entry.label).ok()), is_final }
+}
+
+/// Whether one of its entries would be a live system, if it can be booted.
+fn has_live(iso: &Iso, settings: &Settings) -> bool {
+    let choice = settings.config.iso(&iso.label, &iso.name);
+    !choice.hidden
+        && iso.disc.facts.entries.iter().any(|entry| leaves_disks_alone(iso, entry, &choice, settings))
+}
+
+fn leaves_disks_alone(iso: &Iso, entry: &Entry, choice: &IsoChoice, settings: &Settings) -> bool {
+    let facts = &iso.disc.facts;
+    is_live(Question {
+        family: facts.family,
+        found: &facts.found,
+        title: &entry.title,
+        args: &own_args(iso, entry, choice).append(added_args(choice, settings)),
+        has_initrd: has_initrd(iso, entry),
+        checks_media: entry.checks_media,
+    })
 }
 
 /// The host's loaders as they are now; one that can't be read is not there.
@@ -248,14 +303,25 @@ fn boot_with(
         root: facts.root.as_ref().map(|root| root.format),
         initrd,
         netroot: netroot.is_ready(),
-        has_initrd: facts.files.get(entry.files).is_some_and(|files| !files.initrds.is_empty()),
+        has_initrd: has_initrd(iso, entry),
         checks_media: entry.checks_media,
     };
-    let is_first = facts.entries.first() == Some(entry);
-    let args = choice.args.as_ref().filter(|_| is_first).unwrap_or(&entry.args);
-    let boot = plan::boot(&subject, args.clone(), choice.transport, servers)?;
-    let more = choice.append.clone().unwrap_or_default();
-    Ok(Boot { args: boot.args.append(settings.append.clone()).append(more), ..boot })
+    let boot = plan::boot(&subject, own_args(iso, entry, choice), choice.transport, servers)?;
+    Ok(Boot { args: boot.args.append(added_args(choice, settings)), ..boot })
+}
+
+fn has_initrd(iso: &Iso, entry: &Entry) -> bool {
+    iso.disc.facts.files.get(entry.files).is_some_and(|files| !files.initrds.is_empty())
+}
+
+/// The arguments of its own menu, or what an administrator has put in the place of those.
+fn own_args(iso: &Iso, entry: &Entry, choice: &IsoChoice) -> Args {
+    let is_first = iso.disc.facts.entries.first() == Some(entry);
+    choice.args.as_ref().filter(|_| is_first).unwrap_or(&entry.args).clone()
+}
+
+fn added_args(choice: &IsoChoice, settings: &Settings) -> Args {
+    settings.append.clone().append(choice.append.clone().unwrap_or_default())
 }
 
 fn add_iso(builder: &mut Builder, images: NodeId, tftp: NodeId, iso: &Iso) {
@@ -306,18 +372,24 @@ fn render_nbd_conf(catalog: &Catalog, settings: &Settings) -> String {
 
 /// The offers of menus: the ISOs that can be booted with these servers.
 fn offers(catalog: &Catalog, settings: &Settings) -> Offers {
+    let found = found(catalog, settings);
+    let standing = chosen(catalog, settings, &found).label;
+    Offers::new(found, standing, settings)
+}
+
+fn found(catalog: &Catalog, settings: &Settings) -> Vec<Offer> {
     // The renderers put the address, or their loader's own name for it, in its place.
     let servers = Servers { host: None, ..settings.servers.clone() };
     let mut found: Vec<(i32, Offer)> = Vec::new();
     for iso in &catalog.isos {
         let choice = settings.config.iso(&iso.label, &iso.name);
         if let Some(entry) = entry(iso, &choice, &servers, settings) {
-            found.push((choice.order, Offer { entry, hidden: choice.hidden }));
+            found.push((choice.order, Offer { entry, hidden: choice.hidden, arrived: iso.arrived }));
         }
     }
     // Equal numbers stay in the catalog's order, which is that of the labels.
     found.sort_by_key(|(order, _)| *order);
-    Offers::new(found.into_iter().map(|(_, offer)| offer).collect(), settings)
+    found.into_iter().map(|(_, offer)| offer).collect()
 }
 
 fn entry(iso: &Iso, choice: &IsoChoice, servers: &Servers, settings: &Settings) -> Option<IsoEntry> {
@@ -327,17 +399,19 @@ fn entry(iso: &Iso, choice: &IsoChoice, servers: &Servers, settings: &Settings) 
     let boot_first = boot(first)?;
     let transport = boot_first.transport;
     let others = others.iter().enumerate();
-    let others = others.filter_map(|(number, entry)| item(iso, number.to_string(), entry, boot(entry)?));
+    let item =
+        |name, entry, boot| item(iso, name, entry, boot, leaves_disks_alone(iso, entry, choice, settings));
+    let others = others.filter_map(|(number, entry)| item(number.to_string(), entry, boot(entry)?));
     Some(IsoEntry {
         label: iso.label.to_string(),
         title: choice.title.clone().unwrap_or_else(|| title(iso, first)),
         // Who gives a title has said all that it is to say.
         way: (choice.title.is_none() && transport != Transport::Own).then(|| transport.name()),
-        items: item(iso, String::new(), first, boot_first).into_iter().chain(others).collect(),
+        items: item(String::new(), first, boot_first).into_iter().chain(others).collect(),
     })
 }
 
-fn item(iso: &Iso, name: String, entry: &Entry, boot: Boot) -> Option<Item> {
+fn item(iso: &Iso, name: String, entry: &Entry, boot: Boot, live: bool) -> Option<Item> {
     let files = iso.disc.facts.files.get(entry.files)?;
     let own = files.name.as_deref();
     let initrds = initrds(iso, entry, files, boot.transport);
@@ -353,6 +427,7 @@ fn item(iso: &Iso, name: String, entry: &Entry, boot: Boot) -> Option<Item> {
             menu::Firmware::Uefi => Firmware::Uefi,
             menu::Firmware::Both => Firmware::Both,
         },
+        live,
     })
 }
 

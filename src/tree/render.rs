@@ -25,14 +25,25 @@ const LOCAL: &str = ".local";
 /// The offers of a loader.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Menu {
-    /// Label that boots by itself; empty for the local disk.
-    pub default: String,
+    /// What boots by itself.
+    pub default: Choice,
     /// Seconds until it does; 0 waits for ever.
     pub timeout: u32,
     /// Arguments that every entry has; a serial console in them is used by the menu too.
     pub append: Args,
     /// One entry an ISO.
     pub entries: Vec<IsoEntry>,
+}
+
+/// What boots by itself. Where a loader can't say that, the local disk does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Choice {
+    /// The local disk.
+    Local,
+    /// The ISO of that label, as its own menu would.
+    Iso(String),
+    /// The first of its items that is a live system.
+    Live(String),
 }
 
 /// One ISO in the menu.
@@ -65,6 +76,8 @@ pub struct Item {
     pub args: Args,
     /// The machines that it is for.
     pub firmware: Firmware,
+    /// Whether it leaves the disks of a machine alone until somebody at it says otherwise.
+    pub live: bool,
 }
 
 /// Machines by what starts their loader.
@@ -114,6 +127,7 @@ mod tests {
                 Arg::new("quiet"),
             ]),
             firmware: Firmware::Both,
+            live: true,
         };
         let second = Item {
             name: "0".into(),
@@ -127,7 +141,7 @@ mod tests {
             way: None,
             items: vec![first, second],
         };
-        Menu { default: "F42".into(), timeout: 5, append: Args::default(), entries: vec![entry] }
+        Menu { default: Choice::Iso("F42".into()), timeout: 5, append: Args::default(), entries: vec![entry] }
     }
 
     /// A menu that every loader can write.

@@ -760,6 +760,7 @@ fn tree_of(iso: &Patch, facts: Facts, label: &Label) -> Tree {
         label: label.clone(),
         name: "x.iso".into(),
         disc: Arc::new(disc),
+        arrived: 1,
         initrd: None,
         further: Vec::new(),
         netroot: Default::default(),

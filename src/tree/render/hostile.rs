@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::refusal::arguments;
-use super::{Firmware, IsoEntry, Item, LOCAL, Menu, title};
+use super::{Choice, Firmware, IsoEntry, Item, LOCAL, Menu, title};
 use crate::image::args::{Arg, Args};
 
 /// What somebody can choose in a menu.
@@ -61,6 +61,7 @@ pub fn expected(
     for entry in &menu.entries {
         let fits = |item: &&Item| item.firmware == Firmware::Both || item.firmware == firmware;
         let fitting: Vec<&Item> = entry.items.iter().filter(fits).collect();
+        let live = fitting.iter().position(|item| item.live);
         let said = fitting.iter().filter(|item| can_say(item)).count();
         let whole = title::shown(&title::with_way(&entry.title, entry.way));
         let whole = if whole.is_empty() { entry.label.clone() } else { whole };
@@ -74,7 +75,12 @@ pub fn expected(
             };
             let name =
                 if number == 0 { entry.label.clone() } else { format!("{}/{}", entry.label, item.name) };
-            if name == menu.default {
+            let by_itself = match &menu.default {
+                Choice::Local => false,
+                Choice::Iso(label) => name == *label,
+                Choice::Live(label) => *label == entry.label && live == Some(number),
+            };
+            if by_itself {
                 read.default.clone_from(&name);
             }
             read.booted.push(Booted {
@@ -168,8 +174,8 @@ fn args() -> impl Strategy<Value = Args> {
 fn item(number: usize) -> impl Strategy<Value = Item> {
     let firmware = select(vec![Firmware::Both, Firmware::Both, Firmware::Bios, Firmware::Uefi]);
     let submenu = prop::collection::vec(select(vec!["Advanced".to_owned(), "&& x ${y}".into()]), 0..3);
-    (text(), submenu, args(), firmware, 0..3_usize).prop_map(
-        move |(title, submenu, args, firmware, initrds)| Item {
+    (text(), submenu, args(), firmware, 0..3_usize, any::<bool>()).prop_map(
+        move |(title, submenu, args, firmware, initrds, live)| Item {
             name: if number == 0 { String::new() } else { number.to_string() },
             title,
             submenu,
@@ -177,6 +183,7 @@ fn item(number: usize) -> impl Strategy<Value = Item> {
             initrds: (0..initrds).map(|initrd| format!("initrd_X.{initrd}")).collect(),
             args,
             firmware,
+            live,
         },
     )
 }
@@ -200,15 +207,17 @@ fn entry() -> impl Strategy<Value = IsoEntry> {
 /// One to 14 ISOs with names that mean something.
 pub fn menu() -> impl Strategy<Value = Menu> {
     let labels = [
-        "start", "local", "back", "failed", "linux", "F42", "F42.0", "0", "bios", "default", "a", "b", "c",
+        "start", "local", "back", "failed", "linux", "F42", "F42.0", "0", "1-bios", "default", "a", "b", "c",
         "d",
     ];
     let entries = prop_oneof![prop::collection::vec(entry(), 1..4), prop::collection::vec(entry(), 12..14)];
-    (entries, 0..14_usize, select(vec![0_u32, 5])).prop_map(move |(mut entries, default, timeout)| {
+    let choice = select(vec![Choice::Iso, Choice::Live, |_| Choice::Local]);
+    let choices = (entries, 0..14_usize, choice, select(vec![0_u32, 5]));
+    choices.prop_map(move |(mut entries, default, choice, timeout)| {
         for (entry, label) in entries.iter_mut().zip(labels) {
             entry.label = label.into();
         }
-        let default = labels[default].to_owned();
+        let default = choice(labels[default].to_owned());
         Menu { default, timeout, append: Args::default(), entries }
     })
 }

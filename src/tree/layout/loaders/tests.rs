@@ -68,6 +68,7 @@ fn iso(label: &str, efi: Vec<EfiLoader>) -> Iso {
         label: Label::parse(label).unwrap(),
         name: format!("{label}.iso"),
         disc: Arc::new(disc),
+        arrived: 1,
         initrd: None,
         further: Vec::new(),
         netroot: Default::default(),
