@@ -147,6 +147,11 @@ impl Reason {
 }
 
 impl Reason {
+    /// Whether it is nothing but a copy under way, which will be served by itself.
+    pub fn is_copy_under_way(&self) -> bool {
+        matches!(self, Self::Unfinished(_))
+    }
+
     /// Whether it holds until the file is another one, and not only for now.
     fn lasts(&self) -> bool {
         let Self::Unfit(error) = self else { return !matches!(self, Self::Unreadable(_)) };

@@ -14,6 +14,7 @@
 
 mod loaders;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -41,6 +42,7 @@ use crate::tree::arena::{Builder, NodeId, Tree};
 use crate::tree::iso_files::{self, DirectoryCache};
 use crate::tree::render::{self, Firmware, IsoEntry, Item, LeftOut, grub, ipxe, nbd, pxelinux};
 
+mod called;
 mod machines;
 
 use machines::{Offer, Offers};
@@ -387,9 +389,23 @@ fn found(catalog: &Catalog, settings: &Settings) -> Vec<Offer> {
             found.push((choice.order, Offer { entry, hidden: choice.hidden, arrived: iso.arrived }));
         }
     }
-    // Equal numbers stay in the catalog's order, which is that of the labels.
-    found.sort_by_key(|(order, _)| *order);
+    tell_apart(&mut found);
+    // What is called the same stays in the catalog's order, which is that of the labels.
+    found.sort_by_cached_key(|(order, offer)| (*order, called::as_people_sort(&offer.entry.name)));
     found.into_iter().map(|(_, offer)| offer).collect()
+}
+
+/// Gives those their labels back that are called the same without.
+fn tell_apart(found: &mut [(i32, Offer)]) {
+    let mut times: HashMap<String, usize> = HashMap::new();
+    for (_, offer) in found.iter() {
+        *times.entry(offer.entry.title.clone()).or_default() += 1;
+    }
+    for IsoEntry { label, name, title, .. } in found.iter_mut().map(|(_, offer)| &mut offer.entry) {
+        if times.get(title).is_some_and(|times| *times > 1) {
+            (*name, *title) = (label.clone(), format!("{label}: {title}"));
+        }
+    }
 }
 
 fn entry(iso: &Iso, choice: &IsoChoice, servers: &Servers, settings: &Settings) -> Option<IsoEntry> {
@@ -402,9 +418,14 @@ fn entry(iso: &Iso, choice: &IsoChoice, servers: &Servers, settings: &Settings) 
     let item =
         |name, entry, boot| item(iso, name, entry, boot, leaves_disks_alone(iso, entry, choice, settings));
     let others = others.filter_map(|(number, entry)| item(number.to_string(), entry, boot(entry)?));
+    let (name, title) = match &choice.title {
+        Some(title) => (title.clone(), title.clone()),
+        None => called::called(iso.label.as_str(), &facts.volume_id, facts.product.as_deref(), &first.title),
+    };
     Some(IsoEntry {
         label: iso.label.to_string(),
-        title: choice.title.clone().unwrap_or_else(|| title(iso, first)),
+        name,
+        title,
         // Who gives a title has said all that it is to say.
         way: (choice.title.is_none() && transport != Transport::Own).then(|| transport.name()),
         items: item(String::new(), first, boot_first).into_iter().chain(others).collect(),
@@ -442,11 +463,4 @@ fn initrds(iso: &Iso, entry: &Entry, files: &BootFiles, transport: Transport) ->
         initrds.insert(if first { 0 } else { initrds.len() }, names::netroot(&iso.label, own));
     }
     initrds
-}
-
-fn title(iso: &Iso, first: &Entry) -> String {
-    match first.title.as_str() {
-        "" => iso.label.to_string(),
-        title => format!("{}: {title}", iso.label),
-    }
 }

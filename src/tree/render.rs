@@ -18,6 +18,7 @@ mod rows;
 mod title;
 
 pub use refusal::{LeftOut, Refusal, left_out};
+pub use title::shown;
 
 /// Label of the entry that leaves the network boot. No ISO can have it, since it begins with a dot.
 const LOCAL: &str = ".local";
@@ -51,6 +52,8 @@ pub enum Choice {
 pub struct IsoEntry {
     /// Name of the entry.
     pub label: String,
+    /// What it is called in short: it is sorted by that, and groups are named by it.
+    pub name: String,
     /// The title in the menu.
     pub title: String,
     /// How its root comes to the machine, if the menu is to show that too.
@@ -137,6 +140,7 @@ mod tests {
         };
         let entry = IsoEntry {
             label: "F42".into(),
+            name: "F42".into(),
             title: "F42: ^Start Fedora".into(),
             way: None,
             items: vec![first, second],

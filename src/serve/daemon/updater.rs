@@ -12,7 +12,7 @@ use crate::boot::servers;
 use crate::catalog::config::ByItself;
 use crate::catalog::config::file::{Followed, Look};
 use crate::catalog::probe::{ProbeResults, Workers};
-use crate::catalog::scan::{Catalog, Iso, Scanner};
+use crate::catalog::scan::{Catalog, Iso, Scanner, Skipped};
 use crate::catalog::standing::Standing;
 use crate::catalog::unknown;
 use crate::serve::watch::Pace;
@@ -228,12 +228,15 @@ impl Updater {
         for iso in new.isos.iter().filter(|iso| !serves(&self.catalog, iso)) {
             log::info!("{}: {} ({})", iso.label, iso.name, iso.disc.facts.family.name);
         }
-        let skipped: Vec<_> =
-            new.skipped.iter().map(|file| (file.name.clone(), file.reason.to_string())).collect();
-        for (name, reason) in skipped.iter().filter(|entry| !self.reported.contains(entry)) {
-            log::warn!("{name} is not served: {reason}");
+        let said = |file: &Skipped| (file.name.clone(), file.reason.to_string());
+        for file in new.skipped.iter().filter(|file| !self.reported.contains(&said(file))) {
+            let Skipped { name, reason, .. } = file;
+            match reason.is_copy_under_way() {
+                true => log::info!("{name} is not served yet: {reason}"),
+                false => log::warn!("{name} is not served: {reason}"),
+            }
         }
-        self.reported = skipped;
+        self.reported = new.skipped.iter().map(said).collect();
     }
 }
 

@@ -201,7 +201,13 @@ fn entry() -> impl Strategy<Value = IsoEntry> {
     let items = (item(0), item(1), item(2), 1..4_usize);
     let items = items.prop_map(|(a, b, c, len)| [a, b, c].into_iter().take(len).collect::<Vec<_>>());
     let way = select(vec![None, Some("HTTP")]);
-    (text(), way, items).prop_map(|(title, way, items)| IsoEntry { label: String::new(), title, way, items })
+    (text(), way, items).prop_map(|(title, way, items)| IsoEntry {
+        label: String::new(),
+        name: title.clone(),
+        title,
+        way,
+        items,
+    })
 }
 
 /// One to 14 ISOs with names that mean something.

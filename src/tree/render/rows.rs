@@ -82,8 +82,8 @@ impl<'a> Rows<'a> {
     /// The rows for machines of that firmware, of the items that the loader can say.
     pub fn new(menu: &'a Menu, firmware: Firmware, can_say: impl Fn(&Item) -> bool) -> Self {
         let of_iso = |entry: &'a IsoEntry| of_iso(entry, firmware, &can_say);
-        let isos: Vec<(&str, Row<'_>)> =
-            menu.entries.iter().filter_map(|entry| Some((entry.label.as_str(), of_iso(entry)?))).collect();
+        let isos: Vec<(String, Row<'_>)> =
+            menu.entries.iter().filter_map(|entry| Some((short(entry), of_iso(entry)?))).collect();
         let wanted = by_itself(menu, firmware).filter(|name| isos.iter().any(|(_, row)| row.leads_to(name)));
         let default = wanted.unwrap_or_else(|| LOCAL.to_owned());
         Self { rows: paged(isos, &default), default }
@@ -198,7 +198,7 @@ impl<'a> Sub<'a> {
 
 /// Rows on the first screen, and groups of those that don't fit. What boots by itself is never in a group: its row can be
 /// seen.
-fn paged<'a>(isos: Vec<(&'a str, Row<'a>)>, default: &str) -> Vec<Row<'a>> {
+fn paged<'a>(isos: Vec<(String, Row<'a>)>, default: &str) -> Vec<Row<'a>> {
     if isos.len() <= PAGE + 1 {
         return isos.into_iter().map(|(_, row)| row).collect();
     }
@@ -209,7 +209,7 @@ fn paged<'a>(isos: Vec<(&'a str, Row<'a>)>, default: &str) -> Vec<Row<'a>> {
     let mut others = others.into_iter().peekable();
     while others.peek().is_some() {
         let group: Vec<_> = others.by_ref().take(size).collect();
-        let end = |row: Option<&(&str, Row<'_>)>| row.map(|(label, _)| short(label)).unwrap_or_default();
+        let end = |row: Option<&(String, Row<'_>)>| row.map(|(name, _)| name.clone()).unwrap_or_default();
         let title = format!("{} to {}", end(group.first()), end(group.last()));
         let name = format!("/{}", rows.len());
         let group = group.into_iter().map(|(_, row)| row).collect();
@@ -218,7 +218,9 @@ fn paged<'a>(isos: Vec<(&'a str, Row<'a>)>, default: &str) -> Vec<Row<'a>> {
     rows
 }
 
-/// So much of a label that two of them fit a row.
-fn short(label: &str) -> String {
-    label.chars().take(24).collect()
+/// So much of a name that two of them fit a row.
+fn short(entry: &IsoEntry) -> String {
+    let name = Some(title::shown(&entry.name)).filter(|name| !name.is_empty());
+    let name = name.unwrap_or_else(|| entry.label.clone());
+    name.get(..24).unwrap_or(&name).trim_end().to_owned()
 }

@@ -46,6 +46,7 @@ fn iso(label: &str, efi: Vec<EfiLoader>) -> Iso {
     };
     let facts = Facts {
         volume_id: label.as_bytes().to_vec(),
+        product: None,
         medium: Default::default(),
         family: &generic::FAMILY,
         found: String::new(),

@@ -7,6 +7,7 @@ use crate::tree::render::{Firmware, Item};
 fn entry(label: &str) -> IsoEntry {
     IsoEntry {
         label: label.into(),
+        name: label.into(),
         title: format!("Title of {label}"),
         way: None,
         items: vec![Item {
