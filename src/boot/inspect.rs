@@ -165,9 +165,9 @@ fn look_into(image: &mut Image, source: &Arc<dyn ReadAt>) -> Result<Facts, Error
 
 /// What it calls itself. A file that can't be read says nothing.
 fn product(image: &mut Image) -> Option<String> {
-    product::FILES.iter().find_map(|(path, read)| {
-        let bytes = image.read(path, product::MAX_FILE).ok().flatten()?;
-        read(&bytes)
+    product::PLACES.iter().find_map(|place| {
+        let bytes = image.read(place.path, product::MAX_FILE).ok().flatten()?;
+        (place.parse)(&bytes)
     })
 }
 

@@ -447,6 +447,7 @@ mod tests {
         Report {
             served: vec![served(), generic()],
             refused: vec![Refused {
+                is_copy_under_way: false,
                 file: "junk.iso".into(),
                 reason: "it is not an ISO 9660 image".into(),
                 code: "not-an-iso",

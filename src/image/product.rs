@@ -6,9 +6,19 @@
 /// Longest file that is read.
 pub const MAX_FILE: u64 = 64 << 10;
 
-/// Files that may have it, and their readers.
-pub const FILES: [(&str, fn(&[u8]) -> Option<String>); 2] =
-    [("/.disk/info", from_disk_info), ("/.treeinfo", from_tree_info)];
+/// A file that may have it.
+pub struct Place {
+    /// Its path.
+    pub path: &'static str,
+    /// Its reader.
+    pub parse: fn(&[u8]) -> Option<String>,
+}
+
+/// The files that may have it, the better first.
+pub const PLACES: [Place; 2] = [
+    Place { path: "/.disk/info", parse: from_disk_info },
+    Place { path: "/.treeinfo", parse: from_tree_info },
+];
 
 /// Longest name in characters.
 const MAX_NAME: usize = 60;
