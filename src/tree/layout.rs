@@ -418,9 +418,13 @@ fn entry(iso: &Iso, choice: &IsoChoice, servers: &Servers, settings: &Settings) 
     let item =
         |name, entry, boot| item(iso, name, entry, boot, leaves_disks_alone(iso, entry, choice, settings));
     let others = others.filter_map(|(number, entry)| item(number.to_string(), entry, boot(entry)?));
+    let items: Vec<Item> = item(String::new(), first, boot_first).into_iter().chain(others).collect();
+    // A row that boots a live system by itself isn't called by the installer that its own menu would boot.
+    let stands_for_first = items.first().is_none_or(|item| item.live) || !items.iter().any(|item| item.live);
+    let of_menu = if stands_for_first { first.title.as_str() } else { "" };
     let (name, title) = match &choice.title {
         Some(title) => (title.clone(), title.clone()),
-        None => called::called(iso.label.as_str(), &facts.volume_id, facts.product.as_deref(), &first.title),
+        None => called::called(iso.label.as_str(), &facts.volume_id, facts.product.as_deref(), of_menu),
     };
     Some(IsoEntry {
         label: iso.label.to_string(),
@@ -428,7 +432,7 @@ fn entry(iso: &Iso, choice: &IsoChoice, servers: &Servers, settings: &Settings) 
         title,
         // Who gives a title has said all that it is to say.
         way: (choice.title.is_none() && transport != Transport::Own).then(|| transport.name()),
-        items: item(String::new(), first, boot_first).into_iter().chain(others).collect(),
+        items,
     })
 }
 
