@@ -1,6 +1,7 @@
 //! What boots by itself where nobody has named anything.
 
 use std::fs::{self, File, FileTimes};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -10,19 +11,28 @@ use crate::support::isos::Files;
 use crate::support::place::Place;
 use crate::support::writers::wait_for_writers;
 
-/// The name of what boots by itself by each loader, which are of one mind.
+/// The name of what boots by itself by each loader. While menus change, one of them may be read before and one after that.
 fn by_itself(place: &Place) -> String {
+    let mut name = String::new();
+    place.eventually("loaders of one mind", || {
+        let [pxelinux, grub, ipxe] = names(place);
+        name = pxelinux;
+        grub == name && ipxe.strip_suffix('/').unwrap_or(&ipxe) == name
+    });
+    name
+}
+
+fn names(place: &Place) -> [String; 3] {
     let value = |file: &str, begin: &str| {
         let text = place.text(file);
         let line = text.lines().find_map(|line| line.strip_prefix(begin)).unwrap_or_else(|| panic!("{text}"));
         line.split(' ').next().unwrap().trim_matches('\'').to_owned()
     };
-    let name = value("tftp/pxelinux.cfg/default", "default ");
-    let grub = value("tftp/grub.cfg", "set default=");
-    assert_eq!(grub.rsplit('>').next(), Some(name.as_str()));
-    let ipxe = value("tftp/boot.ipxe", "choose --default ");
-    assert!([format!("{name}/"), name.clone()].contains(&ipxe), "{ipxe}");
-    name
+    [
+        value("tftp/pxelinux.cfg/default", "default "),
+        value("tftp/grub.cfg", "set default="),
+        value("tftp/boot.ipxe", "choose --default "),
+    ]
 }
 
 fn age(path: &Path, days: u64) {
@@ -143,5 +153,38 @@ fn local_is_the_local_disk_and_none_waits_for_ever() {
     assert!(place.text("tftp/pxelinux.cfg/default").contains("\ntimeout 0\n"));
     assert!(place.text("tftp/grub.cfg").starts_with("set timeout=-1\n"));
     assert!(place.text("tftp/boot.ipxe").contains("\nset netrootfs-wait 0\n"));
+    daemon.stop();
+}
+
+#[test]
+fn as_long_as_the_one_that_boots_by_itself_is_written_anew_no_other_takes_its_place() {
+    let place = Place::new();
+    put(&place, "Older", 20);
+    put(&place, "Newer", 10);
+    let daemon = place.start(&[]);
+    place.eventually("the choice", || by_itself(&place) == "Older");
+    let writer = File::options().write(true).open(place.iso("Older.iso")).unwrap();
+    writer.write_all_at(&Disc::new("Older", 21).iso, 0).unwrap();
+    place.eventually("the local disk", || by_itself(&place) == ".local");
+    place.look_again("Next");
+    assert_eq!(by_itself(&place), ".local");
+    drop(writer);
+    place.eventually("it again", || by_itself(&place) == "Older");
+    daemon.stop();
+}
+
+#[test]
+fn what_an_older_version_has_kept_was_there_before_newcomers() {
+    let place = Place::new();
+    put(&place, "Known", 10);
+    place.start(&[]).stop();
+    let labels = place.top().join("state/labels.json");
+    let text = fs::read_to_string(&labels).unwrap();
+    assert!(text.contains("\"arrived\":1,"), "{text}");
+    fs::write(&labels, text.replace("\"arrived\":1,", "")).unwrap();
+    fs::remove_file(place.top().join("state/by-itself.json")).unwrap();
+    put(&place, "Anew", 20);
+    let daemon = place.start(&[]);
+    place.eventually("the choice", || by_itself(&place) == "Known");
     daemon.stop();
 }
