@@ -20,7 +20,6 @@ use std::time::SystemTime;
 
 use crate::boot::families::{self, Boot, Subject};
 use crate::boot::inspect::{BootFiles, Entry, Unbootable};
-use crate::boot::live::{Question, is_live};
 use crate::boot::loader::Loader;
 use crate::boot::names;
 use crate::boot::netroot::Netroot;
@@ -30,9 +29,7 @@ use crate::boot::servers::{self, Servers};
 use crate::boot::transport::{Export, Transport};
 use crate::catalog::config::{ByItself, Config, Defaults, IsoChoice};
 use crate::catalog::scan::{Catalog, FileId, Iso, IsoFile};
-use crate::catalog::standing::Standing;
 use crate::image::args::Args;
-use crate::image::label::Label;
 use crate::image::menu;
 use crate::storage::content::{Content, Segments};
 use crate::storage::extent::Extent;
@@ -42,9 +39,13 @@ use crate::tree::arena::{Builder, NodeId, Tree};
 use crate::tree::iso_files::{self, DirectoryCache};
 use crate::tree::render::{self, Firmware, IsoEntry, Item, LeftOut, grub, ipxe, nbd, pxelinux};
 
+mod by_itself;
 mod called;
 mod machines;
 
+pub use by_itself::{Chosen, choose};
+
+use by_itself::{chosen, leaves_disks_alone};
 use machines::{Offer, Offers};
 
 /// The choices of an administrator, with nothing left open.
@@ -166,58 +167,6 @@ pub fn lay_out(
     loaders::add(&mut builder, tftp, catalog, default, host, &menus);
     machines::add(&mut builder, tftp, &offers, &settings.config.machines, newest);
     builder.build()
-}
-
-/// The ISO that boots by itself where nobody has named one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Chosen {
-    /// Its label; `None` is the local disk.
-    pub label: Option<Label>,
-    /// Whether it is to stay. It isn't as long as nobody knows yet whether an older one can be booted.
-    pub is_final: bool,
-}
-
-/// Chooses the ISO that boots by itself where nobody has named one: the one that was chosen before, else the live system of
-/// the menu that was there first.
-pub fn choose(catalog: &Catalog, settings: &Settings) -> Chosen {
-    chosen(catalog, settings, &found(catalog, settings))
-}
-
-fn chosen(catalog: &Catalog, settings: &Settings, found: &[Offer]) -> Chosen {
-    let offered = || found.iter().filter(|offer| !offer.hidden && offer.is_live());
-    let is_offered = |label: &Label| offered().any(|offer| offer.entry.label == label.as_str());
-    let is_undecided = |iso: &&Iso| iso.initrd.is_none() && has_live(iso, settings);
-    let undecided = || catalog.isos.iter().filter(is_undecided);
-    match &catalog.standing {
-        // What is written anew or looked into comes back.
-        Standing::Away => return Chosen { label: None, is_final: false },
-        Standing::Iso(label) if is_offered(label) || undecided().any(|iso| iso.label == *label) => {
-            return Chosen { label: Some(label.clone()), is_final: true };
-        }
-        Standing::Iso(_) | Standing::Open => {}
-    }
-    let oldest = offered().min_by_key(|offer| offer.arrived);
-    let is_final = oldest.is_some_and(|oldest| undecided().all(|iso| iso.arrived >= oldest.arrived));
-    Chosen { label: oldest.and_then(|offer| Label::parse(&offer.entry.label).ok()), is_final }
-}
-
-/// Whether one of its entries would be a live system, if it can be booted.
-fn has_live(iso: &Iso, settings: &Settings) -> bool {
-    let choice = settings.config.iso(&iso.label, &iso.name);
-    !choice.hidden
-        && iso.disc.facts.entries.iter().any(|entry| leaves_disks_alone(iso, entry, &choice, settings))
-}
-
-fn leaves_disks_alone(iso: &Iso, entry: &Entry, choice: &IsoChoice, settings: &Settings) -> bool {
-    let facts = &iso.disc.facts;
-    is_live(Question {
-        family: facts.family,
-        found: &facts.found,
-        title: &entry.title,
-        args: &own_args(iso, entry, choice).append(added_args(choice, settings)),
-        has_initrd: has_initrd(iso, entry),
-        checks_media: entry.checks_media,
-    })
 }
 
 /// The host's loaders as they are now; one that can't be read is not there.
