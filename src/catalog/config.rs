@@ -13,7 +13,7 @@ use toml::Spanned;
 use crate::boot::transport::{Export, Wish};
 use crate::catalog::written;
 use crate::image::args::Args;
-use crate::image::label::Label;
+use crate::image::label::{Label, LabelError};
 use crate::image::mac::Mac;
 
 pub mod file;
@@ -47,9 +47,9 @@ pub struct Config {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Defaults {
-    /// The entry that boots by itself.
-    #[serde(deserialize_with = "label")]
-    pub default: Option<Label>,
+    /// What boots by itself.
+    #[serde(deserialize_with = "by_itself")]
+    pub default: Option<ByItself>,
     /// Seconds until it does; 0 waits for ever.
     #[serde(deserialize_with = "timeout")]
     pub timeout: Option<u32>,
@@ -73,6 +73,17 @@ pub struct Defaults {
     pub nfs: Option<String>,
     /// Which export clients attach.
     pub root_export: Option<RootExport>,
+}
+
+/// What boots by itself, if somebody has said it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ByItself {
+    /// The ISO of that label, as its own menu would.
+    Iso(Label),
+    /// The local disk.
+    Local,
+    /// Nothing: the menu waits for ever.
+    Nothing,
 }
 
 /// The export to use wherever there is a choice; none, where the initrd decides.
@@ -115,9 +126,9 @@ pub struct Machine {
     pub uuid: List<Uuid>,
     /// Addresses that it gets.
     pub address: List<Range>,
-    /// The entry that boots by itself.
-    #[serde(deserialize_with = "label")]
-    pub default: Option<Label>,
+    /// What boots by itself.
+    #[serde(deserialize_with = "by_itself")]
+    pub default: Option<ByItself>,
     /// Seconds until it does.
     #[serde(deserialize_with = "timeout")]
     pub timeout: Option<u32>,
@@ -239,6 +250,36 @@ impl Defaults {
     }
 }
 
+impl ByItself {
+    /// Takes it from a person: a label, `local` or `none`, which are no labels here.
+    ///
+    /// ```
+    /// use netrootfs::catalog::config::ByItself;
+    ///
+    /// assert_eq!(ByItself::parse("local"), Ok(ByItself::Local));
+    /// assert_eq!(ByItself::parse("none"), Ok(ByItself::Nothing));
+    /// assert_eq!(ByItself::parse("F42").unwrap().label().unwrap().as_str(), "F42");
+    /// ```
+    ///
+    /// # Errors
+    /// If it is neither.
+    pub fn parse(text: &str) -> Result<Self, LabelError> {
+        match text {
+            "local" => Ok(Self::Local),
+            "none" => Ok(Self::Nothing),
+            label => Label::parse(label).map(Self::Iso),
+        }
+    }
+
+    /// The ISO's label.
+    pub fn label(&self) -> Option<&Label> {
+        match self {
+            Self::Iso(label) => Some(label),
+            Self::Local | Self::Nothing => None,
+        }
+    }
+}
+
 impl RootExport {
     /// All choices, with their words and what they mean.
     pub const ALL: [(Self, &'static str, &'static str); 3] = [
@@ -281,8 +322,8 @@ impl fmt::Display for IsoKey {
     }
 }
 
-fn label<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Label>, D::Error> {
-    checked_option(from, Label::parse)
+fn by_itself<'de, D: Deserializer<'de>>(from: D) -> Result<Option<ByItself>, D::Error> {
+    checked_option(from, ByItself::parse)
 }
 
 fn labels<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<Label>>, D::Error> {

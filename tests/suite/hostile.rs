@@ -832,6 +832,7 @@ fn tree_of_source(source: Arc<dyn ReadAt>, facts: Facts, label: &Label) -> Tree 
         label: label.clone(),
         name: "x.iso".into(),
         disc: Arc::new(disc),
+        arrived: 1,
         initrd: None,
         further: Vec::new(),
         netroot: Default::default(),

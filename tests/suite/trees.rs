@@ -300,6 +300,7 @@ fn nothing_is_read_until_somebody_looks_and_then_only_that_directory() {
         label: Label::parse("LIVE").unwrap(),
         name: "live.iso".into(),
         disc,
+        arrived: 1,
         initrd: None,
         further: Vec::new(),
         netroot: Default::default(),

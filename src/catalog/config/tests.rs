@@ -52,7 +52,7 @@ fn every_key_is_read() {
     )
     .unwrap();
     let defaults = Defaults {
-        default: Some(label("F42")),
+        default: Some(ByItself::Iso(label("F42"))),
         timeout: Some(0),
         append: Some("quiet".into()),
         server: Some("10.0.0.1".into()),
@@ -76,7 +76,7 @@ fn every_key_is_read() {
         mac: List(vec!["52:54:00:12:34:56".parse().unwrap()]),
         uuid: List(vec!["4c4c4544-0042-3510-8052-b4c04f4d3732".parse().unwrap()]),
         address: List(vec!["10.0.0.1".parse().unwrap(), "10.0.1.0/24".parse().unwrap()]),
-        default: Some(label("F42")),
+        default: Some(ByItself::Iso(label("F42"))),
         timeout: Some(3599),
         append: Some("console=ttyS0".into()),
         only: Some(vec![label("F42"), label("Debian")]),

@@ -6,7 +6,7 @@
 //! [`expected`] says it straight from the menu.
 
 use super::refusal::arguments;
-use super::{Firmware, Item, LOCAL, Menu, title};
+use super::{Choice, Firmware, Item, LOCAL, Menu, title};
 use crate::image::args::Args;
 
 #[cfg(test)]
@@ -63,6 +63,7 @@ pub fn expected(
     for entry in &menu.entries {
         let fits = |item: &&Item| item.firmware == Firmware::Both || item.firmware == firmware;
         let fitting: Vec<&Item> = entry.items.iter().filter(fits).collect();
+        let live = fitting.iter().position(|item| item.live);
         let said = fitting.iter().filter(|item| can_say(item)).count();
         let whole = title::shown(&title::with_way(&entry.title, entry.way));
         let whole = if whole.is_empty() { entry.label.clone() } else { whole };
@@ -76,7 +77,12 @@ pub fn expected(
             };
             let name =
                 if number == 0 { entry.label.clone() } else { format!("{}/{}", entry.label, item.name) };
-            if name == menu.default {
+            let by_itself = match &menu.default {
+                Choice::Local => false,
+                Choice::Iso(label) => name == *label,
+                Choice::Live(label) => *label == entry.label && live == Some(number),
+            };
+            if by_itself {
                 read.default.clone_from(&name);
             }
             read.booted.push(Booted {

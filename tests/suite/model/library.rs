@@ -71,8 +71,14 @@ impl Library {
     fn new(directory: &Path) -> Self {
         let tuning = Tuning { block: 4096, large: 16 << 10, ..Tuning::default() };
         let opener = Cached(BlockCache::with_tuning(64 << 10, tuning), FileWatch::start().unwrap());
-        let servers =
-            Servers { host: Some("10.0.2.2".into()), port: 10809, prefer: None, http: None, nfs: None };
+        let servers = Servers {
+            host: Some("10.0.2.2".into()),
+            port: 10809,
+            several: vec![],
+            prefer: None,
+            http: None,
+            nfs: None,
+        };
         let settings = Settings {
             host: "10.0.2.2".into(),
             mountpoint: "/srv/netboot".into(),

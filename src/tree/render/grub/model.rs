@@ -90,8 +90,12 @@ struct Run<'s> {
     booted: Vec<Booted>,
     /// Variables that a submenu has.
     exported: Vec<String>,
-    /// Names of the rows of the first screen, and of the first that is behind each of them.
-    first: Vec<(String, String)>,
+    /// Ids of the rows that lead to where it is.
+    path: Vec<String>,
+    /// Where the booted ones are, in the order of the menu, and their names.
+    paths: Vec<(Vec<String>, String)>,
+    /// Ids of the rows of the first screen.
+    rows: Vec<String>,
 }
 
 impl Run<'_> {
@@ -143,18 +147,18 @@ impl Run<'_> {
                 ["export", name] => self.exported.push((*name).into()),
                 ["set", _] | ["regexp", ..] => {}
                 ["submenu", _title, "--id", id] => {
-                    let at = self.booted.len();
+                    self.row(id, counts);
+                    self.path.push((*id).into());
                     let all = self.lexer.variables.clone();
                     let seen = |name: &String| self.exported.contains(name) || name.starts_with("net_");
                     self.lexer.variables.retain(|name, _| seen(name));
                     self.block(counts, depth + 1);
                     self.lexer.variables = all;
-                    self.row(depth, id, at);
+                    self.path.pop();
                 }
                 ["menuentry", title, "--id", id] => {
-                    let at = self.booted.len();
+                    self.row(id, counts);
                     self.entry(title, id, counts);
-                    self.row(depth, id, at);
                 }
                 other => panic!("{other:?}"),
             }
@@ -162,15 +166,25 @@ impl Run<'_> {
         assert!(branches.is_empty() && depth == 0, "all blocks end");
     }
 
-    fn row(&mut self, depth: usize, id: &str, at: usize) {
-        if let (0, Some(booted)) = (depth, self.booted.get(at)) {
-            self.first.push((id.to_owned(), booted.name.clone()));
-        }
+    fn row(&mut self, id: &str, counts: bool) {
+        self.rows.extend((counts && self.path.is_empty()).then(|| id.to_owned()));
+    }
+
+    /// What is booted by time-out: a number counts rows, and behind a row that is a menu it is the first.
+    fn default(&self) -> String {
+        let wanted = &self.lexer.variables["default"];
+        let digits: String = wanted.chars().take_while(char::is_ascii_digit).collect();
+        let by_number = digits.parse().ok().and_then(|number: usize| self.rows.get(number)).cloned();
+        let row = by_number.unwrap_or_else(|| wanted.clone());
+        let ids: Vec<String> = row.split('>').map(str::to_owned).collect();
+        let found = self.paths.iter().find(|(path, _)| path.starts_with(&ids));
+        found.map(|(_, name)| name.clone()).unwrap_or(row)
     }
 
     fn entry(&mut self, title: &str, id: &str, counts: bool) {
+        let name = id.strip_prefix('.').filter(|_| id != LOCAL).unwrap_or(id);
         let mut booted = Booted {
-            name: id.into(),
+            name: name.into(),
             title: title.into(),
             kernel: String::new(),
             initrds: Vec::new(),
@@ -206,6 +220,8 @@ impl Run<'_> {
             }
         }
         if counts && id != LOCAL {
+            let path = self.path.iter().cloned().chain([id.to_owned()]).collect();
+            self.paths.push((path, booted.name.clone()));
             self.booted.push(booted);
         }
     }
@@ -237,12 +253,10 @@ fn read(text: &str, platform: &str) -> Read {
     ];
     let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let lexer = Lexer { rest: text.chars().peekable(), variables: variables.into() };
-    let mut run = Run { lexer, booted: Vec::new(), exported: Vec::new(), first: Vec::new() };
+    let (booted, exported, path, paths, rows) = Default::default();
+    let mut run = Run { lexer, booted, exported, path, paths, rows };
     run.block(true, 0);
-    let wanted = run.lexer.variables.get("default").cloned().unwrap();
-    // By itself GRUB boots the first entry behind a row.
-    let row = run.first.iter().find(|(id, _)| *id == wanted);
-    let default = row.map_or(wanted, |(_, first)| first.clone());
+    let default = run.default();
     run.booted.sort();
     Read { booted: run.booted, default }
 }

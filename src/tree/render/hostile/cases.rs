@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::image::args::{Arg, Args};
-use crate::tree::render::{Firmware, IsoEntry, Item, Menu};
+use crate::tree::render::{Choice, Firmware, IsoEntry, Item, Menu};
 
 /// Pieces that mean something to one of the loaders, or to none.
 const PIECES: [&str; 56] = [
@@ -84,8 +84,8 @@ fn args() -> impl Strategy<Value = Args> {
 fn item(number: usize) -> impl Strategy<Value = Item> {
     let firmware = select(vec![Firmware::Both, Firmware::Both, Firmware::Bios, Firmware::Uefi]);
     let submenu = prop::collection::vec(select(vec!["Advanced".to_owned(), "&& x ${y}".into()]), 0..3);
-    (text(), submenu, args(), firmware, 0..3_usize).prop_map(
-        move |(title, submenu, args, firmware, initrds)| Item {
+    (text(), submenu, args(), firmware, 0..3_usize, any::<bool>()).prop_map(
+        move |(title, submenu, args, firmware, initrds, live)| Item {
             name: if number == 0 { String::new() } else { number.to_string() },
             title,
             submenu,
@@ -93,6 +93,7 @@ fn item(number: usize) -> impl Strategy<Value = Item> {
             initrds: (0..initrds).map(|initrd| format!("initrd_X.{initrd}")).collect(),
             args,
             firmware,
+            live,
         },
     )
 }
@@ -110,21 +111,29 @@ fn entry() -> impl Strategy<Value = IsoEntry> {
     let items = (item(0), item(1), item(2), 1..4_usize);
     let items = items.prop_map(|(a, b, c, len)| [a, b, c].into_iter().take(len).collect::<Vec<_>>());
     let way = select(vec![None, Some("HTTP")]);
-    (text(), way, items).prop_map(|(title, way, items)| IsoEntry { label: String::new(), title, way, items })
+    (text(), way, items).prop_map(|(title, way, items)| IsoEntry {
+        label: String::new(),
+        name: title.clone(),
+        title,
+        way,
+        items,
+    })
 }
 
 /// One to 14 ISOs with names that mean something.
 pub fn menu() -> impl Strategy<Value = Menu> {
     let labels = [
-        "start", "local", "back", "failed", "linux", "F42", "F42.0", "0", "bios", "default", "a", "b", "c",
+        "start", "local", "back", "failed", "linux", "F42", "F42.0", "0", "1-bios", "default", "a", "b", "c",
         "d",
     ];
     let entries = prop_oneof![prop::collection::vec(entry(), 1..4), prop::collection::vec(entry(), 12..14)];
-    (entries, 0..14_usize, select(vec![0_u32, 5])).prop_map(move |(mut entries, default, timeout)| {
+    let choice = select(vec![Choice::Iso, Choice::Live, |_| Choice::Local]);
+    let choices = (entries, 0..14_usize, choice, select(vec![0_u32, 5]));
+    choices.prop_map(move |(mut entries, default, choice, timeout)| {
         for (entry, label) in entries.iter_mut().zip(labels) {
             entry.label = label.into();
         }
-        let default = labels[default].to_owned();
+        let default = choice(labels[default].to_owned());
         Menu { default, timeout, append: Args::default(), entries }
     })
 }
