@@ -4,8 +4,9 @@
 //! that say what to install. Names are paths below `tftp/`: BIOS and UEFI modules of syslinux have the same names and
 //! different contents, so those for UEFI lie in a directory of their own, where their loader looks for them.
 
+use std::collections::BTreeSet;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::boot::names::{EFI_AA64, EFI_X64, PXELINUX};
 
@@ -178,33 +179,16 @@ pub struct Loader {
     pub file: File,
 }
 
-/// Opens what is installed.
-pub fn find() -> Vec<Loader> {
-    find_in(Path::new("/"))
+/// The directories of a host in which loaders may lie, whether they are there or not; `root` is where its `/` is.
+pub fn directories(root: &Path) -> BTreeSet<PathBuf> {
+    let groups = SYSLINUX.iter().flat_map(|group| group.from).copied();
+    let files = IPXE.iter().chain(&UNSIGNED).chain(CHAINS.iter().copied().flatten().flatten());
+    let of_files = files.flat_map(|(_, paths)| *paths).filter_map(|path| Some(path.rsplit_once('/')?.0));
+    groups.chain(of_files).map(|directory| below(root, directory)).collect()
 }
 
-/// Sentences for firmware that finds no loader on this host; none where there is one for each.
-pub fn missing(loaders: &[Loader]) -> Vec<&'static str> {
-    let has = |name: &str| loaders.iter().any(|loader| loader.name == name);
-    let mut sentences = Vec::new();
-    if !has(PXELINUX) {
-        sentences.push(
-            "pxelinux.0 is not installed on this host, so BIOS machines find no loader in tftp/: install pxelinux and \
-             syslinux-common (Debian, Ubuntu), syslinux-nonlinux (Fedora) or syslinux (openSUSE, Arch)",
-        );
-    }
-    if !has(EFI_X64) {
-        sentences.push(
-            "shim and a network GRUB are not installed on this host, so UEFI machines find those of the ISOs only: \
-             install shim-signed and grub-efi-amd64-signed (Debian, Ubuntu), shim-x64 and grub2-efi-x64 (Fedora, EL) \
-             or shim and grub2-x86_64-efi (openSUSE)",
-        );
-    }
-    sentences
-}
-
-/// Opens what is installed below `root`.
-pub(crate) fn find_in(root: &Path) -> Vec<Loader> {
+/// Opens what is installed on a host whose `/` is at `root`.
+pub fn find(root: &Path) -> Vec<Loader> {
     let mut found = Vec::new();
     for group in &SYSLINUX {
         for name in group.files {
@@ -229,6 +213,26 @@ pub(crate) fn find_in(root: &Path) -> Vec<Loader> {
     found
 }
 
+/// Sentences for firmware that finds no loader on this host; none where there is one for each.
+pub fn missing(loaders: &[Loader]) -> Vec<&'static str> {
+    let has = |name: &str| loaders.iter().any(|loader| loader.name == name);
+    let mut sentences = Vec::new();
+    if !has(PXELINUX) {
+        sentences.push(
+            "pxelinux.0 is not installed on this host, so BIOS machines find no loader in tftp/: install pxelinux and \
+             syslinux-common (Debian, Ubuntu), syslinux-nonlinux (Fedora) or syslinux (openSUSE, Arch)",
+        );
+    }
+    if !has(EFI_X64) {
+        sentences.push(
+            "shim and a network GRUB are not installed on this host, so UEFI machines find those of the ISOs only: \
+             install shim-signed and grub-efi-amd64-signed (Debian, Ubuntu), shim-x64 and grub2-efi-x64 (Fedora, EL) \
+             or shim and grub2-x86_64-efi (openSUSE)",
+        );
+    }
+    sentences
+}
+
 /// The files of a chain, if shim and GRUB are both there.
 fn open_chain(root: &Path, chain: &Chain) -> Option<Vec<Loader>> {
     let [shim, grub, mok_manager] = chain.map(|(name, paths)| open(root, name, paths.iter().copied()));
@@ -237,9 +241,13 @@ fn open_chain(root: &Path, chain: &Chain) -> Option<Vec<Loader>> {
 
 /// The first of the files that is there.
 fn open<'a>(root: &Path, name: &str, paths: impl IntoIterator<Item = &'a str>) -> Option<Loader> {
-    let mut paths = paths.into_iter().map(|path| root.join(path.trim_start_matches('/')));
+    let mut paths = paths.into_iter().map(|path| below(root, path));
     let path = paths.find(|path| path.is_file())?;
     Some(Loader { name: name.to_owned(), file: File::open(path).ok()? })
+}
+
+fn below(root: &Path, path: &str) -> PathBuf {
+    root.join(path.trim_start_matches('/'))
 }
 
 #[cfg(test)]
@@ -255,7 +263,7 @@ mod tests {
             std::fs::write(file, path).unwrap();
         }
         let read = |loader: Loader| (loader.name, std::io::read_to_string(loader.file).unwrap());
-        find_in(root.path()).into_iter().map(read).collect()
+        find(root.path()).into_iter().map(read).collect()
     }
 
     fn names(paths: &[&str]) -> Vec<String> {
@@ -320,6 +328,14 @@ mod tests {
         found.dedup();
         assert_eq!(found.len(), count);
         assert_eq!(count, 11 + 10 + 5 + 6);
+    }
+
+    #[test]
+    fn each_directory_that_a_loader_is_taken_from_is_known() {
+        let directories = directories(Path::new("/host"));
+        for path in ["usr/lib/PXELINUX", "usr/lib/shim", "usr/share/ipxe/x86_64", "boot/efi/EFI/fedora"] {
+            assert!(directories.contains(&Path::new("/host").join(path)), "{path}");
+        }
     }
 
     #[test]

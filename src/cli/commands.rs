@@ -192,6 +192,7 @@ fn configure(args: options::Mount, file: config::mount::Mount, supervised: bool)
         data_path: args.data_path.unwrap_or(DataPath::Auto),
         on_change: on_change(args.on_change)?,
         resend: !args.no_resend,
+        loaders: std::path::absolute(&args.tree.loaders)?,
         programs: args.tree.netroot_init.as_deref().map(std::path::absolute).transpose()?,
         state_dir: state_dir(args.state_dir)?,
         iso_dir,
@@ -258,7 +259,7 @@ fn check(args: &options::Check) -> Result<ExitCode> {
     }
     look_into(&mut catalog, &args.tree);
     let settings = args.tree.settings(Path::new("/"))?;
-    let host = loader::missing(&loader::find()).into_iter().map(str::to_owned).collect();
+    let host = loader::missing(&loader::find(&args.tree.loaders)).into_iter().map(str::to_owned).collect();
     let unknown = unknown::sentences(
         &catalog,
         settings.default.as_ref().and_then(ByItself::label),
@@ -273,7 +274,7 @@ fn check(args: &options::Check) -> Result<ExitCode> {
 
 fn doctor(args: &options::Doctor) -> Result<ExitCode> {
     let mut findings = Host::this().findings();
-    findings.extend(doctor::installed(args.netroot_init.as_deref()));
+    findings.extend(doctor::installed(args.netroot_init.as_deref(), &args.loaders));
     if let Some(path) = &args.iso_dir {
         let mut scanner = Scanner::new(places::iso_directory(path)?, HashMap::new(), Arc::new(Plain));
         let catalog = scanner.scan().with_context(|| path.display().to_string())?;
@@ -320,7 +321,8 @@ fn lay_out(iso_dir: &Path, mountpoint: &Path, options: &TreeOptions) -> Result<T
     let mut catalog = scanner.scan().with_context(|| iso_dir.display().to_string())?;
     look_into(&mut catalog, options);
     let mountpoint = std::path::absolute(mountpoint)?;
-    let (settings, loaders) = (options.settings(&mountpoint)?, layout::loader_files(loader::find()));
+    let (settings, loaders) =
+        (options.settings(&mountpoint)?, layout::loader_files(loader::find(&options.loaders)));
     Ok(layout::lay_out(&catalog, &settings, &loaders, &Arc::default()))
 }
 

@@ -192,8 +192,8 @@ impl Host {
 }
 
 /// Loaders and netroot-init of this host.
-pub fn installed(programs: Option<&Path>) -> Vec<Finding> {
-    let loaders = loader::find();
+pub fn installed(programs: Option<&Path>, root: &Path) -> Vec<Finding> {
+    let loaders = loader::find(root);
     let names: Vec<&str> = loaders.iter().map(|loader| loader.name.as_str()).collect();
     let missing = loader::missing(&loaders).into_iter().map(|sentence| Finding::new(State::Bad, sentence));
     let has = |name: &&&str| [names::PXELINUX, names::EFI_X64, "ipxe.efi", "undionly.kpxe"].contains(*name);

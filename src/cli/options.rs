@@ -169,6 +169,9 @@ pub struct TreeOptions {
     /// Directory with netroot-init-x86_64 [default: beside this program, or ../lib/netrootfs from there]
     #[arg(long, value_name = "DIR", hide = true)]
     pub netroot_init: Option<PathBuf>,
+    /// Root of the file system in which this host's loaders are looked for
+    #[arg(long, value_name = "DIR", default_value = "/", hide = true)]
+    pub loaders: PathBuf,
 }
 
 /// Arguments of `check`.
@@ -193,6 +196,9 @@ pub struct Doctor {
     /// Directory with netroot-init-x86_64 [default: beside this program, or ../lib/netrootfs from there]
     #[arg(long, value_name = "DIR", hide = true)]
     pub netroot_init: Option<PathBuf>,
+    /// Root of the file system in which this host's loaders are looked for
+    #[arg(long, value_name = "DIR", default_value = "/", hide = true)]
+    pub loaders: PathBuf,
 }
 
 /// Arguments of `tree`.

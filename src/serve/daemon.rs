@@ -21,6 +21,7 @@ use anyhow::{Context, Result, bail};
 use fuser::{INodeNo, Notifier};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGIO, SIGTERM, SIGUSR1};
 
+use crate::boot::loader;
 use crate::boot::netroot::kernel::Arch;
 use crate::boot::netroot::program::Programs;
 use crate::catalog::config::file::Followed;
@@ -80,6 +81,8 @@ pub struct Config {
     pub resend: bool,
     /// Directory with the programs for clients, if not the usual ones.
     pub programs: Option<PathBuf>,
+    /// Root of the file system in which the host's loaders are looked for; absolute.
+    pub loaders: PathBuf,
 }
 
 /// What the other threads tell the one that keeps the catalog.
@@ -135,7 +138,12 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     });
     let pace = Pace::new()?;
     // The watch begins before the first scan, so that nothing falls between them.
-    watch::start(&config.iso_dir, pace.clone(), {
+    watch::start(&[&config.iso_dir], pace.clone(), {
+        let sender = sender.clone();
+        move || sender.send(Event::Look).is_ok()
+    })?;
+    let loaders = loader::directories(&config.loaders);
+    watch::start(&loaders.iter().map(PathBuf::as_path).collect::<Vec<_>>(), Pace::seldom()?, {
         let sender = sender.clone();
         move || sender.send(Event::Look).is_ok()
     })?;
@@ -229,7 +237,7 @@ fn follow_file(path: &Path, events: &Sender<Event>) -> Result<(Followed, Pace)> 
     let events = events.clone();
     // Editors replace a file: its directory shows every change.
     let directory = path.parent().unwrap_or(Path::new("/"));
-    watch::start(directory, pace.clone(), move || events.send(Event::Look).is_ok())?;
+    watch::start(&[directory], pace.clone(), move || events.send(Event::Look).is_ok())?;
     let file = Followed::start(path.to_owned())?;
     pace.set_often(file.restless());
     Ok((file, pace))

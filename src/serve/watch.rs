@@ -1,9 +1,10 @@
-//! Notices that the directory of ISOs has changed: by inotify where the kernel sees every change, by polling where it
-//! doesn't.
+//! Notices that a directory has changed, that of the ISOs or those of the host's loaders: by inotify where the kernel sees
+//! every change, by polling where it doesn't.
 //!
 //! It only says "look again", debounced; looking is cheap, and what has changed is found by it. A missed event costs one
 //! polling interval and nothing else.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -58,6 +59,16 @@ impl Pace {
         Ok(Self { often: Arc::new(AtomicBool::new(true)), changed: Arc::new(changed) })
     }
 
+    /// Seldom, for directories that inotify sees all of.
+    ///
+    /// # Errors
+    /// If there are too many open files.
+    pub fn seldom() -> io::Result<Self> {
+        let pace = Self::new()?;
+        pace.set_often(false);
+        Ok(pace)
+    }
+
     /// Polls often if changes may go unnoticed or something is about to become whole.
     pub fn set_often(&self, often: bool) {
         if self.often.swap(often, Ordering::Relaxed) != often {
@@ -71,19 +82,20 @@ impl Pace {
     }
 }
 
-/// Starts a thread that calls `look_again` after each change and at each polling interval, until that returns `false`.
+/// Starts a thread that calls `look_again` after each change in one of the directories and at each polling interval, until
+/// that returns `false`. A directory that isn't there is seen when it comes.
 ///
 /// # Errors
 /// If the thread can't be started.
 pub fn start(
-    directory: &Path,
+    directories: &[&Path],
     pace: Pace,
     mut look_again: impl FnMut() -> bool + Send + 'static,
 ) -> io::Result<()> {
     // Without inotify (a limit of the user's, say) polling does it alone, more often.
-    let mut watch = Watch::new(directory);
-    if let Err(error) = &watch {
-        log::warn!("{}: no inotify ({error}); polling", directory.display());
+    let mut watch = Watch::new(directories);
+    if let (Err(error), Some(first)) = (&watch, directories.first()) {
+        log::warn!("{}: no inotify ({error}); polling", first.display());
     }
     let work = move || {
         loop {
@@ -105,36 +117,43 @@ pub fn start(
     Ok(())
 }
 
-/// The inotify watch on a directory, and on what is mounted.
+/// The inotify watches on directories, and on what is mounted.
 struct Watch {
     events: Inotify,
-    /// Has an error pending when the table of mounts has changed (proc_pid_mountinfo(5)): on the directory, say.
+    /// Has an error pending when the table of mounts has changed (proc_pid_mountinfo(5)): on a directory, say.
     mounts: Option<File>,
-    directory: PathBuf,
-    /// None while there is no such directory.
-    number: Option<i32>,
+    directories: Vec<PathBuf>,
+    numbers: BTreeSet<i32>,
 }
 
 impl Watch {
-    fn new(directory: &Path) -> io::Result<Self> {
-        let events = Inotify::new()?;
-        let number = match events.watch(directory, EVENTS) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            number => Some(number?),
+    fn new(directories: &[&Path]) -> io::Result<Self> {
+        let mut watch = Self {
+            events: Inotify::new()?,
+            mounts: File::open("/proc/self/mountinfo").ok(),
+            directories: directories.iter().map(|directory| directory.to_path_buf()).collect(),
+            numbers: BTreeSet::new(),
         };
-        let mounts = File::open("/proc/self/mountinfo").ok();
-        Ok(Self { events, mounts, directory: directory.to_owned(), number })
+        watch.numbers = watch.directories.iter().map(|path| watch.nearest(path)).collect::<Result<_, _>>()?;
+        Ok(watch)
     }
 
-    /// Watches what has the directory's name now: it may have been replaced, or something mounted on it. For the same
+    /// Watches what has the directories' names now: one may have been replaced, or something mounted on it. For the same
     /// directory this changes nothing.
     fn renew(&mut self) {
-        let Ok(number) = self.events.watch(&self.directory, EVENTS) else { return };
-        if let Some(old) = self.number.replace(number)
-            && old != number
-        {
-            self.events.forget(old);
-        }
+        let now = self.directories.iter().map(|path| self.nearest(path)).collect::<Result<BTreeSet<_>, _>>();
+        // What can't be watched is polled.
+        let Ok(now) = now else { return };
+        self.numbers.difference(&now).for_each(|old| self.events.forget(*old));
+        self.numbers = now;
+    }
+
+    /// Watches a directory, or where it would come.
+    fn nearest(&self, directory: &Path) -> io::Result<i32> {
+        let missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+        let watch = |path: &Path| self.events.watch(path, EVENTS);
+        let watched = directory.ancestors().map(watch).find(|watched| !watched.as_ref().is_err_and(missing));
+        watched.unwrap_or_else(|| Err(io::ErrorKind::NotFound.into()))
     }
 
     /// Waits for an event, at most for the polling interval, however that changes meanwhile.
@@ -183,10 +202,9 @@ mod tests {
     #[test]
     fn a_new_file_is_noticed_long_before_the_next_poll() {
         let directory = tempfile::tempdir().unwrap();
-        let pace = Pace::new().unwrap();
-        pace.set_often(false);
+        let pace = Pace::seldom().unwrap();
         let (sender, receiver) = channel();
-        start(directory.path(), pace, move || sender.send(Instant::now()).is_ok()).unwrap();
+        start(&[directory.path()], pace, move || sender.send(Instant::now()).is_ok()).unwrap();
         let before = Instant::now();
         std::fs::write(directory.path().join("a.iso"), "x").unwrap();
         let noticed = receiver.recv_timeout(SELDOM * 2).unwrap();
@@ -194,12 +212,35 @@ mod tests {
     }
 
     #[test]
+    fn each_of_several_directories_is_watched_and_one_that_is_missing_is_seen_when_it_comes() {
+        let top = tempfile::tempdir().unwrap();
+        let (there, missing) = (top.path().join("there"), top.path().join("a/b/c"));
+        std::fs::create_dir(&there).unwrap();
+        let mut watch = Watch::new(&[&there, &missing]).unwrap();
+        let noticed = |watch: &mut Watch| {
+            watch.renew();
+            watch.events.take(|_, _| ())
+        };
+        assert!(!noticed(&mut watch));
+        std::fs::write(there.join("file"), "x").unwrap();
+        assert!(noticed(&mut watch));
+        std::fs::create_dir(top.path().join("a")).unwrap();
+        assert!(noticed(&mut watch));
+        std::fs::create_dir_all(&missing).unwrap();
+        assert!(noticed(&mut watch));
+        std::fs::write(missing.join("file"), "x").unwrap();
+        assert!(noticed(&mut watch));
+        // Nobody wants to know any more what happens beside it.
+        std::fs::write(top.path().join("beside"), "x").unwrap();
+        assert!(!noticed(&mut watch));
+    }
+
+    #[test]
     fn a_new_pace_counts_at_once() {
         let directory = tempfile::tempdir().unwrap();
-        let pace = Pace::new().unwrap();
-        pace.set_often(false);
+        let pace = Pace::seldom().unwrap();
         let (sender, receiver) = channel();
-        start(directory.path(), pace.clone(), move || sender.send(()).is_ok()).unwrap();
+        start(&[directory.path()], pace.clone(), move || sender.send(()).is_ok()).unwrap();
         assert!(receiver.recv_timeout(OFTEN * 2).is_err(), "it polls seldom");
         pace.set_often(true);
         receiver.recv_timeout(SELDOM / 2).unwrap();
@@ -211,7 +252,7 @@ mod tests {
         pace.set_often(true);
         let (sender, receiver) = channel();
         let directory = tempfile::tempdir().unwrap();
-        start(directory.path(), pace, move || sender.send(()).is_ok()).unwrap();
+        start(&[directory.path()], pace, move || sender.send(()).is_ok()).unwrap();
         for _ in 0..2 {
             receiver.recv_timeout(SELDOM).unwrap();
         }

@@ -10,6 +10,7 @@ mod files;
 mod fstab;
 mod hangs;
 mod installer;
+mod loaders;
 mod logs;
 mod manager;
 mod netroot;

@@ -40,6 +40,8 @@ pub(super) struct Updater {
     workers: Workers,
     pace: Pace,
     loaders: Vec<LoaderFile>,
+    /// What was said of loaders that aren't installed; `None` before the first look.
+    lacking: Option<Vec<&'static str>>,
     /// What has been looked into below `trees/`.
     pub(super) directories: Arc<DirectoryCache>,
     pub(super) catalog: Catalog,
@@ -70,7 +72,8 @@ impl Updater {
             results,
             workers,
             pace,
-            loaders: open_loaders(),
+            loaders: Vec::new(),
+            lacking: None,
             directories: Arc::default(),
             catalog: Catalog::default(),
             reported: Vec::new(),
@@ -81,6 +84,7 @@ impl Updater {
     }
 
     pub(super) fn first(&mut self) -> io::Result<Tree> {
+        self.look_at_loaders();
         match self.scanner.scan() {
             Ok(catalog) => {
                 self.take(catalog);
@@ -91,12 +95,13 @@ impl Updater {
         Ok(self.lay_out())
     }
 
-    /// Looks at the directory, and at this host's address.
+    /// Looks at the directory, at this host's loaders and at its address.
     pub(super) fn look_again(&mut self) -> Change {
         let configured = self.look_at_file();
         let moved = self.follow_address();
+        let loaders = self.look_at_loaders();
         match self.look_at_isos() {
-            Change::Nothing if configured || moved => Change::Menu,
+            Change::Nothing if configured || moved || loaders => Change::Menu,
             change => change,
         }
     }
@@ -121,6 +126,28 @@ impl Updater {
                 false
             }
         }
+    }
+
+    /// Whether this host's loaders are others than before: a package has come, gone or been upgraded.
+    fn look_at_loaders(&mut self) -> bool {
+        let found = loader::find(&self.config.loaders);
+        let missing = loader::missing(&found);
+        let now = layout::loader_files(found);
+        let known = |file: &LoaderFile| (file.name.clone(), file.identity);
+        let (old, new): (BTreeSet<_>, BTreeSet<_>) =
+            (self.loaders.iter().map(known).collect(), now.iter().map(known).collect());
+        self.loaders = now;
+        let before = self.lacking.replace(missing.clone());
+        if before.is_some() && old != new {
+            let changed: BTreeSet<&str> = old.symmetric_difference(&new).map(|(name, _)| &**name).collect();
+            log::info!("loaders of this host have changed: {}", Vec::from_iter(changed).join(", "));
+        }
+        let said = before.unwrap_or_default();
+        missing
+            .iter()
+            .filter(|sentence| !said.contains(sentence))
+            .for_each(|sentence| log::warn!("{sentence}"));
+        old != new
     }
 
     fn look_at_isos(&mut self) -> Change {
@@ -263,13 +290,4 @@ impl Updater {
         }
         self.reported = new.skipped.iter().map(said).collect();
     }
-}
-
-/// The host's loaders, as they are now.
-fn open_loaders() -> Vec<LoaderFile> {
-    let loaders = loader::find();
-    for sentence in loader::missing(&loaders) {
-        log::warn!("{sentence}");
-    }
-    layout::loader_files(loaders)
 }

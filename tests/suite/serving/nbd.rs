@@ -101,6 +101,38 @@ fn nbd_server_serves_every_export_byte_for_byte_and_read_only() {
 }
 
 #[test]
+fn nbd_server_s_queue_is_for_ten_and_nbdkit_s_for_a_room_full_of_machines() {
+    let place = Place::with("one.iso", &Disc::new("One", 1));
+    let (port, nbdkit) = (free(), free());
+    let _daemon = place.start(&["--nbd-port", &port.to_string()]);
+    let _server = NbdServer::start(&place, port);
+    let work = Work::new("nbd-queues").unwrap();
+    let mut command = Command::new("nbdkit");
+    command.args([
+        "--foreground",
+        "--readonly",
+        "--port",
+        &nbdkit.to_string(),
+        "--ipaddr",
+        "127.0.0.1",
+        "file",
+    ]);
+    let dir = format!("dir={}", place.tree("images").display());
+    let _other = Process::spawn(command.arg(dir), &work).unwrap();
+    place.eventually("nbdkit", || nbd::list(local(nbdkit)).is_ok());
+    assert_eq!(queue(port), 10);
+    assert!(queue(nbdkit) >= 128, "{}", queue(nbdkit));
+}
+
+/// How many connections wait for a server at most: ss(8) shows it as what a listening socket has to send.
+fn queue(port: u16) -> u32 {
+    let filter = format!("sport = :{port}");
+    let output = Command::new("ss").args(["-Hltn", &filter]).output().expect("ss: is iproute2 installed?");
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.split_whitespace().nth(2).unwrap_or_else(|| panic!("nobody listens on {port}")).parse().unwrap()
+}
+
+#[test]
 fn nbd_server_gives_the_same_bytes_on_both_data_paths() {
     let disc = Disc::new("One", 1);
     for path in ["kernel", "cache"] {
