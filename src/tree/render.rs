@@ -23,6 +23,11 @@ pub use title::shown;
 /// Label of the entry that leaves the network boot. No ISO can have it, since it begins with a dot.
 const LOCAL: &str = ".local";
 
+/// The title of a menu with these rows.
+fn headline(rows: &rows::Rows<'_>) -> &'static str {
+    if rows.rows.is_empty() { "Network boot: no ISOs to boot" } else { "Network boot" }
+}
+
 /// The offers of a loader.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Menu {

@@ -38,7 +38,10 @@ pub fn render(menu: &Menu, host: Option<&str>) -> String {
         true => write!(text, "{on_bios}"),
         false => write!(text, "if [ \"$grub_platform\" = efi ]; then\n{on_uefi}else\n{on_bios}fi\n"),
     };
-    let _ = write!(text, "\nmenuentry 'Boot from the local disk' --id '{LOCAL}' {{\n  exit\n}}\n");
+    // Its menu has no title of its own.
+    let none = bios.rows.is_empty() && uefi.rows.is_empty();
+    let why = if none { " (no ISOs to boot)" } else { "" };
+    let _ = write!(text, "\nmenuentry 'Boot from the local disk{why}' --id '{LOCAL}' {{\n  exit\n}}\n");
     text
 }
 
@@ -280,6 +283,16 @@ mod tests {
     #[test]
     fn no_time_out_waits() {
         assert!(render(&Menu { timeout: 0, ..menu() }, None).contains("set timeout=-1\n"));
+    }
+
+    #[test]
+    fn an_empty_menu_says_so() {
+        let empty = Menu { default: super::super::Choice::Local, entries: vec![], ..menu() };
+        let text = render(&empty, None);
+        assert!(
+            text.contains("\nmenuentry 'Boot from the local disk (no ISOs to boot)' --id '.local' {\n"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::fmt::{Result, Write as _};
 
 use super::refusal::{BOOTIF, Refusal, arguments, common};
 use super::rows::{Boot, Row, Rows, Sub};
-use super::{Firmware, Item, LOCAL, Menu};
+use super::{Firmware, Item, LOCAL, Menu, headline};
 use crate::image::args::{Arg, Part};
 
 #[cfg(any(test, fuzzing))]
@@ -110,7 +110,7 @@ impl Script<'_> {
         let wait = self.menu.timeout.saturating_mul(1000);
         let [first, behind] = WAIT;
         writeln!(text, "\nset {first} {wait}\nset {behind} {}", wait.min(MAX_BEHIND))?;
-        self.write_menu(text, ".start", "Network boot", &rows.rows)?;
+        self.write_menu(text, ".start", headline(rows), &rows.rows)?;
         writeln!(text, "item {}{LOCAL} Boot from the local disk", self.prefix)?;
         // Rows that open a menu have a name of their own.
         let lit = rows.rows.iter().find(|row| row.leads_to(&rows.default)).map_or(LOCAL, name);
@@ -300,6 +300,18 @@ mod tests {
         assert_eq!(refused("a=${b c=}"), None);
         assert_eq!(refused("rd.initrd=/x"), Some("argument-names-initrd"));
         assert_eq!(refused("initrd=/x"), None, "the loader's own is taken out");
+    }
+
+    #[test]
+    fn an_empty_menu_says_so() {
+        let empty = Menu { default: super::super::Choice::Local, entries: vec![], ..menu() };
+        let text = render(&empty, None, Machines::default());
+        assert!(
+            text.contains(
+                "\n:.start\nmenu Network boot: no ISOs to boot\nitem .local Boot from the local disk\n"
+            ),
+            "{text}"
+        );
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::fmt::{Result, Write as _};
 
 use super::refusal::{BOOTIF, Refusal, arguments, common};
 use super::rows::{Boot, Row, Rows, Sub};
-use super::{Firmware, Item, LOCAL, Menu};
+use super::{Firmware, Item, LOCAL, Menu, headline};
 use crate::catalog::written::MAX_TIMEOUT;
 use crate::image::args::{Arg, Part};
 
@@ -29,7 +29,7 @@ pub fn render(menu: &Menu, firmware: Firmware, graphical: bool, host: &str) -> S
     let rows = Rows::new(menu, firmware, |item| refuse(item, host).is_none());
     let mut text = String::new();
     // Writing to a String can't fail.
-    let _ = write_head(&mut text, menu, &rows.default, graphical);
+    let _ = write_head(&mut text, menu, &rows, graphical);
     let _ = match graphical {
         true => write_menu(&mut text, &rows, host),
         false => rows.boots().try_for_each(|boot| write_boot(&mut text, boot, host)),
@@ -50,16 +50,21 @@ pub fn refuse(item: &Item, host: &str) -> Option<Refusal> {
     common(item, Some(host), image + " initrd=".len() + initrds + 1 + BOOTIF)
 }
 
-fn write_head(text: &mut String, menu: &Menu, default: &str, graphical: bool) -> Result {
+fn write_head(text: &mut String, menu: &Menu, rows: &Rows<'_>, graphical: bool) -> Result {
+    let default = &rows.default;
     // syslinux wants the serial line first.
     if let Some((port, speed)) = menu.serial() {
         writeln!(text, "serial {port} {speed}")?;
     }
     if graphical {
-        writeln!(text, "ui menu.c32\nmenu title Network boot")?;
+        writeln!(text, "ui menu.c32\nmenu title {}", headline(rows))?;
         LAYOUT.iter().try_for_each(|(name, value)| writeln!(text, "menu {name} {value}"))?;
     } else {
-        writeln!(text, "prompt 1\nsay Type a name, or press Enter to boot {default}.")?;
+        writeln!(text, "prompt 1")?;
+        if rows.rows.is_empty() {
+            writeln!(text, "say {}", headline(rows))?;
+        }
+        writeln!(text, "say Type a name, or press Enter to boot {default}.")?;
     }
     writeln!(text, "default {default}\ntimeout {}", menu.timeout.min(MAX_TIMEOUT) * 10)
 }
@@ -197,14 +202,12 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_menu_boots_the_disk() {
-        let text = render(
-            &Menu { default: super::super::Choice::Local, entries: vec![], ..menu() },
-            Firmware::Bios,
-            true,
-            "",
-        );
-        assert!(text.contains("default .local\n") && text.contains("localboot 0\n"), "{text}");
+    fn an_empty_menu_says_so_and_boots_the_disk() {
+        let empty = Menu { default: super::super::Choice::Local, entries: vec![], ..menu() };
+        let [shown, typed] = [true, false].map(|menu_c32| render(&empty, Firmware::Bios, menu_c32, ""));
+        assert!(shown.contains("\nmenu title Network boot: no ISOs to boot\n"), "{shown}");
+        assert!(typed.contains("\nsay Network boot: no ISOs to boot\n"), "{typed}");
+        assert!(shown.contains("default .local\n") && shown.contains("localboot 0\n"), "{shown}");
     }
 
     #[test]

@@ -138,7 +138,7 @@ fn a_machine_that_may_boot_nothing_boots_its_disk() {
     let text = "[[machine]]\nmac = \"52:54:00:ab:cd:01\"\nonly = [\"gone\"]\n";
     assert_eq!(
         read(&tree(text), "pxelinux.cfg/01-52-54-00-ab-cd-01").unwrap(),
-        "ui menu.c32\nmenu title Network boot\nmenu margin 0\nmenu rows 16\nmenu tabmsgrow 21\n\
+        "ui menu.c32\nmenu title Network boot: no ISOs to boot\nmenu margin 0\nmenu rows 16\nmenu tabmsgrow 21\n\
          menu cmdlinerow 21\nmenu timeoutrow 22\ndefault .local\ntimeout 100\n\n\
          label .local\n  menu label Boot from the local disk\n  localboot 0\n"
     );
