@@ -12,6 +12,7 @@ mod labels;
 pub mod probe;
 pub mod scan;
 pub mod standing;
+pub mod sums;
 pub mod unknown;
 pub mod values;
 pub mod written;

@@ -1,5 +1,5 @@
 //! What is in an ISO, from bytes: its [file system](iso), its [boot menus](menu), its [initrds](initrd), the lists of
-//! [kernel modules](modules) and its [EFI loaders](efi); and the words that come out of it: [labels](label) and [kernel
+//! [kernel modules](modules), its [EFI loaders](efi) and its [implanted sum](implanted); and the words that come out of it: [labels](label) and [kernel
 //! arguments](args), [addresses of network cards](mac), the name of its [product].
 //!
 //! Uses `storage`. Nothing here opens a file, and nothing decides how a machine is booted. All of it is foreign: every
@@ -8,6 +8,7 @@
 pub mod args;
 pub mod cpio;
 pub mod efi;
+pub mod implanted;
 pub mod initrd;
 pub mod iso;
 pub mod label;

@@ -1,19 +1,24 @@
 //! `netrootfs check`: what each ISO is and how it boots, or why it can't be served.
 //!
-//! A second user of everything up to the layout, without a mount: a report of plain values, and two ways to print it.
-
-use std::fmt::{self, Write as _};
+//! A second user of everything up to the layout, without a mount: a report of plain values, which are what `--json` prints
+//! (netrootfs(1) has them all), and a [text] of lines for people.
 
 use serde::Serialize;
 
 use crate::boot::inspect::BootFiles;
 use crate::boot::names;
 use crate::boot::netroot::Netroot;
-use crate::boot::transport::{Export, Transport};
+use crate::boot::transport::Transport;
+use crate::catalog::config::ByItself;
 use crate::catalog::scan::{Catalog, Iso};
 use crate::image::efi::{self, Arch};
 use crate::tree::layout::{self, Settings};
 use crate::tree::render::LeftOut;
+
+pub mod text;
+pub mod verify;
+
+use verify::Verified;
 
 /// All that is known of the ISOs.
 #[derive(Debug, Serialize)]
@@ -26,6 +31,10 @@ pub struct Report {
     pub host: Vec<String>,
     /// Names on the command line and in the configuration file that no ISO has.
     pub unknown: Vec<String>,
+    /// What boots by itself, as `--default` has it: a label, `local` or `none`.
+    pub by_itself: String,
+    /// Seconds until it does; 0 waits for ever.
+    pub timeout: u32,
 }
 
 /// An ISO that is served.
@@ -69,6 +78,8 @@ pub struct Served {
     pub caveat: Option<String>,
     /// The same as a word that stays.
     pub caveat_code: Option<&'static str>,
+    /// Whether its bytes are those of its maker, if that was asked for.
+    pub verified: Option<Verified>,
 }
 
 /// An entry of an ISO's own menu that isn't offered.
@@ -167,15 +178,20 @@ impl Report {
             code: skipped.reason.code(),
             is_copy_under_way: skipped.reason.is_copy_under_way(),
         });
-        Self { served, refused: refused.collect(), host, unknown }
+        let (by_itself, timeout) = layout::boots_by_itself(catalog, settings);
+        let by_itself = match by_itself {
+            ByItself::Iso(label) => label.to_string(),
+            ByItself::Local => "local".into(),
+            ByItself::Nothing => "none".into(),
+        };
+        Self { served, refused: refused.collect(), host, unknown, by_itself, timeout }
     }
-}
 
-impl Report {
-    /// Whether each ISO is served and boots, or is only just being copied.
+    /// Whether each ISO is served, boots and isn't damaged, or is only just being copied.
     pub fn is_good(&self) -> bool {
-        self.refused.iter().all(|refused| refused.is_copy_under_way)
-            && self.served.iter().all(|iso| iso.transport.is_some())
+        let is_good =
+            |iso: &Served| iso.transport.is_some() && iso.verified.as_ref().is_none_or(Verified::is_good);
+        self.refused.iter().all(|refused| refused.is_copy_under_way) && self.served.iter().all(is_good)
     }
 }
 
@@ -231,6 +247,7 @@ impl Served {
             unwritable: layout::left_out(iso, settings).iter().map(Unwritable::new).collect(),
             caveat_code: caveat.as_ref().map(|(_, code)| *code),
             caveat: caveat.map(|(sentence, _)| sentence),
+            verified: None,
         }
     }
 }
@@ -266,116 +283,13 @@ impl Uefi {
     }
 }
 
-impl fmt::Display for Uefi {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = if self.signed { "signed shim and GRUB" } else { "GRUB, not signed for Secure Boot" };
-        write!(f, "{}: {what}", self.arch)?;
-        match self.network {
-            true => write!(f, ", boots by TFTP as {}", self.loader),
-            false => f.write_str(", without TFTP: of use on a disc only"),
-        }
-    }
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rows: Vec<_> = self.served.iter().map(Served::row).collect();
-        let head = ["LABEL", "FAMILY", "KERNEL", "INITRD", "ROOT IMAGE", "BOOTS BY"].map(String::from);
-        f.write_str(&table(&head, &rows))?;
-        for iso in &self.served {
-            writeln!(f, "\n{} ({})\n  initrd: {}", iso.label, iso.file, iso.initrd_can)?;
-            match &iso.args {
-                Some(args) => writeln!(f, "  arguments: {}", if args.is_empty() { "-" } else { args })?,
-                None => writeln!(f, "  no entry in the menus")?,
-            }
-            if let Some(Archive { size, holds }) = &iso.netroot {
-                writeln!(f, "  netroot: {size} bytes; {holds}")?;
-            }
-            // What attaches its root by itself doesn't miss it.
-            if let Some(reason) = iso.no_netroot.as_ref().filter(|_| !iso.boots_by_nbd()) {
-                writeln!(f, "  no netroot: {reason}")?;
-            }
-            if iso.entries > 1 || !iso.not_offered.is_empty() {
-                writeln!(f, "  menu: {} entries, {} left out", iso.entries, iso.not_offered.len())?;
-            }
-            for NotOffered { title, reason, .. } in &iso.not_offered {
-                writeln!(f, "    left out: {title}: {reason}")?;
-            }
-            for uefi in &iso.uefi {
-                writeln!(f, "  UEFI {uefi}")?;
-            }
-            for unwritable in &iso.unwritable {
-                writeln!(f, "  not offered: {}", unwritable.reason)?;
-            }
-            if let Some(caveat) = &iso.caveat {
-                writeln!(f, "  but: {caveat}")?;
-            }
-        }
-        for (heading, is_copy) in [("Not served", false), ("Not served yet", true)] {
-            let refused = || self.refused.iter().filter(|refused| refused.is_copy_under_way == is_copy);
-            if refused().next().is_some() {
-                writeln!(f, "\n{heading}:")?;
-            }
-            refused().try_for_each(|refused| writeln!(f, "  {}: {}", refused.file, refused.reason))?;
-        }
-        for sentence in &self.host {
-            writeln!(f, "\nThis host: {sentence}")?;
-        }
-        for sentence in &self.unknown {
-            writeln!(f, "\nUnknown name: {sentence}")?;
-        }
-        Ok(())
-    }
-}
-
-impl Served {
-    fn boots_by_nbd(&self) -> bool {
-        self.transport == Some(Transport::Nbd(Export::Iso).name())
-    }
-
-    fn row(&self) -> [String; 6] {
-        let root = self.root.as_ref().map_or_else(
-            || "-".into(),
-            |root| format!("{} {} @{} +{}", root.path, root.format, root.offset, root.size),
-        );
-        [
-            self.label.clone(),
-            self.family.into(),
-            self.kernel.clone(),
-            self.initrds.join(" "),
-            root,
-            match (self.transport, &self.export) {
-                (Some(transport), Some(export)) => format!("{transport} [{export}]"),
-                (Some(transport), None) => transport.into(),
-                (None, _) => "-".into(),
-            },
-        ]
-    }
-}
-
-/// Columns as wide as their widest cell.
-fn table<const N: usize>(head: &[String; N], rows: &[[String; N]]) -> String {
-    let mut out = String::new();
-    let all = || std::iter::once(head).chain(rows);
-    let mut widths = [0; N];
-    for row in all() {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.chars().count().max(*width);
-        }
-    }
-    for row in all() {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
-        // Writing to a String can't fail.
-        let _ = writeln!(out, "{}", cells.collect::<Vec<_>>().join("  ").trim_end());
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
-    fn served() -> Served {
+    pub(super) fn served() -> Served {
         Served {
             label: "F42".into(),
             file: "fedora.iso".into(),
@@ -411,6 +325,7 @@ mod tests {
             unwritable: Vec::new(),
             caveat: None,
             caveat_code: None,
+            verified: None,
         }
     }
 
@@ -443,7 +358,7 @@ mod tests {
         }
     }
 
-    fn report() -> Report {
+    pub(super) fn report() -> Report {
         Report {
             served: vec![served(), generic()],
             refused: vec![Refused {
@@ -454,47 +369,9 @@ mod tests {
             }],
             host: vec!["no pxelinux.0 is installed".into()],
             unknown: vec!["--label: there is no file 'x.iso'".into()],
+            by_itself: "F42".into(),
+            timeout: 10,
         }
-    }
-
-    #[test]
-    fn a_report_is_a_table_with_details_and_reasons() {
-        assert_eq!(
-            report().to_string(),
-            "\
-LABEL  FAMILY   KERNEL                   INITRD                      ROOT IMAGE                                         BOOTS BY
-F42    LiveOS   /images/pxeboot/vmlinuz  /images/pxeboot/initrd.img  /LiveOS/squashfs.img squashfs @129024 +1900000000  NBD [F42]
-Käse   generic  /k                       /a /b                       -                                                  its own
-
-F42 (fedora.iso)
-  initrd: dracut 104, nbd
-  arguments: root=live:/dev/nbd0 quiet
-  menu: 3 entries, 1 left out
-    left out: Restart: halts, restarts or leaves the boot loader
-  UEFI x64: signed shim and GRUB, boots by TFTP as efi/F42/bootx64.efi
-
-Käse (other.iso)
-  initrd: nothing that is known
-  arguments: -
-  netroot: 680000 bytes; nbd out of /x
-  not offered: 'Start' by GRUB: 'a\\x20b' would get more backslashes
-  but: how it would boot over a network is not known
-
-Not served:
-  junk.iso: it is not an ISO 9660 image
-
-This host: no pxelinux.0 is installed
-
-Unknown name: --label: there is no file 'x.iso'
-"
-        );
-    }
-
-    #[test]
-    fn a_report_of_nothing_is_a_head() {
-        let report =
-            Report { served: Vec::new(), refused: Vec::new(), host: Vec::new(), unknown: Vec::new() };
-        assert_eq!(report.to_string(), "LABEL  FAMILY  KERNEL  INITRD  ROOT IMAGE  BOOTS BY\n");
     }
 
     #[test]
@@ -544,7 +421,8 @@ Unknown name: --label: there is no file 'x.iso'
       ],
       "unwritable": [],
       "caveat": null,
-      "caveat_code": null
+      "caveat_code": null,
+      "verified": null
     }
   ],
   "refused": [
@@ -559,7 +437,9 @@ Unknown name: --label: there is no file 'x.iso'
   ],
   "unknown": [
     "--label: there is no file 'x.iso'"
-  ]
+  ],
+  "by_itself": "F42",
+  "timeout": 10
 }"#
         );
         let keys = |served: Served| match serde_json::to_value(served).unwrap() {
@@ -567,5 +447,36 @@ Unknown name: --label: there is no file 'x.iso'
             other => panic!("{other}"),
         };
         assert_eq!(keys(served()), keys(generic()));
+    }
+
+    #[test]
+    fn each_key_of_the_json_is_in_the_manual_and_no_other() {
+        fn enter(value: &serde_json::Value, path: &str, keys: &mut BTreeSet<String>) {
+            match value {
+                serde_json::Value::Object(fields) => {
+                    for (key, value) in fields {
+                        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                        enter(value, &path, keys);
+                        keys.insert(path);
+                    }
+                }
+                serde_json::Value::Array(values) => {
+                    values.iter().for_each(|value| enter(value, &format!("{path}[]"), keys));
+                }
+                _ => {}
+            }
+        }
+        let verified = Verified { outcome: verify::Outcome::Ok, sums: vec!["isomd5sum".into()], error: None };
+        let full = Served { verified: Some(verified), ..served() };
+        let report = Report { served: vec![full, generic()], ..report() };
+        let mut keys = BTreeSet::new();
+        enter(&serde_json::to_value(report).unwrap(), "", &mut keys);
+        let page = include_str!("../manual/netrootfs.1.md");
+        let section = page.split_once("\n## Output of check\n").unwrap().1.split("\n## ").next().unwrap();
+        let lines: Vec<&str> = section.lines().collect();
+        let terms = lines.windows(2).filter(|pair| pair[1].starts_with(": ")).map(|pair| pair[0]);
+        let documented: BTreeSet<String> =
+            terms.flat_map(|term| term.split(", ")).map(|key| key.trim_matches('`').to_owned()).collect();
+        assert_eq!(keys, documented);
     }
 }

@@ -12,17 +12,19 @@ use clap::CommandFactory;
 
 use crate::boot::loader;
 use crate::boot::netroot::Netroot;
+use crate::boot::netroot::kernel::Arch;
 use crate::boot::netroot::program::Programs;
 use crate::catalog::config;
 use crate::catalog::config::ByItself;
 use crate::catalog::probe::ProbeResults;
 use crate::catalog::scan::{self, Catalog, Iso, Plain, Scanner, Skipped};
 use crate::catalog::unknown;
-use crate::cli::check::Report;
+use crate::cli::check::{Report, verify};
 use crate::cli::doctor::{self, Host, State};
 use crate::cli::manual;
 use crate::cli::options::{self, Cli, Command, TreeOptions};
 use crate::cli::places;
+use crate::cli::progress::Progress;
 use crate::image::label::Label;
 use crate::serve::fuse::Owner;
 use crate::serve::handover::holder::Holder;
@@ -246,30 +248,52 @@ fn default_state_dir() -> Option<PathBuf> {
 
 fn check(args: &options::Check) -> Result<ExitCode> {
     let mut catalog = Catalog::default();
+    // Where each ISO lies, in the order of the catalog.
+    let mut places: Vec<PathBuf> = Vec::new();
     let pins = args.tree.pins()?;
     for path in &args.paths {
         if path.is_dir() {
             let found = Scanner::new(places::iso_directory(path)?, pins.clone(), Arc::new(Plain)).scan();
             let found = found.with_context(|| path.display().to_string())?;
+            places.extend(found.isos.iter().map(|iso| path.join(&iso.name)));
             catalog.isos.extend(found.isos);
             catalog.skipped.extend(found.skipped);
         } else {
             check_file(path, &pins, &mut catalog);
+            places.resize(catalog.isos.len(), path.clone());
         }
     }
-    look_into(&mut catalog, &args.tree);
+    let progress = Progress::start();
+    let programs = Programs::find(args.tree.netroot_init.as_deref());
+    let mut host: Vec<String> =
+        loader::missing(&loader::find(&args.tree.loaders)).into_iter().map(str::to_owned).collect();
+    host.extend(no_program(&programs));
+    look_into(&mut catalog, programs, &progress);
     let settings = args.tree.settings(Path::new("/"))?;
-    let host = loader::missing(&loader::find(&args.tree.loaders)).into_iter().map(str::to_owned).collect();
     let unknown = unknown::sentences(
         &catalog,
         settings.default.as_ref().and_then(ByItself::label),
         &pins,
         &settings.config,
     );
-    let report = Report::new(&catalog, &settings, host, unknown.into_iter().collect());
+    let mut report = Report::new(&catalog, &settings, host, unknown.into_iter().collect());
+    if args.verify {
+        for ((iso, path), served) in catalog.isos.iter().zip(&places).zip(&mut report.served) {
+            served.verified = Some(verify::verify(path, &*iso.disc.plain, &mut |done| {
+                progress.say(format!("comparing {}: {} %", iso.name, done * 100 / iso.disc.len.max(1)));
+            }));
+        }
+    }
+    drop(progress);
     let text = if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { report.to_string() };
     print(text.as_bytes())?;
     Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Why ISOs can't be given netroot-init: for the processor of nearly all of them.
+fn no_program(programs: &Programs) -> Option<String> {
+    let reason = programs.archive(Arch::X86_64).err()?;
+    Some(format!("unmodified ISOs can't boot over NBD: {reason}"))
 }
 
 fn doctor(args: &options::Doctor) -> Result<ExitCode> {
@@ -310,16 +334,20 @@ fn check_file(path: &Path, pins: &HashMap<OsString, Label>, catalog: &mut Catalo
 }
 
 /// Finds out here and now what a mount finds out beside.
-fn look_into(catalog: &mut Catalog, options: &TreeOptions) {
-    let results = ProbeResults::load(None, Programs::find(options.netroot_init.as_deref()));
-    catalog.isos.iter().for_each(|iso| results.look_into(&iso.disc));
+fn look_into(catalog: &mut Catalog, programs: Programs, progress: &Progress) {
+    let results = ProbeResults::load(None, programs);
+    for (number, iso) in catalog.isos.iter().enumerate() {
+        progress.say(format!("looking into {} of {}: {}", number + 1, catalog.isos.len(), iso.name));
+        results.look_into(&iso.disc);
+    }
     results.enter(catalog);
 }
 
 fn lay_out(iso_dir: &Path, mountpoint: &Path, options: &TreeOptions) -> Result<Tree> {
     let mut scanner = Scanner::new(places::iso_directory(iso_dir)?, options.pins()?, Arc::new(Plain));
     let mut catalog = scanner.scan().with_context(|| iso_dir.display().to_string())?;
-    look_into(&mut catalog, options);
+    let programs = Programs::find(options.netroot_init.as_deref());
+    look_into(&mut catalog, programs, &Progress::start());
     let mountpoint = std::path::absolute(mountpoint)?;
     let (settings, loaders) =
         (options.settings(&mountpoint)?, layout::loader_files(loader::find(&options.loaders)));

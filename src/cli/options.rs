@@ -183,6 +183,10 @@ pub struct Check {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+    /// Compare the ISOs with the sums implanted in them by isomd5sum, and with SHA256SUMS, *.iso.sha256 and *-CHECKSUM
+    /// beside them
+    #[arg(long)]
+    pub verify: bool,
     /// What the entries would be.
     #[command(flatten)]
     pub tree: TreeOptions,

@@ -31,6 +31,7 @@ use crate::boot::transport::{Export, Transport};
 use crate::catalog::config::{ByItself, Config, Defaults, IsoChoice};
 use crate::catalog::scan::{Catalog, FileId, Iso, IsoFile};
 use crate::image::args::Args;
+use crate::image::label::Label;
 use crate::image::menu;
 use crate::storage::content::{Content, Segments};
 use crate::storage::extent::Extent;
@@ -38,7 +39,7 @@ use crate::storage::identity::identity;
 use crate::storage::source::{FileSource, PageCache, ReadAt};
 use crate::tree::arena::{Builder, NodeId, Tree};
 use crate::tree::iso_files::{self, DirectoryCache};
-use crate::tree::render::{self, Firmware, IsoEntry, Item, LeftOut, grub, ipxe, nbd, pxelinux};
+use crate::tree::render::{self, Choice, Firmware, IsoEntry, Item, LeftOut, grub, ipxe, nbd, pxelinux};
 
 mod by_itself;
 mod called;
@@ -329,6 +330,20 @@ fn render_nbd_conf(catalog: &Catalog, settings: &Settings) -> String {
         &format!("{}/{}", settings.mountpoint.trim_end_matches('/'), names::IMAGES),
         &exports,
     )
+}
+
+/// What boots by itself on machines that have no menu of their own, and after how many seconds.
+pub fn boots_by_itself(catalog: &Catalog, settings: &Settings) -> (ByItself, u32) {
+    let menu = offers(catalog, settings).menu(None);
+    let what = match menu.default {
+        _ if menu.timeout == 0 => ByItself::Nothing,
+        Choice::Local => ByItself::Local,
+        // What is in a menu has a label.
+        Choice::Iso(label) | Choice::Live(label) => {
+            Label::parse(&label).map_or(ByItself::Local, ByItself::Iso)
+        }
+    };
+    (what, menu.timeout)
 }
 
 /// The offers of menus: the ISOs that can be booted with these servers.

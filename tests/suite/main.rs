@@ -20,6 +20,7 @@ mod support {
 }
 
 mod catalog;
+mod check;
 mod config;
 mod data_path;
 mod dhcp;
