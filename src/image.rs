@@ -15,3 +15,4 @@ pub mod mac;
 pub mod menu;
 pub mod modules;
 pub mod nics;
+pub mod printable;

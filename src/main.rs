@@ -4,12 +4,13 @@ use std::process::ExitCode;
 
 use netrootfs::cli::commands;
 use netrootfs::cli::options::Cli;
+use netrootfs::image::printable;
 
 fn main() -> ExitCode {
     match commands::run(Cli::from_args()) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("netrootfs: {error:#}");
+            eprintln!("netrootfs: {}", printable::lines(&format!("{error:#}")));
             ExitCode::FAILURE
         }
     }

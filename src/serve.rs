@@ -9,6 +9,7 @@
 
 pub mod background;
 pub mod daemon;
+pub mod failures;
 pub mod fuse;
 pub mod handover;
 pub mod hook;

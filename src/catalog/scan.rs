@@ -25,6 +25,7 @@ use crate::catalog::labels::{self, Kept, Labels};
 use crate::image::initrd::Features;
 use crate::image::iso;
 use crate::image::label::Label;
+use crate::image::printable;
 use crate::storage::backing::Backing;
 use crate::storage::identity::identity;
 use crate::storage::source::{FileSource, PageCache, ReadAt};
@@ -658,5 +659,5 @@ fn explain(error: io::Error, path: &Path) -> Reason {
 
 /// A file name on one line, whatever bytes it is made of.
 fn display(name: &OsStr) -> String {
-    name.to_string_lossy().chars().map(|symbol| if symbol.is_control() { '?' } else { symbol }).collect()
+    printable::line(&name.to_string_lossy())
 }

@@ -23,6 +23,7 @@ use crate::cli::manual;
 use crate::cli::options::{self, Cli, Command, TreeOptions};
 use crate::cli::places;
 use crate::image::label::Label;
+use crate::image::printable;
 use crate::serve::fuse::Owner;
 use crate::serve::handover::holder::Holder;
 use crate::serve::handover::{store, upgrade};
@@ -48,7 +49,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Some(Command::Check(args)) => check(&args),
         Some(Command::Tree(args)) => {
             let tree = lay_out(&args.iso_dir, &args.mountpoint, &args.tree)?;
-            print(tree.dump().as_bytes())
+            print(printable::lines(&tree.dump()).as_bytes())
         }
         Some(Command::Cat(args)) => cat(&args),
         Some(Command::Dhcp(args)) => {
@@ -256,7 +257,10 @@ fn check(args: &options::Check) -> Result<ExitCode> {
     let host = loader::missing(&loader::find()).into_iter().map(str::to_owned).collect();
     let unknown = unknown::sentences(&catalog, settings.default.as_ref(), &pins, &settings.config);
     let report = Report::new(&catalog, &settings, host, unknown.into_iter().collect());
-    let text = if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { report.to_string() };
+    let text = match args.json {
+        true => printable::json(&serde_json::to_string_pretty(&report)?) + "\n",
+        false => printable::lines(&report.to_string()),
+    };
     print(text.as_bytes())?;
     Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -270,7 +274,7 @@ fn doctor(args: &options::Doctor) -> Result<ExitCode> {
         findings.push(doctor::isos(&catalog, path));
     }
     let text: String = findings.iter().map(|finding| format!("{finding}\n")).collect();
-    print(text.as_bytes())?;
+    print(printable::lines(&text).as_bytes())?;
     let bad = findings.iter().any(|finding| finding.state == State::Bad);
     Ok(if bad { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

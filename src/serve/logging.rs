@@ -1,12 +1,17 @@
 //! Where log lines go: to standard error in the foreground, to the journal in the background, or to a file.
+//!
+//! Whatever they tell of, a terminal that shows them obeys nothing in them: each is one line of printable text.
 
 use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use env_logger::{Builder, Target};
 use log::{LevelFilter, Log, Metadata, Record};
 use systemd_journal_logger::JournalLog;
+
+use crate::image::printable;
 
 /// Where the lines go.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +45,10 @@ pub fn start(sink: Sink<'_>, verbosity: u8) -> Result<()> {
         }
     }
     let mut builder = Builder::new();
+    builder.format(|out, record| {
+        let (time, message) = (out.timestamp(), printable::line(&record.args().to_string()));
+        writeln!(out, "[{time} {:<5}] {message}", record.level())
+    });
     builder.filter(None, LevelFilter::Off).filter(Some(env!("CARGO_PKG_NAME")), level).format_target(false);
     if let Sink::File(path) = sink {
         let file = OpenOptions::new().create(true).append(true).open(path);
@@ -62,7 +71,9 @@ impl<L: Log> Log for OurLines<L> {
 
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
-            self.0.log(record);
+            let message = printable::line(&record.args().to_string());
+            let mut line = record.to_builder();
+            self.0.log(&line.args(format_args!("{message}")).build());
         }
     }
 
