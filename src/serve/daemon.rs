@@ -46,6 +46,10 @@ use updater::{Change, Updater};
 /// How long to wait for the event loops after unmounting. Clients that still have files open would keep them for ever.
 const FAREWELL: Duration = Duration::from_secs(2);
 
+/// Descriptors that ISOs leave to all else beside the event loops: a client's second opening of an ISO, files of the state, the
+/// administrator's command.
+const RESERVE: usize = 16;
+
 /// How often results on initrds get into the menu while more are coming in: each time, all of it is rendered.
 const VERDICTS: Duration = Duration::from_millis(500);
 
@@ -143,6 +147,7 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     if let Some(state) = state {
         scanner.keep_labels(state);
     }
+    scanner.leave_descriptors(mount::loops() + RESERVE);
     let mut updater = Updater::new(&config, file, scanner, results, workers, pace);
     let tree = updater.first().with_context(|| config.iso_dir.display().to_string())?;
     let operations = Arc::new(Operations::with(tree, ledger.clone()));
@@ -157,6 +162,7 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     if let Some(ledger) = &ledger {
         ledger.taken_over();
     }
+    updater.leave_descriptors(RESERVE);
     let hook = config.on_change.as_deref().map(Hook::start).transpose()?;
     log::info!("{}: mounted; ISOs: {}", config.mountpoint.display(), updater.catalog.isos.len());
     std::thread::Builder::new().name("updater".into()).spawn({
