@@ -170,12 +170,20 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
         move || follow(&inbox, &mut updater, &operations, &notifier, hook.as_ref(), &cache)
     })?;
     ready()?;
-    let _listener = ledger.map(|ledger| {
+    let _listener = ledger.as_ref().map(|ledger| {
         let listener = upgrade::listen(&config.mountpoint);
         ledger.ready();
         listener.inspect_err(|error| log::warn!("'netrootfs upgrade' won't find this mount: {error}"))
     });
     match end.recv()? {
+        End::Unmounted if mounted.is_dead() => {
+            // Nobody can go on with it; the next process makes a new one.
+            if let Some(ledger) = &ledger {
+                ledger.begin_anew()?;
+            }
+            mounted.unmount();
+            return ended("the connection with the kernel was cut");
+        }
         End::Unmounted => {}
         End::Stop => {
             mounted.unmount();
@@ -183,9 +191,15 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
             while let Ok(End::Stop) = end.recv_timeout(deadline.saturating_duration_since(Instant::now())) {}
         }
         // Whoever holds the mount starts another process for it.
-        End::Failed(reason) => bail!("the event loops ended: {reason}"),
+        End::Failed(reason) => return ended(&reason),
     }
     Ok(())
+}
+
+/// Ends with a failure. In the background nobody reads what is said at the end, but in the log.
+fn ended(reason: &str) -> Result<()> {
+    log::error!("the event loops ended: {reason}");
+    bail!("the event loops ended: {reason}")
 }
 
 /// Takes the state directory; without it all works, and the next start knows nothing.
