@@ -38,6 +38,9 @@ const MOST_LINK: u32 = 4096;
 /// The fragment of a file that has none (`SQUASHFS_INVALID_FRAG`).
 const NO_FRAGMENT: u32 = u32::MAX;
 
+/// A block, and where the next one lies.
+type Unpacked = (Arc<Vec<u8>>, u64);
+
 /// The tables.
 pub(super) struct Tables {
     pub image: Arc<dyn ReadAt>,
@@ -48,7 +51,7 @@ pub(super) struct Tables {
     directories: u64,
     fragments: u64,
     fragment_count: u32,
-    kept: RefCell<LruCache<u64, (Arc<Vec<u8>>, u64)>>,
+    kept: RefCell<LruCache<u64, Unpacked>>,
     left: Cell<u32>,
 }
 
@@ -263,7 +266,7 @@ impl Tables {
     }
 
     /// The block of a table that lies there, and where the next one does.
-    fn block(&self, at: u64) -> Result<(Arc<Vec<u8>>, u64), Error> {
+    fn block(&self, at: u64) -> Result<Unpacked, Error> {
         const PLAIN: u16 = 1 << 15;
         let Some(left) = self.left.get().checked_sub(1) else {
             return Err(Error::Damaged(format!("it takes more than {MOST_BLOCKS} blocks of its tables")));
