@@ -644,6 +644,15 @@ pub fn open_file(path: &Path) -> Result<Arc<IsoFile>, Reason> {
     open_disc(FileId::of(&stat), modified(&stat), file, &Plain)
 }
 
+/// Looks into a file that is open, as before.
+///
+/// # Errors
+/// The reason why it can't be served.
+pub fn open_again(file: File) -> Result<Arc<IsoFile>, Reason> {
+    let stat = file.metadata()?;
+    open_disc(FileId::of(&stat), modified(&stat), file, &Plain)
+}
+
 fn open_disc(id: FileId, mtime: SystemTime, file: File, opener: &dyn Opener) -> Outcome {
     let look = || -> Result<(Facts, Opened), Reason> {
         let opened = opener.open(Arc::new(file))?;

@@ -14,7 +14,7 @@ use crate::boot::loader;
 use crate::boot::netroot::Netroot;
 use crate::boot::netroot::program::Programs;
 use crate::catalog::config;
-use crate::catalog::probe::ProbeResults;
+use crate::catalog::probe::{Place, ProbeResults};
 use crate::catalog::scan::{self, Catalog, Iso, Plain, Scanner, Skipped};
 use crate::catalog::unknown;
 use crate::cli::check::Report;
@@ -303,7 +303,7 @@ fn check_file(path: &Path, pins: &HashMap<OsString, Label>, catalog: &mut Catalo
 
 /// Finds out here and now what a mount finds out beside.
 fn look_into(catalog: &mut Catalog, options: &TreeOptions) {
-    let results = ProbeResults::load(None, Programs::find(options.netroot_init.as_deref()));
+    let results = ProbeResults::load(Place::Apart, None, Programs::find(options.netroot_init.as_deref()));
     catalog.isos.iter().for_each(|iso| results.look_into(&iso.disc));
     results.enter(catalog);
 }

@@ -24,7 +24,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGIO, SIGTERM, SIGUSR1};
 use crate::boot::netroot::kernel::Arch;
 use crate::boot::netroot::program::Programs;
 use crate::catalog::config::file::Followed;
-use crate::catalog::probe::{ProbeResults, Workers};
+use crate::catalog::probe::{Place, ProbeResults, Workers};
 use crate::catalog::scan::{Opener as _, Scanner};
 use crate::image::label::Label;
 use crate::serve::fuse::{Adapter, Owner};
@@ -125,7 +125,7 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
         log::warn!("ISOs whose initrd can't do NBD can't boot over it: {reason}");
     }
     let state = config.state_dir.as_deref().and_then(take_state);
-    let results = Arc::new(ProbeResults::load(state.clone(), programs));
+    let results = Arc::new(ProbeResults::load(Place::Apart, state.clone(), programs));
     let workers = Workers::new(&results, {
         let sender = sender.clone();
         move || {
