@@ -16,5 +16,6 @@ pub mod hook;
 pub mod logging;
 pub mod mountpoint;
 pub mod operations;
+pub mod privileges;
 pub mod slow_operations;
 pub mod watch;

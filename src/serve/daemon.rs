@@ -32,6 +32,7 @@ use crate::serve::handover::ledger::{Ledger, Left};
 use crate::serve::handover::upgrade;
 use crate::serve::hook::Hook;
 use crate::serve::operations::Operations;
+use crate::serve::privileges;
 use crate::serve::watch::{self, Pace};
 use crate::storage::backing::Backing;
 use crate::storage::cache::BlockCache;
@@ -109,6 +110,9 @@ enum End {
 /// If the tree can't be mounted, with a sentence that says why.
 pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()> {
     raise_file_limit();
+    if let Err(error) = privileges::give_up(config.on_change.is_some()) {
+        log::warn!("rights that aren't needed can't be given up: {error}");
+    }
     let (ledger, left) = mount::held(&config.mountpoint)?;
     ignore_lease_breaks()?;
     let config = Arc::new(config);

@@ -12,6 +12,7 @@ mod hangs;
 mod installer;
 mod netroot;
 mod people;
+mod privileges;
 mod start;
 mod state;
 mod text;
