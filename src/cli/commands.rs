@@ -98,7 +98,7 @@ fn mount(args: options::Mount) -> Result<ExitCode> {
         }
         Role::Daemon => {
             background::end_with_parent(true)?;
-            daemon::run(configure(args, file)?, || {
+            daemon::run(configure(args, file, false)?, || {
                 // In front, who ends the holder means both.
                 if foreground {
                     return Ok(());
@@ -109,7 +109,7 @@ fn mount(args: options::Mount) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Role::Service => {
-            daemon::run(configure(args, file)?, || Ok(()))?;
+            daemon::run(configure(args, file, true)?, || Ok(()))?;
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -158,17 +158,20 @@ fn with_file(mut args: options::Mount) -> Result<(options::Mount, config::mount:
     Ok((args, file))
 }
 
-fn configure(args: options::Mount, file: config::mount::Mount) -> Result<daemon::Config> {
+/// As a service, it starts before the file system with the ISOs is there (`supervised`).
+fn configure(args: options::Mount, file: config::mount::Mount, supervised: bool) -> Result<daemon::Config> {
     let (Some(iso_dir), Some(mounted)) = (&args.iso_dir, &args.mountpoint) else {
         bail!("say ISO_DIR and MOUNTPOINT, or iso-dir and mountpoint under [mount] in the configuration file")
     };
-    let iso_dir = places::iso_directory(iso_dir)?;
+    let iso_dir_may_come = supervised && !iso_dir.try_exists().unwrap_or(true);
+    let iso_dir =
+        if iso_dir_may_come { std::path::absolute(iso_dir)? } else { places::iso_directory(iso_dir)? };
     // Where there is a mount to go on with, whoever asks it anything waits for this process.
     let mountpoint = match store::gives_back() {
         true => places::served_mountpoint(mounted)?,
         false => places::mountpoint(mounted, args.nonempty)?,
     };
-    if iso_dir.canonicalize()?.starts_with(&mountpoint) {
+    if iso_dir.canonicalize().is_ok_and(|iso_dir| iso_dir.starts_with(&mountpoint)) {
         bail!("{}: the directory of ISOs would lie under the mount", iso_dir.display());
     }
     let mut pins = args.tree.pins()?;
@@ -192,6 +195,7 @@ fn configure(args: options::Mount, file: config::mount::Mount) -> Result<daemon:
         programs: args.tree.netroot_init.as_deref().map(std::path::absolute).transpose()?,
         state_dir: state_dir(args.state_dir)?,
         iso_dir,
+        iso_dir_may_come,
         mountpoint,
     })
 }

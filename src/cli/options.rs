@@ -11,6 +11,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 mod choices;
+mod mount_options;
 
 use crate::boot::servers;
 use crate::catalog::config::{self, Defaults, RootExport};
@@ -300,7 +301,8 @@ fn no_address() -> String {
 impl Cli {
     /// The command line of this process. A mistake in it ends the process with 2 and a sentence.
     pub fn from_args() -> Self {
-        let cli = Self::try_parse().unwrap_or_else(|error| explain(error).exit());
+        let args = mount_options::written_out(std::env::args_os());
+        let cli = Self::try_parse_from(args).unwrap_or_else(|error| explain(error).exit());
         if let Some(Err(error)) = cli.tree_options().map(TreeOptions::pins) {
             Self::command().error(ErrorKind::ValueValidation, format!("{error:#}")).exit();
         }

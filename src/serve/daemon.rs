@@ -31,6 +31,8 @@ use crate::serve::fuse::{Adapter, Owner};
 use crate::serve::handover::ledger::{Ledger, Left};
 use crate::serve::handover::upgrade;
 use crate::serve::hook::Hook;
+use crate::serve::logging;
+use crate::serve::manager::Manager;
 use crate::serve::operations::Operations;
 use crate::serve::privileges;
 use crate::serve::watch::{self, Pace};
@@ -59,6 +61,8 @@ const VERDICTS: Duration = Duration::from_millis(500);
 pub struct Config {
     /// Directory with the ISOs; absolute.
     pub iso_dir: PathBuf,
+    /// Whether that directory may come later, and the tree is empty until then.
+    pub iso_dir_may_come: bool,
     /// Where to mount; absolute.
     pub mountpoint: PathBuf,
     /// The command line's choices for the tree.
@@ -169,9 +173,12 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     updater.leave_descriptors(RESERVE);
     let hook = config.on_change.as_deref().map(Hook::start).transpose()?;
     log::info!("{}: mounted; ISOs: {}", config.mountpoint.display(), updater.catalog.isos.len());
+    let manager = Manager::find();
+    manager.status(updater.summary());
+    manager.watch(config.mountpoint.clone())?;
     std::thread::Builder::new().name("updater".into()).spawn({
         let operations = operations.clone();
-        move || follow(&inbox, &mut updater, &operations, &notifier, hook.as_ref(), &cache)
+        move || follow(&inbox, &mut updater, &operations, &notifier, hook.as_ref(), &cache, &manager)
     })?;
     ready()?;
     let _listener = ledger.as_ref().map(|ledger| {
@@ -260,6 +267,7 @@ fn follow(
     notifier: &Notifier,
     hook: Option<&Hook>,
     cache: &BlockCache,
+    manager: &Manager,
 ) {
     let mut shown = Instant::now();
     loop {
@@ -279,6 +287,7 @@ fn follow(
         }
         let looked =
             if any(|event| matches!(event, Event::Look)) { updater.look_again() } else { Change::Nothing };
+        manager.status(updater.summary());
         let results = updater.owed && shown.elapsed() >= VERDICTS;
         if looked == Change::Nothing && !results {
             continue;
@@ -319,7 +328,10 @@ fn forward_signals(events: &Sender<Event>, end: &Sender<End>) -> Result<()> {
         for signal in signals.forever() {
             // Whoever doesn't listen any more has ended.
             let _ = match signal {
-                SIGHUP => events.send(Event::Look).is_ok(),
+                SIGHUP => {
+                    logging::open_again();
+                    events.send(Event::Look).is_ok()
+                }
                 SIGUSR1 => events.send(Event::Report).is_ok(),
                 _ => end.send(End::Stop).is_ok(),
             };

@@ -79,8 +79,13 @@ impl Updater {
     }
 
     pub(super) fn first(&mut self) -> io::Result<Tree> {
-        let catalog = self.scanner.scan()?;
-        self.take(catalog);
+        match self.scanner.scan() {
+            Ok(catalog) => {
+                self.take(catalog);
+            }
+            Err(error) if self.config.iso_dir_may_come => self.say_unreadable(&error),
+            Err(error) => return Err(error),
+        }
         Ok(self.lay_out())
     }
 
@@ -129,13 +134,18 @@ impl Updater {
             }
             Err(error) => {
                 // A file server that is away takes nothing from clients that read what is open.
-                if !std::mem::replace(&mut self.unreadable, true) {
-                    log::error!("{}: {error}; its ISOs stay as they were", self.config.iso_dir.display());
-                }
-                self.pace.set_often(true);
+                self.say_unreadable(&error);
                 Change::Nothing
             }
         }
+    }
+
+    /// Says it once, and looks often.
+    fn say_unreadable(&mut self, error: &io::Error) {
+        if !std::mem::replace(&mut self.unreadable, true) {
+            log::error!("{}: {error}; its ISOs stay as they were", self.config.iso_dir.display());
+        }
+        self.pace.set_often(true);
     }
 
     /// Takes this host's address anew, unless one was given: at start the network may not have been up.
@@ -175,6 +185,21 @@ impl Updater {
             log::warn!("what is known of the initrds can't be kept for the next start: {error}");
         }
         self.owed = true;
+    }
+
+    /// What is served, in a line.
+    pub(super) fn summary(&self) -> String {
+        let count = |number: usize| match number {
+            0 => "no ISOs".to_owned(),
+            1 => "1 ISO".to_owned(),
+            more => format!("{more} ISOs"),
+        };
+        let served = count(self.catalog.isos.len());
+        match self.catalog.skipped.len() {
+            _ if self.unreadable => format!("{served}; the directory can't be read"),
+            0 => served,
+            left_out => format!("{served}, {left_out} left out"),
+        }
     }
 
     pub(super) fn lay_out(&mut self) -> Tree {
