@@ -38,6 +38,7 @@ mod nbd_reload;
 mod netroot_init;
 mod rooms;
 mod serving;
+mod terminal;
 mod trees;
 
 #[global_allocator]
