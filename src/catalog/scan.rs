@@ -8,23 +8,28 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
+use rustix::process::{Resource, getrlimit};
 use serde::{Deserialize, Serialize};
 
 use crate::boot::inspect::{self, Facts};
 use crate::boot::netroot::Netroot;
 use crate::catalog::labels::{self, Kept, Labels};
+use crate::catalog::standing::{self, Standing};
 use crate::image::initrd::Features;
 use crate::image::iso;
 use crate::image::label::Label;
+use crate::image::printable;
 use crate::storage::backing::Backing;
 use crate::storage::identity::identity;
 use crate::storage::source::{FileSource, PageCache, ReadAt};
@@ -75,6 +80,8 @@ pub struct Iso {
     pub name: String,
     /// Its content.
     pub disc: Arc<IsoFile>,
+    /// Number of its coming, kept as its label is: whatever was there before has a lower one.
+    pub arrived: u64,
     /// Abilities of its initrd; `None` until they are known.
     pub initrd: Option<Arc<Features>>,
     /// Whether it can boot by a second initramfs.
@@ -144,10 +151,26 @@ impl Reason {
 }
 
 impl Reason {
+    /// Whether it is nothing but a copy under way, which will be served by itself.
+    pub fn is_copy_under_way(&self) -> bool {
+        matches!(self, Self::Unfinished(_))
+    }
+
     /// Whether it holds until the file is another one, and not only for now.
     fn lasts(&self) -> bool {
-        let Self::Unfit(error) = self else { return !matches!(self, Self::Unreadable(_)) };
-        !matches!(**error, inspect::Error::Iso(iso::Error::Io(_)))
+        self.error().is_none()
+    }
+
+    /// The system's word, if the file could not be read.
+    fn error(&self) -> Option<&io::Error> {
+        match self {
+            Self::Unreadable(error) => Some(error),
+            Self::Unfit(error) => match &**error {
+                inspect::Error::Iso(iso::Error::Io(error)) => Some(error),
+                _ => None,
+            },
+            _ => None,
+        }
     }
 }
 
@@ -172,6 +195,8 @@ pub struct Catalog {
     pub skipped: Vec<Skipped>,
     /// Set if the directory, or a file in it, lies where changes go unnoticed by inotify.
     pub remote: bool,
+    /// The ISO that was chosen to boot by itself where nobody has named one.
+    pub standing: Standing,
 }
 
 impl Iso {
@@ -251,6 +276,7 @@ pub struct Scanner {
     labels: Labels,
     /// Where they are kept, if they are.
     kept: Option<Kept>,
+    standing: standing::Memory,
     looker: Arc<Looker>,
     workers: Workers,
     /// A listing that has been asked for.
@@ -271,6 +297,8 @@ struct Looker {
     /// When files were written to that were served before, by device and inode: with that they are other files.
     written: Mutex<HashMap<(u64, u64), i64>>,
     spare: Spare,
+    /// Descriptors that ISOs leave to all else.
+    left: AtomicUsize,
 }
 
 type Outcome = Result<Arc<IsoFile>, Reason>;
@@ -314,12 +342,14 @@ impl Scanner {
             writers: Writers::default(),
             written: Mutex::default(),
             spare: Spare::new(),
+            left: AtomicUsize::new(0),
         };
         Self {
             directory,
             pinned,
             labels: Labels::default(),
             kept: None,
+            standing: standing::Memory::default(),
             looker: Arc::new(looker),
             workers: Workers::new(LOOKS),
             listing: None,
@@ -329,11 +359,18 @@ impl Scanner {
         }
     }
 
-    /// Gives files the labels that they had before the start, and keeps them from now on.
+    /// Gives files the labels that they had before the start, and keeps them from now on; so with the ISO that boots by
+    /// itself.
     pub fn keep_labels(&mut self, state: Arc<StateDir>) {
+        self.standing = standing::Memory::load(state.clone());
         let (kept, labels, written) = Kept::load(state);
         (self.kept, self.labels) = (Some(kept), labels);
         *self.looker.written.lock() = written;
+    }
+
+    /// Leaves so many descriptors to others from now on: an ISO that would take one of them waits until there are more.
+    pub fn leave_descriptors(&mut self, count: usize) {
+        self.looker.left.store(count, Ordering::Relaxed);
     }
 
     /// Looks at the directory: at each regular file whose name ends in `.iso`, in any case, and doesn't begin with a dot.
@@ -363,8 +400,16 @@ impl Scanner {
         self.labels.names.retain(|name, _| present.contains(name));
         self.enter(candidates, &mut catalog);
         catalog.isos.sort_by(|one, other| one.label.cmp(&other.label));
+        catalog.standing = self.standing.find(&catalog);
         catalog.skipped.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(catalog)
+    }
+
+    /// Keeps an ISO as the one that boots by itself where nobody has named one.
+    pub fn let_stand(&mut self, iso: &Iso) {
+        if let Err(error) = self.standing.keep(iso) {
+            log::warn!("what boots by itself can't be kept for the next start: {error}");
+        }
     }
 
     fn list(&mut self) -> io::Result<Listing> {
@@ -453,6 +498,7 @@ impl Scanner {
         }
         // Those that are left are of files that are being written anew.
         taken.extend(self.labels.names.values().map(|(_, label)| label.clone()));
+        let mut arrivals = self.arrivals(&discs, &labels);
         let mut names = Vec::new();
         for (name, disc) in discs {
             let key = label_key(&disc);
@@ -462,6 +508,8 @@ impl Scanner {
                 continue;
             }
             let label = labels.get(&key).cloned().unwrap_or_else(|| new_label(&name, &disc, &taken));
+            let next = self.labels.arrived.values().chain(arrivals.values()).max().map_or(1, |last| last + 1);
+            let arrived = *arrivals.entry(label.clone()).or_insert(next);
             taken.insert(label.clone());
             self.labels.names.insert(name.clone(), (disc.facts.volume_id.clone(), label.clone()));
             labels.insert(key, label.clone());
@@ -470,15 +518,46 @@ impl Scanner {
                 label,
                 name: display(&name),
                 disc,
+                arrived,
                 initrd: None,
                 netroot: Netroot::Unknown,
                 further: Vec::new(),
             });
         }
         self.labels.files = labels;
+        self.labels.arrived = arrivals;
         if let Some(Err(error)) = self.kept.as_mut().map(|file| file.save(&catalog.isos, &names)) {
             log::warn!("the labels can't be kept for the next start: {error}");
         }
+    }
+}
+
+impl Scanner {
+    /// In which order those came that have a label already, and those that are being written anew.
+    fn arrivals(
+        &self,
+        discs: &[(OsString, Arc<IsoFile>)],
+        labels: &HashMap<labels::Key, Label>,
+    ) -> HashMap<Label, u64> {
+        let known = &self.labels.arrived;
+        let mut last = known.values().copied().max().unwrap_or_default();
+        let waiting = self.labels.names.values();
+        let mut arrivals: HashMap<Label, u64> =
+            waiting.filter_map(|(_, label)| Some((label.clone(), *known.get(label)?))).collect();
+        for (_, disc) in discs {
+            let key = label_key(disc);
+            let Some(label) = labels.get(&key) else { continue };
+            match known.get(label) {
+                Some(number) => drop(arrivals.insert(label.clone(), *number)),
+                // Kept by a version that kept no numbers: it was there before whatever comes now.
+                None if self.labels.files.contains_key(&key) => {
+                    last += 1;
+                    arrivals.entry(label.clone()).or_insert(last);
+                }
+                None => {}
+            }
+        }
+        arrivals
     }
 }
 
@@ -539,6 +618,7 @@ impl Looker {
             self.written.lock().insert((id.device, id.inode), when);
         }
         let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(&path).map_err(fault)?;
+        self.leaves_descriptors(&file).map_err(fault)?;
         *remote = writers::is_remote(&file);
         if let Some(reason) = self.writers.check(&file).map_err(fault)? {
             return Err(skip(Reason::Unfinished(reason), true));
@@ -548,8 +628,22 @@ impl Looker {
         let (id, mtime) = (self.id_of(&stat), modified(&stat));
         let outcome = open_disc(id, mtime, file, self.opener.as_ref());
         match outcome {
-            Err(reason) if !reason.lasts() => Err(skip(reason, false)),
+            Err(reason) if !reason.lasts() => {
+                let pending = reason.error().is_some_and(is_of_this_moment);
+                Err(skip(reason, pending))
+            }
             outcome => Ok(Some(Candidate { name: name.to_owned(), id, mtime, outcome })),
+        }
+    }
+
+    /// Refuses a file that has one of the last descriptors. The lowest free number is taken (open(2)), so what is below is
+    /// in use.
+    fn leaves_descriptors(&self, file: &File) -> io::Result<()> {
+        let left = self.left.load(Ordering::Relaxed) as u64;
+        let Some(limit) = getrlimit(Resource::Nofile).current else { return Ok(()) };
+        match (file.as_raw_fd() as u64).saturating_add(left) < limit {
+            true => Ok(()),
+            false => Err(io::Error::from_raw_os_error(libc::EMFILE)),
         }
     }
 
@@ -606,6 +700,15 @@ pub fn open_file(path: &Path) -> Result<Arc<IsoFile>, Reason> {
     open_disc(FileId::of(&stat), modified(&stat), file, &Plain)
 }
 
+/// Looks into a file that is open, as before.
+///
+/// # Errors
+/// The reason why it can't be served.
+pub fn open_again(file: File) -> Result<Arc<IsoFile>, Reason> {
+    let stat = file.metadata()?;
+    open_disc(FileId::of(&stat), modified(&stat), file, &Plain)
+}
+
 fn open_disc(id: FileId, mtime: SystemTime, file: File, opener: &dyn Opener) -> Outcome {
     let look = || -> Result<(Facts, Opened), Reason> {
         let opened = opener.open(Arc::new(file))?;
@@ -658,5 +761,5 @@ fn explain(error: io::Error, path: &Path) -> Reason {
 
 /// A file name on one line, whatever bytes it is made of.
 fn display(name: &OsStr) -> String {
-    name.to_string_lossy().chars().map(|symbol| if symbol.is_control() { '?' } else { symbol }).collect()
+    printable::line(&name.to_string_lossy())
 }

@@ -14,7 +14,8 @@ use crate::boot::loader;
 use crate::boot::netroot::Netroot;
 use crate::boot::netroot::program::Programs;
 use crate::catalog::config;
-use crate::catalog::probe::ProbeResults;
+use crate::catalog::config::ByItself;
+use crate::catalog::probe::{Place, ProbeResults};
 use crate::catalog::scan::{self, Catalog, Iso, Plain, Scanner, Skipped};
 use crate::catalog::unknown;
 use crate::cli::check::Report;
@@ -23,6 +24,7 @@ use crate::cli::manual;
 use crate::cli::options::{self, Cli, Command, TreeOptions};
 use crate::cli::places;
 use crate::image::label::Label;
+use crate::image::printable;
 use crate::serve::fuse::Owner;
 use crate::serve::handover::holder::Holder;
 use crate::serve::handover::{store, upgrade};
@@ -48,7 +50,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Some(Command::Check(args)) => check(&args),
         Some(Command::Tree(args)) => {
             let tree = lay_out(&args.iso_dir, &args.mountpoint, &args.tree)?;
-            print(tree.dump().as_bytes())
+            print(printable::lines(&tree.dump()).as_bytes())
         }
         Some(Command::Cat(args)) => cat(&args),
         Some(Command::Dhcp(args)) => {
@@ -97,7 +99,7 @@ fn mount(args: options::Mount) -> Result<ExitCode> {
         }
         Role::Daemon => {
             background::end_with_parent(true)?;
-            daemon::run(configure(args, file)?, || {
+            daemon::run(configure(args, file, false)?, || {
                 // In front, who ends the holder means both.
                 if foreground {
                     return Ok(());
@@ -108,7 +110,7 @@ fn mount(args: options::Mount) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Role::Service => {
-            daemon::run(configure(args, file)?, || Ok(()))?;
+            daemon::run(configure(args, file, true)?, || Ok(()))?;
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -157,17 +159,20 @@ fn with_file(mut args: options::Mount) -> Result<(options::Mount, config::mount:
     Ok((args, file))
 }
 
-fn configure(args: options::Mount, file: config::mount::Mount) -> Result<daemon::Config> {
+/// As a service, it starts before the file system with the ISOs is there (`supervised`).
+fn configure(args: options::Mount, file: config::mount::Mount, supervised: bool) -> Result<daemon::Config> {
     let (Some(iso_dir), Some(mounted)) = (&args.iso_dir, &args.mountpoint) else {
         bail!("say ISO_DIR and MOUNTPOINT, or iso-dir and mountpoint under [mount] in the configuration file")
     };
-    let iso_dir = places::iso_directory(iso_dir)?;
+    let iso_dir_may_come = supervised && !iso_dir.try_exists().unwrap_or(true);
+    let iso_dir =
+        if iso_dir_may_come { std::path::absolute(iso_dir)? } else { places::iso_directory(iso_dir)? };
     // Where there is a mount to go on with, whoever asks it anything waits for this process.
     let mountpoint = match store::gives_back() {
         true => places::served_mountpoint(mounted)?,
         false => places::mountpoint(mounted, args.nonempty)?,
     };
-    if iso_dir.canonicalize()?.starts_with(&mountpoint) {
+    if iso_dir.canonicalize().is_ok_and(|iso_dir| iso_dir.starts_with(&mountpoint)) {
         bail!("{}: the directory of ISOs would lie under the mount", iso_dir.display());
     }
     let mut pins = args.tree.pins()?;
@@ -191,6 +196,7 @@ fn configure(args: options::Mount, file: config::mount::Mount) -> Result<daemon:
         programs: args.tree.netroot_init.as_deref().map(std::path::absolute).transpose()?,
         state_dir: state_dir(args.state_dir)?,
         iso_dir,
+        iso_dir_may_come,
         mountpoint,
     })
 }
@@ -254,9 +260,17 @@ fn check(args: &options::Check) -> Result<ExitCode> {
     look_into(&mut catalog, &args.tree);
     let settings = args.tree.settings(Path::new("/"))?;
     let host = loader::missing(&loader::find()).into_iter().map(str::to_owned).collect();
-    let unknown = unknown::sentences(&catalog, settings.default.as_ref(), &pins, &settings.config);
+    let unknown = unknown::sentences(
+        &catalog,
+        settings.default.as_ref().and_then(ByItself::label),
+        &pins,
+        &settings.config,
+    );
     let report = Report::new(&catalog, &settings, host, unknown.into_iter().collect());
-    let text = if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { report.to_string() };
+    let text = match args.json {
+        true => printable::json(&serde_json::to_string_pretty(&report)?) + "\n",
+        false => printable::lines(&report.to_string()),
+    };
     print(text.as_bytes())?;
     Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -270,7 +284,7 @@ fn doctor(args: &options::Doctor) -> Result<ExitCode> {
         findings.push(doctor::isos(&catalog, path));
     }
     let text: String = findings.iter().map(|finding| format!("{finding}\n")).collect();
-    print(text.as_bytes())?;
+    print(printable::lines(&text).as_bytes())?;
     let bad = findings.iter().any(|finding| finding.state == State::Bad);
     Ok(if bad { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -288,6 +302,7 @@ fn check_file(path: &Path, pins: &HashMap<OsString, Label>, catalog: &mut Catalo
                 label,
                 name,
                 disc,
+                arrived: catalog.isos.len() as u64 + 1,
                 initrd: None,
                 netroot: Netroot::Unknown,
                 further: Vec::new(),
@@ -299,7 +314,7 @@ fn check_file(path: &Path, pins: &HashMap<OsString, Label>, catalog: &mut Catalo
 
 /// Finds out here and now what a mount finds out beside.
 fn look_into(catalog: &mut Catalog, options: &TreeOptions) {
-    let results = ProbeResults::load(None, Programs::find(options.netroot_init.as_deref()));
+    let results = ProbeResults::load(Place::Apart, None, Programs::find(options.netroot_init.as_deref()));
     catalog.isos.iter().for_each(|iso| results.look_into(&iso.disc));
     results.enter(catalog);
 }

@@ -24,14 +24,17 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGIO, SIGTERM, SIGUSR1};
 use crate::boot::netroot::kernel::Arch;
 use crate::boot::netroot::program::Programs;
 use crate::catalog::config::file::Followed;
-use crate::catalog::probe::{ProbeResults, Workers};
+use crate::catalog::probe::{Place, ProbeResults, Workers};
 use crate::catalog::scan::{Opener as _, Scanner};
 use crate::image::label::Label;
 use crate::serve::fuse::{Adapter, Owner};
 use crate::serve::handover::ledger::{Ledger, Left};
 use crate::serve::handover::upgrade;
 use crate::serve::hook::Hook;
+use crate::serve::logging;
+use crate::serve::manager::Manager;
 use crate::serve::operations::Operations;
+use crate::serve::privileges;
 use crate::serve::watch::{self, Pace};
 use crate::storage::backing::Backing;
 use crate::storage::cache::BlockCache;
@@ -46,6 +49,10 @@ use updater::{Change, Updater};
 /// How long to wait for the event loops after unmounting. Clients that still have files open would keep them for ever.
 const FAREWELL: Duration = Duration::from_secs(2);
 
+/// Descriptors that ISOs leave to all else beside the event loops: a client's second opening of an ISO, files of the state, the
+/// administrator's command.
+const RESERVE: usize = 16;
+
 /// How often results on initrds get into the menu while more are coming in: each time, all of it is rendered.
 const VERDICTS: Duration = Duration::from_millis(500);
 
@@ -54,6 +61,8 @@ const VERDICTS: Duration = Duration::from_millis(500);
 pub struct Config {
     /// Directory with the ISOs; absolute.
     pub iso_dir: PathBuf,
+    /// Whether that directory may come later, and the tree is empty until then.
+    pub iso_dir_may_come: bool,
     /// Where to mount; absolute.
     pub mountpoint: PathBuf,
     /// The command line's choices for the tree.
@@ -105,6 +114,9 @@ enum End {
 /// If the tree can't be mounted, with a sentence that says why.
 pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()> {
     raise_file_limit();
+    if let Err(error) = privileges::give_up(config.on_change.is_some()) {
+        log::warn!("rights that aren't needed can't be given up: {error}");
+    }
     let (ledger, left) = mount::held(&config.mountpoint)?;
     ignore_lease_breaks()?;
     let config = Arc::new(config);
@@ -121,7 +133,7 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
         log::warn!("ISOs whose initrd can't do NBD can't boot over it: {reason}");
     }
     let state = config.state_dir.as_deref().and_then(take_state);
-    let results = Arc::new(ProbeResults::load(state.clone(), programs));
+    let results = Arc::new(ProbeResults::load(Place::Apart, state.clone(), programs));
     let workers = Workers::new(&results, {
         let sender = sender.clone();
         move || {
@@ -143,6 +155,7 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     if let Some(state) = state {
         scanner.keep_labels(state);
     }
+    scanner.leave_descriptors(mount::loops() + RESERVE);
     let mut updater = Updater::new(&config, file, scanner, results, workers, pace);
     let tree = updater.first().with_context(|| config.iso_dir.display().to_string())?;
     let operations = Arc::new(Operations::with(tree, ledger.clone()));
@@ -157,19 +170,31 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     if let Some(ledger) = &ledger {
         ledger.taken_over();
     }
+    updater.leave_descriptors(RESERVE);
     let hook = config.on_change.as_deref().map(Hook::start).transpose()?;
     log::info!("{}: mounted; ISOs: {}", config.mountpoint.display(), updater.catalog.isos.len());
+    let manager = Manager::find();
+    manager.status(updater.summary());
+    manager.watch(config.mountpoint.clone())?;
     std::thread::Builder::new().name("updater".into()).spawn({
         let operations = operations.clone();
-        move || follow(&inbox, &mut updater, &operations, &notifier, hook.as_ref(), &cache)
+        move || follow(&inbox, &mut updater, &operations, &notifier, hook.as_ref(), &cache, &manager)
     })?;
     ready()?;
-    let _listener = ledger.map(|ledger| {
+    let _listener = ledger.as_ref().map(|ledger| {
         let listener = upgrade::listen(&config.mountpoint);
         ledger.ready();
         listener.inspect_err(|error| log::warn!("'netrootfs upgrade' won't find this mount: {error}"))
     });
     match end.recv()? {
+        End::Unmounted if mounted.is_dead() => {
+            // Nobody can go on with it; the next process makes a new one.
+            if let Some(ledger) = &ledger {
+                ledger.begin_anew()?;
+            }
+            mounted.unmount();
+            return ended("the connection with the kernel was cut");
+        }
         End::Unmounted => {}
         End::Stop => {
             mounted.unmount();
@@ -177,9 +202,15 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
             while let Ok(End::Stop) = end.recv_timeout(deadline.saturating_duration_since(Instant::now())) {}
         }
         // Whoever holds the mount starts another process for it.
-        End::Failed(reason) => bail!("the event loops ended: {reason}"),
+        End::Failed(reason) => return ended(&reason),
     }
     Ok(())
+}
+
+/// Ends with a failure. In the background nobody reads what is said at the end, but in the log.
+fn ended(reason: &str) -> Result<()> {
+    log::error!("the event loops ended: {reason}");
+    bail!("the event loops ended: {reason}")
 }
 
 /// Takes the state directory; without it all works, and the next start knows nothing.
@@ -236,6 +267,7 @@ fn follow(
     notifier: &Notifier,
     hook: Option<&Hook>,
     cache: &BlockCache,
+    manager: &Manager,
 ) {
     let mut shown = Instant::now();
     loop {
@@ -255,6 +287,7 @@ fn follow(
         }
         let looked =
             if any(|event| matches!(event, Event::Look)) { updater.look_again() } else { Change::Nothing };
+        manager.status(updater.summary());
         let results = updater.owed && shown.elapsed() >= VERDICTS;
         if looked == Change::Nothing && !results {
             continue;
@@ -295,7 +328,10 @@ fn forward_signals(events: &Sender<Event>, end: &Sender<End>) -> Result<()> {
         for signal in signals.forever() {
             // Whoever doesn't listen any more has ended.
             let _ = match signal {
-                SIGHUP => events.send(Event::Look).is_ok(),
+                SIGHUP => {
+                    logging::open_again();
+                    events.send(Event::Look).is_ok()
+                }
                 SIGUSR1 => events.send(Event::Report).is_ok(),
                 _ => end.send(End::Stop).is_ok(),
             };

@@ -1,12 +1,19 @@
-//! Where log lines go: to standard error in the foreground, to the journal in the background, or to a file.
+//! Where log lines go: to standard error in the foreground, to the journal or syslog in the background, or to a file.
+//!
+//! Whatever they tell of, a terminal that shows them obeys nothing in them: each is one line of printable text.
 
-use std::fs::OpenOptions;
-use std::path::Path;
+use std::ffi::{CStr, CString};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 use env_logger::{Builder, Target};
-use log::{LevelFilter, Log, Metadata, Record};
+use log::{Level, LevelFilter, Log, Metadata, Record};
 use systemd_journal_logger::JournalLog;
+
+use crate::image::printable;
 
 /// Where the lines go.
 #[derive(Debug, Clone, Copy)]
@@ -15,7 +22,7 @@ pub enum Sink<'a> {
     Stderr,
     /// Appended to a file.
     File(&'a Path),
-    /// systemd's journal; standard error where there is none.
+    /// systemd's journal, or syslog where there is none.
     Journal,
 }
 
@@ -30,25 +37,104 @@ pub fn start(sink: Sink<'_>, verbosity: u8) -> Result<()> {
         1 => LevelFilter::Debug,
         _ => LevelFilter::Trace,
     };
-    if let Sink::Journal = sink
-        && let Ok(journal) = JournalLog::new()
-    {
-        let journal = OurLines(journal.with_syslog_identifier(env!("CARGO_PKG_NAME").into()));
-        if log::set_boxed_logger(Box::new(journal)).is_ok() {
+    if let Sink::Journal = sink {
+        let set = match JournalLog::new() {
+            Ok(journal) => {
+                let journal = journal.with_syslog_identifier(env!("CARGO_PKG_NAME").into());
+                log::set_boxed_logger(Box::new(OurLines(journal)))
+            }
+            Err(_) => log::set_boxed_logger(Box::new(OurLines(Syslog::open()))),
+        };
+        if set.is_ok() {
             log::set_max_level(level);
-            return Ok(());
         }
+        return Ok(());
     }
     let mut builder = Builder::new();
+    builder.format(|out, record| {
+        let (time, message) = (out.timestamp(), printable::line(&record.args().to_string()));
+        writeln!(out, "[{time} {:<5}] {message}", record.level())
+    });
     builder.filter(None, LevelFilter::Off).filter(Some(env!("CARGO_PKG_NAME")), level).format_target(false);
     if let Sink::File(path) = sink {
-        let file = OpenOptions::new().create(true).append(true).open(path);
-        let file = file.with_context(|| format!("log file {}", path.display()))?;
+        let file = LogFile::open(path).with_context(|| format!("log file {}", path.display()))?;
         builder.target(Target::Pipe(Box::new(file)));
     }
     // It fails if a logger is set already, which then serves as well.
     let _ = builder.try_init();
     Ok(())
+}
+
+/// Has the log file opened anew before the next line: it may have been renamed (logrotate(8)).
+pub fn open_again() {
+    OPEN_AGAIN.store(true, Ordering::Relaxed);
+    log::info!("told to look again");
+}
+
+static OPEN_AGAIN: AtomicBool = AtomicBool::new(false);
+
+/// A log file that can be opened anew.
+struct LogFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl LogFile {
+    fn open(path: &Path) -> io::Result<Self> {
+        // In the background the working directory is another.
+        let path = std::path::absolute(path)?;
+        Ok(Self { file: OpenOptions::new().create(true).append(true).open(&path)?, path })
+    }
+}
+
+impl Write for LogFile {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        // Where that can't be, the old one goes on.
+        if OPEN_AGAIN.swap(false, Ordering::Relaxed)
+            && let Ok(new) = Self::open(&self.path)
+        {
+            *self = new;
+        }
+        self.file.write(line)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// syslog(3), which finds its server again when that has been restarted.
+struct Syslog;
+
+impl Syslog {
+    fn open() -> Self {
+        const NAME: &CStr = c"netrootfs";
+        // SAFETY: the name is there for ever.
+        unsafe { libc::openlog(NAME.as_ptr(), libc::LOG_PID, libc::LOG_DAEMON) };
+        Self
+    }
+}
+
+impl Log for Syslog {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        let priority = match record.level() {
+            Level::Error => libc::LOG_ERR,
+            Level::Warn => libc::LOG_WARNING,
+            Level::Info => libc::LOG_INFO,
+            Level::Debug | Level::Trace => libc::LOG_DEBUG,
+        };
+        // No line has a NUL: it is printable.
+        if let Ok(line) = CString::new(record.args().to_string()) {
+            // SAFETY: both are strings that end with NUL, and the first takes one argument.
+            unsafe { libc::syslog(priority, c"%s".as_ptr(), line.as_ptr()) };
+        }
+    }
+
+    fn flush(&self) {}
 }
 
 /// Lets pass what netrootfs itself logs. Its libraries return what matters; fuser's own lines tell of each reply that came
@@ -62,7 +148,9 @@ impl<L: Log> Log for OurLines<L> {
 
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
-            self.0.log(record);
+            let message = printable::line(&record.args().to_string());
+            let mut line = record.to_builder();
+            self.0.log(&line.args(format_args!("{message}")).build());
         }
     }
 

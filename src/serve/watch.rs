@@ -111,13 +111,17 @@ struct Watch {
     /// Has an error pending when the table of mounts has changed (proc_pid_mountinfo(5)): on the directory, say.
     mounts: Option<File>,
     directory: PathBuf,
-    number: i32,
+    /// None while there is no such directory.
+    number: Option<i32>,
 }
 
 impl Watch {
     fn new(directory: &Path) -> io::Result<Self> {
         let events = Inotify::new()?;
-        let number = events.watch(directory, EVENTS)?;
+        let number = match events.watch(directory, EVENTS) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            number => Some(number?),
+        };
         let mounts = File::open("/proc/self/mountinfo").ok();
         Ok(Self { events, mounts, directory: directory.to_owned(), number })
     }
@@ -126,9 +130,10 @@ impl Watch {
     /// directory this changes nothing.
     fn renew(&mut self) {
         let Ok(number) = self.events.watch(&self.directory, EVENTS) else { return };
-        if number != self.number {
-            self.events.forget(self.number);
-            self.number = number;
+        if let Some(old) = self.number.replace(number)
+            && old != number
+        {
+            self.events.forget(old);
         }
     }
 

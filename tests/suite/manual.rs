@@ -126,6 +126,33 @@ fn each_key_of_the_configuration_is_in_the_manual() {
 }
 
 #[test]
+fn the_configuration_of_the_packages_names_every_key() {
+    let text = fs::read_to_string(Path::new(ROOT).join("scripts/systemd/netrootfs.toml")).unwrap();
+    assert!(Config::parse(&text).is_ok());
+    let is_example = |line: &str| line.starts_with('[') || line.contains(" = ");
+    let lines = text.lines().map(|line| match line.strip_prefix("# ") {
+        Some(example) if is_example(example) => example,
+        _ => line,
+    });
+    let written: Vec<&str> = lines.filter(|line| is_example(line)).collect();
+    Config::parse(&written.join("\n")).unwrap();
+    for (header, table) in [
+        ("[mount]", "[mount]"),
+        ("[defaults]", "[defaults]"),
+        ("[iso.", "[iso.x]"),
+        ("[[machine]]", "[[machine]]"),
+    ] {
+        let after = written.iter().skip_while(|line| !line.starts_with(header)).skip(1);
+        let named: BTreeSet<&str> = after
+            .take_while(|line| !line.starts_with('['))
+            .map(|line| line.split_once(" = ").unwrap().0)
+            .collect();
+        let keys = keys(&format!("{table}\nnonsense = 1\n"));
+        assert_eq!(named, keys.iter().map(String::as_str).collect(), "{header}");
+    }
+}
+
+#[test]
 fn what_options_say_can_stand_in_the_configuration() {
     let keys: HashSet<_> = ["[mount]", "[defaults]"]
         .iter()

@@ -5,6 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use testkit::built::install;
+
 const PROGRAM: &str = env!("CARGO_BIN_EXE_netrootfs");
 
 /// Directories `isos` and `mnt`, with nothing in them.
@@ -73,7 +75,7 @@ fn who_may_not_read_or_write_is_named() {
         let mut command = Command::new("setpriv");
         command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"]);
         let program = place.path().join("netrootfs");
-        fs::copy(PROGRAM, &program).unwrap();
+        install(Path::new(PROGRAM), &program);
         let output = command.arg(program).args(words).current_dir(place.path()).output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         String::from_utf8_lossy(&output.stderr).into_owned()

@@ -300,13 +300,20 @@ fn nothing_is_read_until_somebody_looks_and_then_only_that_directory() {
         label: Label::parse("LIVE").unwrap(),
         name: "live.iso".into(),
         disc,
+        arrived: 1,
         initrd: None,
         further: Vec::new(),
         netroot: Default::default(),
     };
     let catalog = Catalog { isos: vec![iso], ..Catalog::default() };
-    let servers =
-        Servers { host: Some("192.0.2.1".into()), port: 10809, prefer: None, http: None, nfs: None };
+    let servers = Servers {
+        host: Some("192.0.2.1".into()),
+        port: 10809,
+        several: vec![],
+        prefer: None,
+        http: None,
+        nfs: None,
+    };
     let settings = Settings {
         host: "192.0.2.1".into(),
         mountpoint: "/srv/netboot".into(),

@@ -9,9 +9,11 @@ use std::sync::Arc;
 
 use crate::boot::loader;
 use crate::boot::servers;
+use crate::catalog::config::ByItself;
 use crate::catalog::config::file::{Followed, Look};
 use crate::catalog::probe::{ProbeResults, Workers};
-use crate::catalog::scan::{Catalog, Iso, Scanner};
+use crate::catalog::scan::{Catalog, Iso, Scanner, Skipped};
+use crate::catalog::standing::Standing;
 use crate::catalog::unknown;
 use crate::serve::watch::Pace;
 use crate::tree::arena::Tree;
@@ -79,9 +81,19 @@ impl Updater {
     }
 
     pub(super) fn first(&mut self) -> io::Result<Tree> {
-        let catalog = self.scanner.scan()?;
-        self.take(catalog);
+        match self.scanner.scan() {
+            Ok(catalog) => {
+                self.take(catalog);
+            }
+            Err(error) if self.config.iso_dir_may_come => self.say_unreadable(&error),
+            Err(error) => return Err(error),
+        }
         Ok(self.lay_out())
+    }
+
+    /// Leaves so many descriptors to others than ISOs from now on.
+    pub(super) fn leave_descriptors(&mut self, count: usize) {
+        self.scanner.leave_descriptors(count);
     }
 
     /// Looks at the directory, and at this host's address.
@@ -124,13 +136,18 @@ impl Updater {
             }
             Err(error) => {
                 // A file server that is away takes nothing from clients that read what is open.
-                if !std::mem::replace(&mut self.unreadable, true) {
-                    log::error!("{}: {error}; its ISOs stay as they were", self.config.iso_dir.display());
-                }
-                self.pace.set_often(true);
+                self.say_unreadable(&error);
                 Change::Nothing
             }
         }
+    }
+
+    /// Says it once, and looks often.
+    fn say_unreadable(&mut self, error: &io::Error) {
+        if !std::mem::replace(&mut self.unreadable, true) {
+            log::error!("{}: {error}; its ISOs stay as they were", self.config.iso_dir.display());
+        }
+        self.pace.set_often(true);
     }
 
     /// Takes this host's address anew, unless one was given: at start the network may not have been up.
@@ -172,16 +189,49 @@ impl Updater {
         self.owed = true;
     }
 
+    /// What is served, in a line.
+    pub(super) fn summary(&self) -> String {
+        let count = |number: usize| match number {
+            0 => "no ISOs".to_owned(),
+            1 => "1 ISO".to_owned(),
+            more => format!("{more} ISOs"),
+        };
+        let served = count(self.catalog.isos.len());
+        match self.catalog.skipped.len() {
+            _ if self.unreadable => format!("{served}; the directory can't be read"),
+            0 => served,
+            left_out => format!("{served}, {left_out} left out"),
+        }
+    }
+
     pub(super) fn lay_out(&mut self) -> Tree {
         self.say_what_is_missing();
+        self.let_stand();
         layout::lay_out(&self.catalog, &self.settings(), &self.loaders, &self.directories)
+    }
+
+    /// Chooses what boots by itself where nobody says it, and stays with it.
+    fn let_stand(&mut self) {
+        let chosen = layout::choose(&self.catalog, &self.settings());
+        let Some(label) = chosen.label.filter(|_| chosen.is_final) else { return };
+        if let Some(iso) = self.catalog.isos.iter().find(|iso| iso.label == label) {
+            self.scanner.let_stand(iso);
+        }
+        let standing = Standing::Iso(label.clone());
+        if std::mem::replace(&mut self.catalog.standing, standing.clone()) != standing {
+            log::info!("{label} boots by itself from now on, unless another is named");
+        }
     }
 
     /// Says once which names stand for nothing, and which ISOs nothing can be booted from.
     fn say_what_is_missing(&mut self) {
         let settings = self.settings();
-        let mut now =
-            unknown::sentences(&self.catalog, settings.default.as_ref(), &self.config.pins, &settings.config);
+        let mut now = unknown::sentences(
+            &self.catalog,
+            settings.default.as_ref().and_then(ByItself::label),
+            &self.config.pins,
+            &settings.config,
+        );
         // Until its initrd has been looked into, nothing is final.
         for iso in self.catalog.isos.iter().filter(|iso| iso.initrd.is_some()) {
             if let Err(reason) = layout::boot(iso, &settings) {
@@ -208,12 +258,15 @@ impl Updater {
         for iso in new.isos.iter().filter(|iso| !serves(&self.catalog, iso)) {
             log::info!("{}: {} ({})", iso.label, iso.name, iso.disc.facts.family.name);
         }
-        let skipped: Vec<_> =
-            new.skipped.iter().map(|file| (file.name.clone(), file.reason.to_string())).collect();
-        for (name, reason) in skipped.iter().filter(|entry| !self.reported.contains(entry)) {
-            log::warn!("{name} is not served: {reason}");
+        let said = |file: &Skipped| (file.name.clone(), file.reason.to_string());
+        for file in new.skipped.iter().filter(|file| !self.reported.contains(&said(file))) {
+            let Skipped { name, reason, .. } = file;
+            match reason.is_copy_under_way() {
+                true => log::info!("{name} is not served yet: {reason}"),
+                false => log::warn!("{name} is not served: {reason}"),
+            }
         }
-        self.reported = skipped;
+        self.reported = new.skipped.iter().map(said).collect();
     }
 }
 

@@ -20,7 +20,8 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 use rustix::pipe::{PipeFlags, pipe_with};
 
 /// What a process that is held finds in its environment, and what it starts must not see.
-pub const VARIABLES: [&str; 5] = ["NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", SERVER];
+pub const VARIABLES: [&str; 7] =
+    ["NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "WATCHDOG_USEC", "WATCHDOG_PID", SERVER];
 
 /// The variable that our own holder sets, which can't know the number of a process before it is one (LISTEN_PID).
 pub const SERVER: &str = "NETROOTFS_SERVER";
@@ -106,6 +107,22 @@ impl Store {
     /// If the holder is gone.
     pub fn ready(&self) -> io::Result<()> {
         self.send("READY=1", None)
+    }
+
+    /// Tells how things are, in a line for people.
+    ///
+    /// # Errors
+    /// If the holder is gone.
+    pub fn status(&self, line: &str) -> io::Result<()> {
+        self.send(&format!("STATUS={line}"), None)
+    }
+
+    /// Tells that the tree still answers.
+    ///
+    /// # Errors
+    /// If the holder is gone.
+    pub fn alive(&self) -> io::Result<()> {
+        self.send("WATCHDOG=1", None)
     }
 
     fn send(&self, text: &str, fd: Option<BorrowedFd<'_>>) -> io::Result<()> {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
+use testkit::built::install;
 use testkit::disc::Disc;
 
 use crate::support::place::{Place, said};
@@ -63,7 +64,7 @@ fn mount_as_nobody(place: &Place, fuse_conf: &str, options: &[&str]) -> Command 
     }
     // A program in a build directory need not be reachable for everybody.
     let program = place.elsewhere("netrootfs");
-    fs::copy(env!("CARGO_BIN_EXE_netrootfs"), &program).unwrap();
+    install(Path::new(env!("CARGO_BIN_EXE_netrootfs")), &program);
     fs::write(place.elsewhere("fuse.conf"), fuse_conf).unwrap();
     let script = "mknod -m ${NODE_MODE:-666} elsewhere/fuse c 10 229 && mount --bind elsewhere/fuse /dev/fuse \
                   && mount --bind elsewhere/fuse.conf /etc/fuse.conf \

@@ -4,6 +4,7 @@
 //! the running program, which lies in `target/PROFILE/deps/`; the suite has a test that they are the same.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// The program of that name, of the same build as this one.
 ///
@@ -26,4 +27,11 @@ fn above(steps: usize) -> PathBuf {
     let program = std::env::current_exe().expect("a name for this program");
     let directory = program.ancestors().nth(steps).map(Path::to_owned);
     directory.unwrap_or_else(|| panic!("{} is not in target/PROFILE/deps", program.display()))
+}
+
+/// Copies a program for users who can't reach the directory that cargo builds in. Another process writes it: were it open for
+/// writing here while another test starts something, it could not be run ("Text file busy").
+pub fn install(program: &Path, to: &Path) {
+    let status = Command::new("install").arg(program).arg(to).status().expect("install");
+    assert!(status.success(), "install: {status}");
 }
