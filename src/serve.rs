@@ -10,6 +10,7 @@
 
 pub mod background;
 pub mod daemon;
+pub mod failures;
 pub mod fuse;
 pub mod handover;
 pub mod hook;
@@ -17,5 +18,6 @@ pub mod logging;
 pub mod manager;
 pub mod mountpoint;
 pub mod operations;
+pub mod privileges;
 pub mod slow_operations;
 pub mod watch;

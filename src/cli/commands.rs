@@ -16,7 +16,7 @@ use crate::boot::netroot::kernel::Arch;
 use crate::boot::netroot::program::Programs;
 use crate::catalog::config;
 use crate::catalog::config::ByItself;
-use crate::catalog::probe::ProbeResults;
+use crate::catalog::probe::{Place, ProbeResults};
 use crate::catalog::scan::{self, Catalog, Iso, Plain, Scanner, Skipped};
 use crate::catalog::unknown;
 use crate::cli::check::{Report, verify};
@@ -26,6 +26,7 @@ use crate::cli::options::{self, Cli, Command, TreeOptions};
 use crate::cli::places;
 use crate::cli::progress::Progress;
 use crate::image::label::Label;
+use crate::image::printable;
 use crate::serve::fuse::Owner;
 use crate::serve::handover::holder::Holder;
 use crate::serve::handover::{store, upgrade};
@@ -51,7 +52,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Some(Command::Check(args)) => check(&args),
         Some(Command::Tree(args)) => {
             let tree = lay_out(&args.iso_dir, &args.mountpoint, &args.tree)?;
-            print(tree.dump().as_bytes())
+            print(printable::lines(&tree.dump()).as_bytes())
         }
         Some(Command::Cat(args)) => cat(&args),
         Some(Command::Dhcp(args)) => {
@@ -285,7 +286,10 @@ fn check(args: &options::Check) -> Result<ExitCode> {
         }
     }
     drop(progress);
-    let text = if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { report.to_string() };
+    let text = match args.json {
+        true => printable::json(&serde_json::to_string_pretty(&report)?) + "\n",
+        false => printable::lines(&report.to_string()),
+    };
     print(text.as_bytes())?;
     Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -305,7 +309,7 @@ fn doctor(args: &options::Doctor) -> Result<ExitCode> {
         findings.push(doctor::isos(&catalog, path));
     }
     let text: String = findings.iter().map(|finding| format!("{finding}\n")).collect();
-    print(text.as_bytes())?;
+    print(printable::lines(&text).as_bytes())?;
     let bad = findings.iter().any(|finding| finding.state == State::Bad);
     Ok(if bad { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -335,7 +339,7 @@ fn check_file(path: &Path, pins: &HashMap<OsString, Label>, catalog: &mut Catalo
 
 /// Finds out here and now what a mount finds out beside.
 fn look_into(catalog: &mut Catalog, programs: Programs, progress: &Progress) {
-    let results = ProbeResults::load(None, programs);
+    let results = ProbeResults::load(Place::Apart, None, programs);
     for (number, iso) in catalog.isos.iter().enumerate() {
         progress.say(format!("looking into {} of {}: {}", number + 1, catalog.isos.len(), iso.name));
         results.look_into(&iso.disc);

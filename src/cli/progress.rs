@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::image::printable;
+
 /// What takes less gets no line.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -38,7 +40,7 @@ impl Progress {
 
     /// Says what is under way now.
     pub fn say(&self, text: impl Into<String>) {
-        *self.line.lock() = Some(text.into());
+        *self.line.lock() = Some(printable::line(&text.into()));
     }
 }
 
