@@ -33,7 +33,10 @@ use crate::tree::render::dhcp::{Dialect, Site};
     name = "netrootfs",
     version,
     args_conflicts_with_subcommands = true,
-    subcommand_negates_reqs = true
+    subcommand_negates_reqs = true,
+    after_help = "\
+The manual: 'netrootfs man' shows this program's page, 'netrootfs man --list' names the others.
+Completions: 'netrootfs completions bash >/etc/bash_completion.d/netrootfs'; also for zsh and fish."
 )]
 pub struct Cli {
     /// What to do instead of mounting.
@@ -133,8 +136,8 @@ pub struct Mount {
 /// What decides about the tree's content.
 #[derive(Debug, Args)]
 pub struct TreeOptions {
-    /// What clients call the NBD host [default: the address of the interface with the default route,
-    /// or 10.0.2.2, QEMU's name for its host]
+    /// What clients call the NBD host [default: the address of the interface with the default route, or the only one of
+    /// this host]
     #[arg(long, value_name = "ADDR", value_parser = written::host)]
     pub server: Option<String>,
     /// Port of the NBD server [default: 10809]

@@ -44,6 +44,33 @@ fn each_page_has_the_sections_of_one() {
 }
 
 #[test]
+fn the_program_s_page_leads_to_all_others() {
+    let see_also = section(Page::find("netrootfs.1").unwrap().source, "See also");
+    for page in PAGES.iter().filter(|page| page.to_string() != "netrootfs(1)") {
+        assert!(see_also.contains(&format!("[{page}](")), "{page}: {see_also}");
+    }
+}
+
+#[test]
+fn help_names_the_manual_and_completions_by_commands_that_work() {
+    let netrootfs = |args: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_netrootfs")).args(args).output().unwrap();
+        assert!(output.status.success(), "{args:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for help in ["--help", "-h"] {
+        let text = netrootfs(&[help]);
+        let end = text.rsplit_once("--version").or(text.rsplit_once("--log-file")).unwrap().1;
+        let commands: Vec<&str> = end.split('\'').filter(|quoted| quoted.starts_with("netrootfs ")).collect();
+        assert_eq!(commands.len(), 3, "{end}");
+        for command in commands {
+            let words = command.split(" >").next().unwrap();
+            assert!(!netrootfs(&words.split(' ').skip(1).collect::<Vec<_>>()).is_empty(), "{command}");
+        }
+    }
+}
+
+#[test]
 fn each_file_is_a_page() {
     let files = fs::read_dir(Path::new(ROOT).join("src/manual")).unwrap();
     let files: BTreeSet<_> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
