@@ -187,28 +187,34 @@ pub fn directories(root: &Path) -> BTreeSet<PathBuf> {
     groups.chain(of_files).map(|directory| below(root, directory)).collect()
 }
 
-/// Opens what is installed on a host whose `/` is at `root`.
+/// Opens what is installed.
 pub fn find(root: &Path) -> Vec<Loader> {
+    let open = |(name, path): (String, PathBuf)| Some(Loader { name, file: File::open(path).ok()? });
+    installed(root).into_iter().filter_map(open).collect()
+}
+
+/// What is installed on a host whose `/` is at `root`: name in the tree, and file.
+pub fn installed(root: &Path) -> Vec<(String, PathBuf)> {
     let mut found = Vec::new();
     for group in &SYSLINUX {
         for name in group.files {
             let paths: Vec<String> = group.from.iter().map(|from| format!("{from}/{name}")).collect();
             let name = if group.to.is_empty() { (*name).to_owned() } else { format!("{}/{name}", group.to) };
-            found.extend(open(root, &name, paths.iter().map(String::as_str)));
+            found.extend(first(root, &name, paths.iter().map(String::as_str)));
         }
     }
-    found.extend(IPXE.iter().filter_map(|(name, paths)| open(root, name, paths.iter().copied())));
-    let mut add = |loaders: Vec<Loader>| {
+    found.extend(IPXE.iter().filter_map(|(name, paths)| first(root, name, paths.iter().copied())));
+    let mut add = |loaders: Vec<(String, PathBuf)>| {
         // openSUSE's GRUB has one name for all processors: the first has it.
-        if !loaders.iter().any(|new| found.iter().any(|loader: &Loader| loader.name == new.name)) {
+        if !loaders.iter().any(|new| found.iter().any(|loader| loader.0 == new.0)) {
             found.extend(loaders);
         }
     };
     for chains in CHAINS {
-        add(chains.iter().find_map(|chain| open_chain(root, chain)).unwrap_or_default());
+        add(chains.iter().find_map(|chain| whole(root, chain)).unwrap_or_default());
     }
     for (name, paths) in &UNSIGNED {
-        add(open(root, name, paths.iter().copied()).into_iter().collect());
+        add(first(root, name, paths.iter().copied()).into_iter().collect());
     }
     found
 }
@@ -234,16 +240,15 @@ pub fn missing(loaders: &[Loader]) -> Vec<&'static str> {
 }
 
 /// The files of a chain, if shim and GRUB are both there.
-fn open_chain(root: &Path, chain: &Chain) -> Option<Vec<Loader>> {
-    let [shim, grub, mok_manager] = chain.map(|(name, paths)| open(root, name, paths.iter().copied()));
+fn whole(root: &Path, chain: &Chain) -> Option<Vec<(String, PathBuf)>> {
+    let [shim, grub, mok_manager] = chain.map(|(name, paths)| first(root, name, paths.iter().copied()));
     Some([shim?, grub?].into_iter().chain(mok_manager).collect())
 }
 
 /// The first of the files that is there.
-fn open<'a>(root: &Path, name: &str, paths: impl IntoIterator<Item = &'a str>) -> Option<Loader> {
+fn first<'a>(root: &Path, name: &str, paths: impl IntoIterator<Item = &'a str>) -> Option<(String, PathBuf)> {
     let mut paths = paths.into_iter().map(|path| below(root, path));
-    let path = paths.find(|path| path.is_file())?;
-    Some(Loader { name: name.to_owned(), file: File::open(path).ok()? })
+    Some((name.to_owned(), paths.find(|path| path.is_file())?))
 }
 
 fn below(root: &Path, path: &str) -> PathBuf {

@@ -100,7 +100,9 @@ fn lists(iso: &Path) -> Result<Vec<(String, String)>, String> {
     let Some(name) = iso.file_name().and_then(|name| name.to_str()) else { return Ok(Vec::new()) };
     let entries = fs::read_dir(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
     let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-    let mut names: Vec<String> = names.filter(|name| sums::is_list(name)).collect();
+    // A pipe would be waited for.
+    let is_list = |name: &String| sums::is_list(name) && directory.join(name).is_file();
+    let mut names: Vec<String> = names.filter(is_list).collect();
     names.sort();
     let mut found = Vec::new();
     for list in names {

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::boot::loader;
@@ -12,7 +13,7 @@ use crate::boot::servers;
 use crate::catalog::config::ByItself;
 use crate::catalog::config::file::{Followed, Look};
 use crate::catalog::probe::{ProbeResults, Workers};
-use crate::catalog::scan::{Catalog, Iso, Scanner, Skipped};
+use crate::catalog::scan::{Catalog, FileId, Iso, Scanner, Skipped};
 use crate::catalog::standing::Standing;
 use crate::catalog::unknown;
 use crate::serve::watch::Pace;
@@ -40,6 +41,8 @@ pub(super) struct Updater {
     workers: Workers,
     pace: Pace,
     loaders: Vec<LoaderFile>,
+    /// The files that they are, by name.
+    installed: Vec<(String, FileId)>,
     /// What was said of loaders that aren't installed; `None` before the first look.
     lacking: Option<Vec<&'static str>>,
     /// What has been looked into below `trees/`.
@@ -73,6 +76,7 @@ impl Updater {
             workers,
             pace,
             loaders: Vec::new(),
+            installed: Vec::new(),
             lacking: None,
             directories: Arc::default(),
             catalog: Catalog::default(),
@@ -135,7 +139,14 @@ impl Updater {
 
     /// Whether this host's loaders are others than before: a package has come, gone or been upgraded.
     fn look_at_loaders(&mut self) -> bool {
+        let id = |(name, path): (String, PathBuf)| Some((name, FileId::of(&path.metadata().ok()?)));
+        let installed: Vec<_> = loader::installed(&self.config.loaders).into_iter().filter_map(id).collect();
+        if self.lacking.is_some() && installed == self.installed {
+            return false;
+        }
         let found = loader::find(&self.config.loaders);
+        // Where descriptors have run out, the next look tries again.
+        self.installed = if found.len() == installed.len() { installed } else { Vec::new() };
         let missing = loader::missing(&found);
         let now = layout::loader_files(found);
         let known = |file: &LoaderFile| (file.name.clone(), file.identity);
