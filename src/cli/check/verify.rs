@@ -57,7 +57,7 @@ impl fmt::Display for Verified {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sums = self.sums.join(", ");
         match self.outcome {
-            Outcome::Ok => write!(f, "verified: OK, as {sums} says"),
+            Outcome::Ok => write!(f, "verified: OK by {sums}"),
             Outcome::Damaged => write!(f, "verified: DAMAGED, its bytes are not those of {sums}"),
             Outcome::NoSum => f.write_str("verified: no sum for it, neither in it nor beside it"),
             Outcome::Unreadable => {
