@@ -18,4 +18,6 @@ pub mod manager;
 pub mod mountpoint;
 pub mod operations;
 pub mod slow_operations;
+pub mod status;
+pub mod usage;
 pub mod watch;

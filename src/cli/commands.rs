@@ -27,7 +27,7 @@ use crate::serve::fuse::Owner;
 use crate::serve::handover::holder::Holder;
 use crate::serve::handover::{store, upgrade};
 use crate::serve::logging::{self, Sink};
-use crate::serve::{background, daemon};
+use crate::serve::{background, daemon, status};
 use crate::storage::passthrough::DataPath;
 use crate::tree::arena::{Kind, Tree};
 use crate::tree::layout;
@@ -314,7 +314,8 @@ fn lay_out(iso_dir: &Path, mountpoint: &Path, options: &TreeOptions) -> Result<T
     look_into(&mut catalog, options);
     let mountpoint = std::path::absolute(mountpoint)?;
     let (settings, loaders) = (options.settings(&mountpoint)?, layout::loader_files(loader::find()));
-    Ok(layout::lay_out(&catalog, &settings, &loaders, &Arc::default()))
+    let live = status::files_of_no_mount();
+    Ok(layout::lay_out_with(&live, &catalog, &settings, &loaders, &Arc::default()))
 }
 
 fn cat(args: &options::Cat) -> Result<ExitCode> {
@@ -323,7 +324,8 @@ fn cat(args: &options::Cat) -> Result<ExitCode> {
     let node =
         node.with_context(|| format!("{}: no such file in the tree; see 'netrootfs tree'", args.path))?;
     let content = match &node.kind {
-        Kind::File(content) => content.clone(),
+        Kind::File(content) | Kind::Moment(content) => content.clone(),
+        Kind::Live(live) => live.now(0).with_context(|| args.path.clone())?.content,
         Kind::Unopened(file) => file.open()?,
         Kind::Link(target) => bail!("{}: is a symbolic link to {}", args.path, target.display()),
         Kind::Directory(_) | Kind::Lazy(_) => bail!("{}: is a directory", args.path),

@@ -34,6 +34,7 @@ use crate::serve::hook::Hook;
 use crate::serve::logging;
 use crate::serve::manager::Manager;
 use crate::serve::operations::Operations;
+use crate::serve::status::{About, Board};
 use crate::serve::watch::{self, Pace};
 use crate::storage::backing::Backing;
 use crate::storage::cache::BlockCache;
@@ -147,8 +148,12 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     if let Some(state) = state {
         scanner.keep_labels(state);
     }
-    let mut updater = Updater::new(&config, file, scanner, results, workers, pace);
+    let takeovers = ledger.as_ref().map_or(0, |ledger| ledger.generation());
+    let board = Board::new(about(&config, takeovers), &cache);
+    let mut updater = Updater::new(&config, file, scanner, results, workers, pace, board.clone());
     let tree = updater.first().with_context(|| config.iso_dir.display().to_string())?;
+    updater.tell();
+    board.shown();
     let operations = Arc::new(Operations::with(tree, ledger.clone()));
     if left.mount.is_none() {
         // Up to here a signal does what it always does: a scan may hang, and there is nothing to clean up.
@@ -157,7 +162,8 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
         adopt(&operations, ledger, &left, &updater, &opener);
     }
     let adapter = Adapter::new(operations.clone(), config.owner, wish, ledger.clone(), mount::loops());
-    let (notifier, mounted) = mount::serve(adapter, &config, ledger.as_ref(), left, &end_sender)?;
+    let (notifier, mounted) = mount::serve(adapter.clone(), &config, ledger.as_ref(), left, &end_sender)?;
+    board.serve(&operations, wish.is_some() && adapter.agreed().passthrough);
     if let Some(ledger) = &ledger {
         ledger.taken_over();
     }
@@ -168,7 +174,7 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     manager.watch(config.mountpoint.clone())?;
     std::thread::Builder::new().name("updater".into()).spawn({
         let operations = operations.clone();
-        move || follow(&inbox, &mut updater, &operations, &notifier, hook.as_ref(), &cache, &manager)
+        move || follow(&inbox, &mut updater, &operations, &board, &notifier, hook.as_ref(), &manager)
     })?;
     ready()?;
     let _listener = ledger.map(|ledger| {
@@ -187,6 +193,15 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
         End::Failed(reason) => bail!("the event loops ended: {reason}"),
     }
     Ok(())
+}
+
+fn about(config: &Config, takeovers: u64) -> About {
+    About {
+        mountpoint: config.mountpoint.display().to_string(),
+        iso_directory: config.iso_dir.display().to_string(),
+        cache_limit: config.cache_size,
+        takeovers,
+    }
 }
 
 /// Takes the state directory; without it all works, and the next start knows nothing.
@@ -240,9 +255,9 @@ fn follow(
     inbox: &Receiver<Event>,
     updater: &mut Updater,
     operations: &Operations,
+    board: &Board,
     notifier: &Notifier,
     hook: Option<&Hook>,
-    cache: &BlockCache,
     manager: &Manager,
 ) {
     let mut shown = Instant::now();
@@ -256,7 +271,7 @@ fn follow(
         };
         let any = |wanted: fn(&Event) -> bool| events.iter().any(wanted);
         if any(|event| matches!(event, Event::Report)) {
-            log::info!("cache: {:?}", cache.counters());
+            log::info!("cache: {:?}", board.counters());
         }
         if any(|event| matches!(event, Event::ProbeResult)) {
             updater.enter_probe_results();
@@ -264,6 +279,7 @@ fn follow(
         let looked =
             if any(|event| matches!(event, Event::Look)) { updater.look_again() } else { Change::Nothing };
         manager.status(updater.summary());
+        updater.tell();
         let results = updater.owed && shown.elapsed() >= VERDICTS;
         if looked == Change::Nothing && !results {
             continue;
@@ -271,6 +287,7 @@ fn follow(
         updater.owed = false;
         shown = Instant::now();
         let old = operations.replace(updater.lay_out());
+        board.shown();
         updater.directories.keep_only(&updater.catalog);
         for (directory, name) in old.changed_names(&operations.tree()) {
             // A name that the kernel doesn't know is ENOENT, and just as well.

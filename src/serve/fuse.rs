@@ -25,6 +25,7 @@ use fuser::{
 use crate::serve::handover::ledger::{Ledger, Left};
 use crate::serve::operations::{Error, Operations};
 use crate::serve::slow_operations::SlowOperations;
+use crate::serve::usage::{INTERNAL, Usage};
 use crate::storage::passthrough::DataPath;
 use crate::tree::arena::{Kind, Node};
 use crate::tree::lazy::Type;
@@ -40,6 +41,9 @@ use io_mode::IoModes;
 /// How long the kernel may use a name or attributes without asking again. Names that change are invalidated at once;
 /// this bounds what a look-up that overtakes the invalidation can do.
 const TTL: Duration = Duration::from_secs(1);
+
+/// How long it may use the name of what is another file the next time ([`Kind::Moment`]).
+const NO_TIME: Duration = Duration::ZERO;
 
 /// Requests that the kernel keeps in flight for read-ahead, of all files together: with 64, twenty readers of an ISO that
 /// hangs held up those of all others. Fewer than 64 also made readers of disks slower.
@@ -143,7 +147,8 @@ impl Owner {
         // Whoever may read may search a directory, or execute what can be executed.
         let readers = (self.mode & 0o444) >> 2;
         let (size, perm, nlink) = match &node.kind {
-            Kind::File(content) => (content.size(), self.mode, 1),
+            Kind::File(content) | Kind::Moment(content) => (content.size(), self.mode, 1),
+            Kind::Live(_) => (0, self.mode, 1),
             Kind::Unopened(file) => (file.size(), self.mode | file.execute() & readers, 1),
             Kind::Link(target) => (target.len() as u64, 0o777, 1),
             Kind::Directory(_) | Kind::Lazy(_) => (0, self.mode | readers, 2),
@@ -178,6 +183,7 @@ fn file_type(kind: Type) -> FileType {
 
 /// Runs an operation, and logs what goes wrong.
 fn run<T>(
+    usage: &Usage,
     operation: &str,
     ino: INodeNo,
     name: &str,
@@ -186,10 +192,12 @@ fn run<T>(
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => {
+            usage.failed(error.kind());
             log::log!(error.level(), "{operation} inode {} {name:?}: {error}", ino.0);
             Err(Errno::from_i32(error.errno()))
         }
         Err(_) => {
+            usage.failed(INTERNAL);
             log::error!("{operation} inode {} {name:?}: internal error, see above", ino.0);
             Err(Errno::EIO)
         }
@@ -199,7 +207,7 @@ fn run<T>(
 fn read(operations: &Operations, ino: INodeNo, handle: FileHandle, offset: u64, size: u32, reply: ReplyData) {
     BUFFER.with_borrow_mut(|buffer| {
         let buf = buffer.get(size as usize);
-        match run("read", ino, "", || operations.read(handle.0, offset, buf)) {
+        match run(operations.usage(), "read", ino, "", || operations.read(handle.0, offset, buf)) {
             Ok(len) => reply.data(buf.get(..len).unwrap_or_default()),
             Err(errno) => reply.error(errno),
         }
@@ -245,11 +253,17 @@ impl Filesystem for Adapter {
         Ok(())
     }
 
-    fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+    fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let asker = request.pid();
         let (operations, owner, name) = (self.operations.clone(), self.owner, name.to_owned());
         self.slow.run(self.operations.waits_for(parent.0), move || {
-            match run("lookup", parent, &name.to_string_lossy(), || operations.lookup(parent.0, &name)) {
-                Ok(node) => reply.entry(&TTL, &owner.attr(&node), Generation(0)),
+            match run(operations.usage(), "lookup", parent, &name.to_string_lossy(), || {
+                operations.lookup_for(asker, parent.0, &name)
+            }) {
+                Ok(node) => {
+                    let named = if matches!(node.kind, Kind::Moment(_)) { &NO_TIME } else { &TTL };
+                    reply.entry_with_ttls(&TTL, named, &owner.attr(&node), Generation(0));
+                }
                 Err(errno) => reply.error(errno),
             }
         });
@@ -260,7 +274,7 @@ impl Filesystem for Adapter {
     }
 
     fn getattr(&self, _request: &Request, ino: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
-        match run("getattr", ino, "", || self.operations.node(ino.0)) {
+        match run(self.operations.usage(), "getattr", ino, "", || self.operations.node(ino.0)) {
             Ok(node) => reply.attr(&TTL, &self.owner.attr(&node)),
             Err(errno) => reply.error(errno),
         }
@@ -280,7 +294,7 @@ impl Filesystem for Adapter {
             if let Some(handle) = operations.opened_before(number, ino.0) {
                 return opened(reply, handle, io_modes.of(ino.0));
             }
-            let prepared = run("open", ino, "", || {
+            let prepared = run(operations.usage(), "open", ino, "", || {
                 let handle = operations.open_for(number, ino.0)?;
                 Ok((handle, if hand_over { operations.file(handle)? } else { None }))
             });
@@ -307,12 +321,17 @@ impl Filesystem for Adapter {
                 operations.release(handle);
                 return reply.error(Errno::EINVAL);
             }
+            if io_mode.is_some()
+                && let Some(reading) = operations.reading(handle)
+            {
+                reading.by_kernel();
+            }
             opened(reply, handle, io_mode);
         });
     }
 
     fn readlink(&self, _request: &Request, ino: INodeNo, reply: ReplyData) {
-        match run("readlink", ino, "", || self.operations.target(ino.0)) {
+        match run(self.operations.usage(), "readlink", ino, "", || self.operations.target(ino.0)) {
             Ok(target) => reply.data(target.as_bytes()),
             Err(errno) => reply.error(errno),
         }
@@ -366,7 +385,7 @@ impl Filesystem for Adapter {
                 Some(handle) => Ok(handle),
                 None => operations.open_directory_for(number, ino.0),
             };
-            match run("opendir", ino, "", open) {
+            match run(operations.usage(), "opendir", ino, "", open) {
                 Ok(handle) => reply.opened(FileHandle(handle), FopenFlags::empty()),
                 Err(errno) => reply.error(errno),
             }
@@ -381,7 +400,7 @@ impl Filesystem for Adapter {
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        let listed = run("readdir", ino, "", || {
+        let listed = run(self.operations.usage(), "readdir", ino, "", || {
             self.operations.read_directory(handle.0, offset, |next, entry| {
                 !reply.add(INodeNo(entry.ino), next, file_type(entry.kind), &entry.name)
             })

@@ -6,6 +6,7 @@
 //!      netroot_<LABEL>.img where it is ready
 //!      boot loaders and their menus (see `loaders`)     for the TFTP server
 //! trees/<LABEL>/                                        the ISO's own files, for HTTP and NFS servers
+//! status.json, metrics, index.html                      how it fares, where it is mounted: for people and programs
 //! ```
 //!
 //! The root image has a second name that isn't listed, `images/<LABEL>`: nbdkit exports the files of a directory by
@@ -37,6 +38,7 @@ use crate::storage::identity::identity;
 use crate::storage::source::{FileSource, PageCache, ReadAt};
 use crate::tree::arena::{Builder, NodeId, Tree};
 use crate::tree::iso_files::{self, DirectoryCache};
+use crate::tree::live::Live;
 use crate::tree::render::{self, Firmware, IsoEntry, Item, LeftOut, grub, ipxe, nbd, pxelinux};
 
 mod machines;
@@ -137,11 +139,25 @@ pub fn lay_out(
     host: &[LoaderFile],
     directories: &Arc<DirectoryCache>,
 ) -> Tree {
+    lay_out_with(&[], catalog, settings, host, directories)
+}
+
+/// The same with files in the root that are made when somebody looks them up, by name.
+pub fn lay_out_with(
+    live: &[(&str, Arc<dyn Live>)],
+    catalog: &Catalog,
+    settings: &Settings,
+    host: &[LoaderFile],
+    directories: &Arc<DirectoryCache>,
+) -> Tree {
     let newest = catalog.isos.iter().map(|iso| iso.disc.mtime).max().unwrap_or(SystemTime::UNIX_EPOCH);
     let mut builder = Builder::new(newest);
     let images = builder.directory(Tree::ROOT, names::IMAGES, newest);
     let tftp = builder.directory(Tree::ROOT, names::TFTP, newest);
     let trees = builder.directory(Tree::ROOT, names::TREES, newest);
+    for (name, file) in live {
+        builder.live(Tree::ROOT, name, file.clone(), newest);
+    }
     for iso in &catalog.isos {
         add_iso(&mut builder, images, tftp, iso);
         let root = Arc::new(iso_files::Directory::root(directories, iso));
@@ -330,7 +346,7 @@ fn entry(iso: &Iso, choice: &IsoChoice, servers: &Servers, settings: &Settings) 
     let others = others.filter_map(|(number, entry)| item(iso, number.to_string(), entry, boot(entry)?));
     Some(IsoEntry {
         label: iso.label.to_string(),
-        title: choice.title.clone().unwrap_or_else(|| title(iso, first)),
+        title: choice.title.clone().unwrap_or_else(|| title(iso, Some(first))),
         // Who gives a title has said all that it is to say.
         way: (choice.title.is_none() && transport != Transport::Own).then(|| transport.name()),
         items: item(iso, String::new(), first, boot_first).into_iter().chain(others).collect(),
@@ -369,8 +385,14 @@ fn initrds(iso: &Iso, entry: &Entry, files: &BootFiles, transport: Transport) ->
     initrds
 }
 
-fn title(iso: &Iso, first: &Entry) -> String {
-    match first.title.as_str() {
+/// The title of an ISO's row, whether or not it is in a menu.
+pub fn title_of(iso: &Iso, settings: &Settings) -> String {
+    let choice = settings.config.iso(&iso.label, &iso.name);
+    choice.title.clone().unwrap_or_else(|| title(iso, iso.disc.facts.entries.first()))
+}
+
+fn title(iso: &Iso, first: Option<&Entry>) -> String {
+    match first.map_or("", |first| &first.title) {
         "" => iso.label.to_string(),
         title => format!("{}: {title}", iso.label),
     }

@@ -36,6 +36,7 @@ mod nbd_reload;
 mod netroot_init;
 mod rooms;
 mod serving;
+mod status;
 mod trees;
 
 #[test]

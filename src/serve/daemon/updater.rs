@@ -13,6 +13,7 @@ use crate::catalog::config::file::{Followed, Look};
 use crate::catalog::probe::{ProbeResults, Workers};
 use crate::catalog::scan::{Catalog, Iso, Scanner};
 use crate::catalog::unknown;
+use crate::serve::status::Board;
 use crate::serve::watch::Pace;
 use crate::tree::arena::Tree;
 use crate::tree::iso_files::DirectoryCache;
@@ -46,6 +47,8 @@ pub(super) struct Updater {
     /// What was said of names that stand for no ISO, and of ISOs that are in no menu.
     said: BTreeSet<String>,
     unreadable: bool,
+    /// Where it is told what is served.
+    board: Arc<Board>,
     /// Whether there are results that the tree doesn't show yet.
     pub(super) owed: bool,
 }
@@ -59,6 +62,7 @@ impl Updater {
         results: Arc<ProbeResults>,
         workers: Workers,
         pace: Pace,
+        board: Arc<Board>,
     ) -> Self {
         Self {
             given: config.given.clone(),
@@ -74,6 +78,7 @@ impl Updater {
             reported: Vec::new(),
             said: BTreeSet::new(),
             unreadable: false,
+            board,
             owed: false,
         }
     }
@@ -199,7 +204,13 @@ impl Updater {
 
     pub(super) fn lay_out(&mut self) -> Tree {
         self.say_what_is_missing();
-        layout::lay_out(&self.catalog, &self.settings(), &self.loaders, &self.directories)
+        let (live, settings) = (self.board.files(), self.settings());
+        layout::lay_out_with(&live, &self.catalog, &settings, &self.loaders, &self.directories)
+    }
+
+    /// Tells the board what is served.
+    pub(super) fn tell(&self) {
+        self.board.catalog(&self.catalog, &self.settings(), !self.unreadable);
     }
 
     /// Says once which names stand for nothing, and which ISOs nothing can be booted from.
