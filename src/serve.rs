@@ -9,6 +9,7 @@
 //! Uses every room but `cli`. Only [`fuse`] and [`daemon`] know the FUSE library. An open file outlives its name.
 
 pub mod background;
+pub mod clients;
 pub mod daemon;
 pub mod fuse;
 pub mod handover;

@@ -22,12 +22,14 @@ use crate::cli::doctor::{self, Host, State};
 use crate::cli::manual;
 use crate::cli::options::{self, Cli, Command, TreeOptions};
 use crate::cli::places;
+use crate::cli::status;
 use crate::image::label::Label;
 use crate::serve::fuse::Owner;
 use crate::serve::handover::holder::Holder;
 use crate::serve::handover::{store, upgrade};
 use crate::serve::logging::{self, Sink};
-use crate::serve::{background, daemon, status};
+use crate::serve::status::files_of_no_mount;
+use crate::serve::{background, daemon};
 use crate::storage::passthrough::DataPath;
 use crate::tree::arena::{Kind, Tree};
 use crate::tree::layout;
@@ -59,6 +61,15 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
             let path = places::served_mountpoint(&path)?;
             let daemon = upgrade::upgrade(&path)?.as_raw_nonzero();
             print(format!("{}: served by process {daemon} now\n", path.display()).as_bytes())
+        }
+        Some(Command::Status { mountpoint, json }) => {
+            let mountpoint = status::meant(mountpoint)?;
+            let text = if json { status::text(&mountpoint)? } else { status::lines(&mountpoint)? };
+            print(text.as_bytes())
+        }
+        Some(Command::Top { mountpoint }) => {
+            status::follow(&status::meant(mountpoint)?)?;
+            Ok(ExitCode::SUCCESS)
         }
         Some(Command::Doctor(args)) => doctor(&args),
         Some(Command::Man { list: true, .. }) => print(manual::list().as_bytes()),
@@ -314,7 +325,7 @@ fn lay_out(iso_dir: &Path, mountpoint: &Path, options: &TreeOptions) -> Result<T
     look_into(&mut catalog, options);
     let mountpoint = std::path::absolute(mountpoint)?;
     let (settings, loaders) = (options.settings(&mountpoint)?, layout::loader_files(loader::find()));
-    let live = status::files_of_no_mount();
+    let live = files_of_no_mount();
     Ok(layout::lay_out_with(&live, &catalog, &settings, &loaders, &Arc::default()))
 }
 

@@ -162,8 +162,9 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
         adopt(&operations, ledger, &left, &updater, &opener);
     }
     let adapter = Adapter::new(operations.clone(), config.owner, wish, ledger.clone(), mount::loops());
+    let clients = adapter.clients().clone();
     let (notifier, mounted) = mount::serve(adapter.clone(), &config, ledger.as_ref(), left, &end_sender)?;
-    board.serve(&operations, wish.is_some() && adapter.agreed().passthrough);
+    board.serve(&operations, &clients, wish.is_some() && adapter.agreed().passthrough);
     if let Some(ledger) = &ledger {
         ledger.taken_over();
     }

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 
 use crate::boot::names;
 use crate::catalog::scan::{self, Catalog};
+use crate::serve::clients::Clients;
 use crate::serve::operations::Operations;
 use crate::storage::cache::{BlockCache, Counters};
 use crate::storage::content::Content;
@@ -64,6 +65,7 @@ struct Facts {
 /// What is there once the mount is.
 struct Served {
     operations: Weak<Operations>,
+    clients: Arc<Clients>,
     data_path: &'static str,
 }
 
@@ -101,10 +103,11 @@ impl Board {
     }
 
     /// Is served by these, and ISOs are read by the kernel if it can.
-    pub fn serve(&self, operations: &Arc<Operations>, by_kernel: bool) {
+    pub fn serve(&self, operations: &Arc<Operations>, clients: &Arc<Clients>, by_kernel: bool) {
         let data_path = if by_kernel { "kernel" } else { "cache" };
+        let (operations, clients) = (Arc::downgrade(operations), clients.clone());
         // There is one mount.
-        let _ = self.served.set(Served { operations: Arc::downgrade(operations), data_path });
+        let _ = self.served.set(Served { operations, clients, data_path });
     }
 
     /// All of it as it is now.
@@ -127,8 +130,9 @@ impl Board {
             ..Status::default()
         };
         drop(facts);
-        if let Some(Served { operations, data_path }) = self.served.get() {
+        if let Some(Served { operations, clients, data_path }) = self.served.get() {
             status.data_path = (*data_path).into();
+            (status.machines, status.servers) = clients.shown();
             if let Some(operations) = operations.upgrade() {
                 enter_usage(&mut status, &operations);
             }

@@ -3,6 +3,8 @@
 //! Needs root, /dev/fuse, fuse3 and xorriso; `machines` also nbd-server, nbdkit, tftpd-hpa and dnsmasq.
 
 mod files;
+mod machines;
+mod manual;
 
 use netrootfs::tree::render::status::{File, Status};
 

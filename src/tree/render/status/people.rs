@@ -56,17 +56,17 @@ fn isos(status: &Status) -> Vec<String> {
     }
     for iso in &status.isos {
         let by = iso.boots_by.as_deref().unwrap_or("not at all");
-        let remark = match (&iso.caveat, iso.initrd.as_str()) {
-            (Some(caveat), _) => format!(": {caveat}"),
-            (None, "waiting") => ", initrd not looked into yet".into(),
-            _ => String::new(),
-        };
-        lines.push(format!("{:<32} {:>7}  {by}{remark}", cut(&iso.label, 32), bytes(iso.size)));
+        lines.push(format!("{:<32} {:>7}  {by}", cut(&iso.label, 32), bytes(iso.size)));
+        lines.extend(iso.caveat.iter().flat_map(|caveat| wrapped(caveat)));
+        lines.extend((iso.initrd == "waiting").then(|| "    its initrd is yet to be looked into".to_owned()));
     }
     if !status.left_out.is_empty() {
         lines.extend([String::new(), "NOT SERVED".into()]);
     }
-    lines.extend(status.left_out.iter().map(|file| format!("{}: {}", file.file, file.reason)));
+    for file in &status.left_out {
+        lines.push(file.file.clone());
+        lines.extend(wrapped(&file.reason));
+    }
     lines
 }
 
@@ -100,6 +100,21 @@ fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
+/// A sentence in indented lines.
+fn wrapped(text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= WIDTH => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(format!("    {word}")),
+        }
+    }
+    lines
+}
+
 /// At most so many characters, none of which a terminal takes for a command.
 fn cut(text: &str, most: usize) -> String {
     let shown = |character: char| if character.is_control() { '?' } else { character };
@@ -128,10 +143,13 @@ errors    7 not-found
 
 ISO                                 SIZE  BOOTS BY
 F42                               2.1 GB  NBD
-Odd                                  1 B  not at all: there is nothing in it to boot
+Odd                                  1 B  not at all
+    there is nothing in it to boot
+    its initrd is yet to be looked into
 
 NOT SERVED
-junk.iso: it is not an ISO 9660 image
+junk.iso
+    it is not an ISO 9660 image
 
 MACHINE           CARD                 SEEN  BOOTS
 10.0.0.100        52:54:00:12:34:56    60 s  vmlinuz_F42, 350 MB read
@@ -139,6 +157,13 @@ MACHINE           CARD                 SEEN  BOOTS
 nbdkit hides which machine reads what
 "
         );
+    }
+
+    #[test]
+    fn long_sentences_become_several_lines() {
+        let lines = wrapped(&"word ".repeat(20));
+        let lengths: Vec<usize> = lines.iter().map(String::len).collect();
+        assert_eq!(lengths, [4 + 15 * 5 - 1, 4 + 5 * 5 - 1]);
     }
 
     #[test]
