@@ -5,9 +5,10 @@
 //! process it is only known what is asked for, and nothing is guessed. No event loop waits for this; where a process may
 //! be gone once it is answered, its request is.
 
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 
@@ -15,18 +16,26 @@ use crate::catalog::config::question::{Key, Question};
 use crate::serve::status::seconds;
 use crate::serve::usage::Reading;
 use crate::storage::workers::{Limits, Workers};
-use crate::tree::render::status::{Fetched, Machine as Shown, Root, Server};
+use crate::tree::render::status::{Boot, Fetched, Machine as Shown, Root, Server};
 
+pub mod kept;
 mod machines;
 mod peer;
 
-use machines::Machines;
+use kept::{Kept, Writer};
+use machines::{Machine, Machines};
 use peer::Peers;
 pub use peer::Who;
 
 /// Looks into /proc: short, and never at what could hang.
 const LOOKS: Limits =
     Limits { name: "clients", threads: 4, per_key: 1, waiting: 1024, patience: None, nice: false };
+
+/// Boots that are remembered.
+const MAX_BOOTS: usize = 256;
+
+/// The loaders, as they are called.
+const LOADERS: [&str; 3] = ["pxelinux", "GRUB", "iPXE"];
 
 /// Programs that are told apart.
 const MAX_SERVERS: usize = 64;
@@ -36,11 +45,14 @@ pub struct Clients {
     peers: Peers,
     looks: Workers,
     known: Mutex<Known>,
+    writer: Mutex<Writer>,
 }
 
 #[derive(Default)]
 struct Known {
     machines: Machines,
+    /// The last one first.
+    boots: VecDeque<Boot>,
     servers: Vec<Server>,
 }
 
@@ -56,7 +68,8 @@ enum Part {
 
 impl Default for Clients {
     fn default() -> Self {
-        Self { peers: Peers::default(), looks: Workers::new(LOOKS), known: Mutex::default() }
+        let (peers, looks) = (Peers::default(), Workers::new(LOOKS));
+        Self { peers, looks, known: Mutex::default(), writer: Mutex::default() }
     }
 }
 
@@ -94,6 +107,8 @@ impl Clients {
         };
         machine.last_seen = SystemTime::now();
         machine.loader = question.loader.or(machine.loader);
+        drop(known);
+        self.writer.lock().changed();
     }
 
     /// A file has been opened.
@@ -107,24 +122,102 @@ impl Clients {
         let machine = known.machines.entry(Some(address), None);
         machine.last_seen = reading.since;
         match part {
-            Part::Kernel => machine.boots(reading),
+            Part::Kernel => {
+                machine.boots(reading);
+                let mac = machine.mac.map(|mac| mac.to_string());
+                known.has_booted(address, mac, reading);
+            }
             Part::Initrd => machine.unpacks(reading),
-            Part::Root => machine.attaches(reading),
+            Part::Root => {
+                machine.attaches(reading);
+                known.has_attached(address, reading);
+            }
             Part::Menu(loader) => machine.loader = Some(loader),
             Part::Other => {}
         }
+        drop(known);
+        self.writer.lock().changed();
     }
 
-    /// The machines, the last one first, and the programs.
-    pub fn shown(&self) -> (Vec<Shown>, Vec<Server>) {
+    /// The machines and the boots, the last one first, and the programs.
+    pub fn shown(&self) -> (Vec<Shown>, Vec<Boot>, Vec<Server>) {
         let known = self.known.lock();
-        let mut machines: Vec<Shown> = known.machines.iter().map(machines::Machine::shown).collect();
+        let mut machines: Vec<Shown> = known.machines.iter().map(Machine::shown).collect();
         machines.sort_by_key(|machine| (!machine.connected, std::cmp::Reverse(machine.last_seen)));
-        (machines, known.servers.clone())
+        (machines, known.boots.iter().cloned().collect(), known.servers.clone())
+    }
+
+    /// What the next process needs of it.
+    pub fn kept(&self) -> Kept {
+        let known = self.known.lock();
+        let machines = known.machines.iter().map(|machine| (machine.shown(), machine.handles()));
+        Kept::new(machines.collect(), known.boots.iter().cloned().collect())
+    }
+
+    /// Takes what was kept. `open` finds what is open by the number of its handle, where that is still the same.
+    pub fn take(&self, kept: Kept, open: impl Fn(u64) -> Option<Arc<Reading>>) {
+        let mut known = self.known.lock();
+        for (shown, handles) in kept.machines {
+            known.take(&shown, handles.into_iter().filter_map(&open).collect());
+        }
+        known.boots = kept.boots.into_iter().take(MAX_BOOTS).collect();
+    }
+
+    /// Whether a machine has an image open.
+    pub fn any_connected(&self) -> bool {
+        self.known.lock().machines.iter().any(Machine::is_connected)
     }
 }
 
 impl Known {
+    fn has_booted(&mut self, address: IpAddr, mac: Option<String>, reading: &Reading) {
+        self.boots.push_front(Boot {
+            time: seconds(reading.since),
+            address: address.to_string(),
+            mac,
+            kernel: reading.path.clone(),
+            root: None,
+        });
+        self.boots.truncate(MAX_BOOTS);
+    }
+
+    /// Its last boot has come so far.
+    fn has_attached(&mut self, address: IpAddr, reading: &Reading) {
+        let address = address.to_string();
+        if let Some(boot) = self.boots.iter_mut().find(|boot| boot.address == address) {
+            boot.root.get_or_insert_with(|| reading.path.clone());
+        }
+    }
+
+    /// Takes a machine as it was.
+    fn take(&mut self, shown: &Shown, open: Vec<Arc<Reading>>) {
+        let keys = [
+            shown.mac.as_deref().and_then(|mac| mac.parse().ok().map(Key::Mac)),
+            shown.uuid.as_deref().and_then(|uuid| uuid.parse().ok().map(Key::Uuid)),
+        ];
+        let addresses: Vec<IpAddr> =
+            shown.addresses.iter().filter_map(|address| address.parse().ok()).collect();
+        if addresses.is_empty() && keys.iter().all(Option::is_none) {
+            return;
+        }
+        let time = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        let fetched = |file: &Fetched| (file.path.clone(), time(file.time));
+        let machine = self.machines.new_entry();
+        for key in keys.into_iter().flatten() {
+            machine.take(key);
+        }
+        machine.addresses = addresses;
+        machine.loader = LOADERS.into_iter().find(|loader| shown.loader.as_deref() == Some(loader));
+        (machine.first_seen, machine.last_seen) = (time(shown.first_seen), time(shown.last_seen));
+        machine.kernel = shown.kernel.as_ref().map(fetched);
+        machine.initrds = shown.initrds.iter().map(fetched).collect();
+        if let Some(Root { path, time: since, size, read_bytes }) = &shown.root {
+            let past = Reading::past(path.clone(), *size, time(*since), *read_bytes);
+            let open = open.into_iter().filter(|reading| reading.path == *path).collect();
+            machine.has_attached(past, open);
+        }
+    }
+
     fn count(&mut self, who: &Who) {
         let Some(name) = who.server() else { return };
         let place = self.servers.iter().position(|server| server.name == name);
@@ -157,7 +250,7 @@ impl Part {
     }
 }
 
-impl machines::Machine {
+impl Machine {
     fn shown(&self) -> Shown {
         let fetched =
             |(path, time): &(String, SystemTime)| Fetched { path: path.clone(), time: seconds(*time) };
@@ -174,7 +267,7 @@ impl machines::Machine {
             initrds: self.initrds.iter().map(fetched).collect(),
             root: self.root().map(|(reading, read_bytes)| Root {
                 path: reading.path.clone(),
-                time: seconds(reading.since),
+                time: seconds(self.attached),
                 size: reading.size,
                 read_bytes,
             }),
@@ -216,7 +309,7 @@ mod tests {
         opens(&clients, &who, "tftp/initrd_F42.img");
         let root = opens(&clients, &who, "images/liveos_F42.img");
         root.has_read(40);
-        let (machines, servers) = clients.shown();
+        let (machines, boots, servers) = clients.shown();
         let [machine] = machines.as_slice() else { panic!("{machines:?}") };
         assert_eq!(machine.addresses, ["10.0.0.100"]);
         assert_eq!(machine.mac.as_deref(), Some("52:54:00:12:34:56"));
@@ -226,6 +319,9 @@ mod tests {
         assert_eq!(machine.root.as_ref().unwrap().read_bytes, Some(40));
         assert!(machine.connected);
         assert_eq!((servers[0].name.as_str(), servers[0].opens, servers[0].opens_hidden), ("in.tftpd", 4, 0));
+        let [boot] = boots.as_slice() else { panic!("{boots:?}") };
+        assert_eq!((boot.address.as_str(), boot.mac.as_deref()), ("10.0.0.100", Some("52:54:00:12:34:56")));
+        assert_eq!(boot.root.as_deref(), Some("images/liveos_F42.img"));
         root.close();
         let again = opens(&clients, &who, "images/liveos_F42.img");
         again.has_read(2);
@@ -245,10 +341,39 @@ mod tests {
         asks(&clients, &who, "01-52-54-00-12-34-56");
         asks(&clients, &who, "0A000064");
         opens(&clients, &who, "tftp/vmlinuz_F42");
-        let (machines, servers) = clients.shown();
+        let (machines, boots, servers) = clients.shown();
+        assert!(boots.is_empty());
         assert_eq!(machines.len(), 2, "nothing says that they are one: {machines:?}");
         assert!(machines.iter().all(|machine| machine.kernel.is_none()));
         assert_eq!((servers[0].opens, servers[0].opens_hidden), (0, 1));
+    }
+
+    #[test]
+    fn the_next_process_knows_the_machines_and_who_reads_on() {
+        let clients = Clients::default();
+        let who = of("10.0.0.100");
+        asks(&clients, &who, UUID);
+        asks(&clients, &who, "01-52-54-00-12-34-56");
+        opens(&clients, &who, "tftp/vmlinuz_F42");
+        opens(&clients, &who, "tftp/initrd_F42.img");
+        let root = opens(&clients, &who, "images/liveos_F42.img");
+        root.has_read(40);
+        root.enter(77);
+        let before = clients.shown();
+        let (next, stopped) = (Clients::default(), Clients::default());
+        let open = Usage::default().opened("images/liveos_F42.img".into(), 100);
+        open.has_read(2);
+        next.take(clients.kept(), |handle| (handle == 77).then(|| open.clone()));
+        let mut expected = before.0.clone();
+        expected[0].root.as_mut().unwrap().read_bytes = Some(42);
+        expected[0].last_seen = next.shown().0[0].last_seen;
+        assert_eq!((next.shown().0, next.shown().1), (expected, before.1.clone()));
+        // After a restart nobody has it open.
+        stopped.take(clients.kept(), |_| None);
+        let machine = stopped.shown().0.remove(0);
+        assert_eq!((machine.connected, machine.root.unwrap().read_bytes), (false, Some(40)));
+        asks(&stopped, &of("10.0.0.101"), UUID);
+        assert_eq!(stopped.shown().0.len(), 1, "it is the same machine");
     }
 
     #[test]
@@ -256,6 +381,6 @@ mod tests {
         let clients = Clients::default();
         opens(&clients, &Who::Nobody, "images/liveos_F42.img");
         opens(&clients, &of("10.0.0.1"), "images/nbd.conf");
-        assert_eq!(clients.shown(), (Vec::new(), Vec::new()));
+        assert_eq!(clients.shown(), (Vec::new(), Vec::new(), Vec::new()));
     }
 }

@@ -27,6 +27,7 @@ use crate::catalog::config::file::Followed;
 use crate::catalog::probe::{ProbeResults, Workers};
 use crate::catalog::scan::{Opener as _, Scanner};
 use crate::image::label::Label;
+use crate::serve::clients::kept::{self, Kept};
 use crate::serve::fuse::{Adapter, Owner};
 use crate::serve::handover::ledger::{Ledger, Left};
 use crate::serve::handover::upgrade;
@@ -145,6 +146,7 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     let wish = mapper.is_some().then_some(config.data_path);
     let opener = Arc::new(Served { cache: cache.clone(), mapper, watch: served::watch() });
     let mut scanner = Scanner::new(config.iso_dir.clone(), config.pins.clone(), opener.clone());
+    let kept = state.clone();
     if let Some(state) = state {
         scanner.keep_labels(state);
     }
@@ -163,6 +165,11 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     }
     let adapter = Adapter::new(operations.clone(), config.owner, wish, ledger.clone(), mount::loops());
     let clients = adapter.clients().clone();
+    if let Some(state) = kept {
+        let open = |handle| operations.reading(handle).filter(|_| left.mount.is_some());
+        clients.take(Kept::load(&state), open);
+        kept::start(&clients, state)?;
+    }
     let (notifier, mounted) = mount::serve(adapter.clone(), &config, ledger.as_ref(), left, &end_sender)?;
     board.serve(&operations, &clients, wish.is_some() && adapter.agreed().passthrough);
     if let Some(ledger) = &ledger {

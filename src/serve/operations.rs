@@ -326,7 +326,8 @@ impl Operations {
         };
         let path = self.path(ino).unwrap_or_default();
         let reading = self.usage.opened(path, content.size());
-        let handle = self.enter(Handle::File(content.clone(), reading));
+        let handle = self.enter(Handle::File(content.clone(), reading.clone()));
+        reading.enter(handle);
         if let Some(ledger) = &self.ledger {
             ledger.opened(&OpenFile { handle, ino, request }, adopted::seconds(node.mtime), &content);
         }

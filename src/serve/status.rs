@@ -132,7 +132,7 @@ impl Board {
         drop(facts);
         if let Some(Served { operations, clients, data_path }) = self.served.get() {
             status.data_path = (*data_path).into();
-            (status.machines, status.servers) = clients.shown();
+            (status.machines, status.boots, status.servers) = clients.shown();
             if let Some(operations) = operations.upgrade() {
                 enter_usage(&mut status, &operations);
             }

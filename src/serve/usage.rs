@@ -44,6 +44,8 @@ pub struct Reading {
     bytes: AtomicU64,
     by_kernel: AtomicBool,
     closed: AtomicBool,
+    /// Its number, once it has one.
+    handle: AtomicU64,
     counts: Option<Arc<Counts>>,
 }
 
@@ -67,8 +69,7 @@ impl Usage {
         if let Some(counts) = &counts {
             counts.opens.fetch_add(1, Ordering::Relaxed);
         }
-        let (bytes, by_kernel, closed) = (AtomicU64::new(0), AtomicBool::new(false), AtomicBool::new(false));
-        Arc::new(Reading { path, size, since: SystemTime::now(), bytes, by_kernel, closed, counts })
+        Arc::new(Reading { counts, ..Reading::new(path, size) })
     }
 
     /// Something was answered with an error of that kind.
@@ -112,6 +113,37 @@ impl Usage {
 }
 
 impl Reading {
+    fn new(path: String, size: u64) -> Self {
+        Self {
+            path,
+            size,
+            since: SystemTime::now(),
+            bytes: AtomicU64::new(0),
+            by_kernel: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            handle: AtomicU64::new(0),
+            counts: None,
+        }
+    }
+
+    /// One that was closed before this process began; `bytes` as in [`Reading::bytes`].
+    pub fn past(path: String, size: u64, since: SystemTime, bytes: Option<u64>) -> Self {
+        let reading = Self { since, closed: AtomicBool::new(true), ..Self::new(path, size) };
+        reading.bytes.store(bytes.unwrap_or(0), Ordering::Relaxed);
+        reading.by_kernel.store(bytes.is_none(), Ordering::Relaxed);
+        reading
+    }
+
+    /// Gives it the number of its handle.
+    pub fn enter(&self, handle: u64) {
+        self.handle.store(handle, Ordering::Relaxed);
+    }
+
+    /// The number of its handle.
+    pub fn handle(&self) -> u64 {
+        self.handle.load(Ordering::Relaxed)
+    }
+
     /// So many bytes were read.
     pub fn has_read(&self, len: usize) {
         self.bytes.fetch_add(len as u64, Ordering::Relaxed);

@@ -42,6 +42,8 @@ pub struct Machine {
     pub kernel: Option<(String, SystemTime)>,
     pub initrds: Vec<(String, SystemTime)>,
     roots: Vec<Arc<Reading>>,
+    /// When it attached its image last.
+    pub attached: SystemTime,
     /// Bytes read by handles that are no longer among them.
     read_before: u64,
     uuid_asked: SystemTime,
@@ -77,6 +79,12 @@ impl Machines {
             machine.take(key);
         }
         machine
+    }
+
+    /// One that nothing is known of.
+    pub fn new_entry(&mut self) -> &mut Machine {
+        let place = self.add();
+        &mut self.0[place]
     }
 
     fn position(&self, is: impl Fn(&Machine) -> bool) -> Option<usize> {
@@ -130,6 +138,7 @@ impl Machines {
             kernel: None,
             initrds: Vec::new(),
             roots: Vec::new(),
+            attached: now,
             read_before: 0,
             uuid_asked: SystemTime::UNIX_EPOCH,
         });
@@ -161,10 +170,22 @@ impl Machine {
             self.roots.clear();
             self.read_before = 0;
         }
+        self.attached = reading.since;
         self.roots.push(reading.clone());
         while self.roots.len() > MAX_ROOTS {
             self.read_before += self.roots.remove(0).bytes().unwrap_or(0);
         }
+    }
+
+    /// Has attached an image before this process began. `open` are its handles that are still open.
+    pub fn has_attached(&mut self, past: Reading, open: Vec<Arc<Reading>>) {
+        self.attached = past.since;
+        self.roots = std::iter::once(Arc::new(past)).chain(open).collect();
+    }
+
+    /// Handles of its image.
+    pub fn handles(&self) -> Vec<u64> {
+        self.roots.iter().filter(|root| root.is_open()).map(|root| root.handle()).collect()
     }
 
     /// Whether it has an image open.
@@ -187,7 +208,8 @@ impl Machine {
         }
     }
 
-    fn take(&mut self, key: Key) {
+    /// Is told by it from now on.
+    pub fn take(&mut self, key: Key) {
         match key {
             Key::Mac(mac) => self.mac = Some(mac),
             Key::Uuid(uuid) => {
@@ -213,6 +235,7 @@ impl Machine {
             }
             if !other.roots.is_empty() {
                 (self.roots, self.read_before) = (other.roots, other.read_before);
+                self.attached = other.attached;
             }
         }
     }

@@ -66,6 +66,7 @@ impl Operations {
                 Some(content) => {
                     let path = self.tree().path(file.ino).unwrap_or_default();
                     let reading = self.usage.opened(path, content.size());
+                    reading.enter(file.handle);
                     if left.backings.contains_key(&file.ino) {
                         reading.by_kernel();
                     }

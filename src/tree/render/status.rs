@@ -56,6 +56,8 @@ pub struct Status {
     pub errors: BTreeMap<String, u64>,
     /// Machines that booted from here, the last one first.
     pub machines: Vec<Machine>,
+    /// The last boots, the last one first.
+    pub boots: Vec<Boot>,
     /// Programs that opened files for others, by name.
     pub servers: Vec<Server>,
 }
@@ -183,6 +185,21 @@ pub struct Root {
     pub size: u64,
     /// Bytes that netrootfs was asked for, twice what was read twice; `None` where the kernel reads by itself.
     pub read_bytes: Option<u64>,
+}
+
+/// A boot: a kernel that a machine fetched.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Boot {
+    /// When.
+    pub time: u64,
+    /// The machine's address then.
+    pub address: String,
+    /// Its network card, if a loader had named it.
+    pub mac: Option<String>,
+    /// The kernel's path in the tree.
+    pub kernel: String,
+    /// Path of the image that it attached then.
+    pub root: Option<String>,
 }
 
 /// A program that opened files for others.

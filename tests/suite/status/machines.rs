@@ -80,6 +80,51 @@ fn with_a_process_for_each_client_it_is_known_who_boots_what() {
 }
 
 #[test]
+fn a_takeover_and_a_restart_forget_no_machine() {
+    let disc = Disc::new("One", 1);
+    let place = Place::with("one.iso", &disc);
+    let port = free();
+    let options = ["--nbd-port", &port.to_string(), "--data-path", "cache"];
+    let daemon = place.start(&options);
+    let tftp = Server::start(Kind::TftpdHpa, &place);
+    let nbd = NbdServer::start(&place, port);
+    load(&tftp, &disc);
+    let mut client = Client::connect(local(port), "One").unwrap();
+    assert!(client.read(0, 1 << 20).unwrap() == disc.root[..1 << 20]);
+    place.eventually("it to be written down", || {
+        let kept = std::fs::read_to_string(place.top().join("state/machines.json")).unwrap_or_default();
+        kept.contains(MAC) && kept.contains("images/liveos_One.img")
+    });
+    let before = status(&place);
+    let old = daemon.server();
+    daemon.kill_server();
+    place.eventually("another process", || daemon.server().is_some_and(|now| Some(now) != old));
+    assert!(client.read(2 << 20, 1 << 20).unwrap() == disc.root[2 << 20..(2 << 20) + (1 << 20)][..]);
+    let after = status(&place);
+    assert_eq!(after.takeovers, 1);
+    let [machine] = after.machines.as_slice() else { panic!("{:#?}", after.machines) };
+    assert!(machine.connected, "{machine:?}");
+    assert_eq!((machine.mac.as_deref(), machine.uuid.as_deref()), (Some(MAC), Some(UUID)));
+    assert_eq!(machine.root.as_ref().unwrap().path, "images/liveos_One.img");
+    assert_eq!(after.boots, before.boots);
+    let [boot] = after.boots.as_slice() else { panic!("{:?}", after.boots) };
+    assert_eq!(
+        (boot.kernel.as_str(), boot.root.as_deref()),
+        ("tftp/vmlinuz_One", Some("images/liveos_One.img"))
+    );
+    client.disconnect().unwrap();
+    drop((nbd, tftp));
+    daemon.stop();
+
+    let daemon = place.start(&options);
+    let restarted = status(&place);
+    let [machine] = restarted.machines.as_slice() else { panic!("{:#?}", restarted.machines) };
+    assert_eq!((machine.connected, machine.mac.as_deref()), (false, Some(MAC)));
+    assert_eq!(restarted.boots, before.boots);
+    daemon.stop();
+}
+
+#[test]
 fn of_a_server_that_hides_its_clients_only_what_they_ask_is_known() {
     let disc = Disc::new("One", 1);
     let place = Place::with("one.iso", &disc);

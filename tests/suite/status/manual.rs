@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use netrootfs::cli::manual::Page;
 use netrootfs::serve::usage::KINDS;
 use netrootfs::tree::render::status::{
-    Fetched, File, Iso, LeftOut, Machine, Root, Server, Status, json, metrics,
+    Boot, Fetched, File, Iso, LeftOut, Machine, Root, Server, Status, json, metrics,
 };
 
 /// A status with one of everything.
@@ -22,6 +22,7 @@ fn full() -> Status {
         left_out: vec![LeftOut::default()],
         files: vec![File::default()],
         machines: vec![machine],
+        boots: vec![Boot::default()],
         servers: vec![Server::default()],
         errors: KINDS.map(|kind| (kind.to_owned(), 0)).into(),
         ..Status::default()
