@@ -344,6 +344,13 @@ mod tests {
                 },
                 Machine { mac: Some("52:54:00:00:00:01".into()), ..Machine::default() },
             ],
+            boots: vec![Boot {
+                time: 1_799_999_900,
+                address: "10.0.0.100".into(),
+                mac: Some("52:54:00:12:34:56".into()),
+                kernel: "tftp/vmlinuz_F42".into(),
+                root: Some("images/liveos_F42.img".into()),
+            }],
             servers: vec![Server { name: "nbdkit".into(), opens: 0, opens_hidden: 2 }],
         }
     }
