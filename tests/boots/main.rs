@@ -1,4 +1,5 @@
-//! Diskless machines in QEMU that boot from a mounted netrootfs, and live ISOs looked into for their drivers.
+//! Diskless machines in QEMU that boot from a mounted netrootfs, live ISOs looked into for their drivers, and the package
+//! under real systemds.
 //!
 //! Needs root, QEMU, the servers and the ISOs of `scripts/live-iso`: `scripts/boot-test [FILTER…]` sees to all of it, and
 //! `scripts/boot-matrix [FILTER…]` for the tests of [`matrix`], which the other leaves out. What is missing is an error,
@@ -13,6 +14,7 @@
 
 mod support {
     pub mod boot;
+    pub mod container;
     pub mod loaders;
     pub mod qemu;
     pub mod report;
@@ -26,5 +28,6 @@ mod languages;
 mod matrix;
 mod netroot_init;
 mod own_initramfs;
+mod systemd;
 mod uefi;
 mod unmodified;
