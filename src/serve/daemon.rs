@@ -7,6 +7,7 @@
 mod mount;
 mod read_ahead;
 mod served;
+mod times;
 mod updater;
 
 use std::collections::HashMap;
@@ -45,6 +46,7 @@ use crate::storage::state::StateDir;
 use crate::tree::layout::Given;
 
 use served::Served;
+use times::Times;
 use updater::{Change, Updater};
 
 /// How long to wait for the event loops after unmounting. Clients that still have files open would keep them for ever.
@@ -151,8 +153,9 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
         scanner.keep_labels(state);
     }
     let takeovers = ledger.as_ref().map_or(0, |ledger| ledger.generation());
+    let times = Times::load(kept.clone());
     let board = Board::new(about(&config, takeovers), &cache);
-    let mut updater = Updater::new(&config, file, scanner, results, workers, pace, board.clone());
+    let mut updater = Updater::new(&config, file, scanner, results, workers, pace, board.clone(), times);
     let tree = updater.first().with_context(|| config.iso_dir.display().to_string())?;
     updater.tell();
     board.shown();

@@ -113,6 +113,23 @@ impl Tree {
         Some(names.join("/"))
     }
 
+    /// Gives each rendered file another time: `date` makes it of path, identity of the content and the time that it has.
+    pub fn date_rendered(&mut self, mut date: impl FnMut(String, u64, SystemTime) -> SystemTime) {
+        for id in 0..self.nodes.len() {
+            let Some(node) = self.nodes.get(id) else { continue };
+            let (ino, mtime) = (node.ino, node.mtime);
+            let identity = match &node.kind {
+                Kind::File(content) if content.is_rendered() => content.identity(),
+                _ => continue,
+            };
+            let path = self.path(ino).unwrap_or_default();
+            // Nobody else has a node of a tree that is not shown yet.
+            if let Some(node) = self.nodes.get_mut(id).and_then(Arc::get_mut) {
+                node.mtime = date(path, identity, mtime);
+            }
+        }
+    }
+
     /// The node of that name in a directory of the arena.
     pub fn lookup(&self, directory: &Node, name: &str) -> Option<&Arc<Node>> {
         match &directory.kind {

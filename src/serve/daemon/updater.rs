@@ -20,6 +20,7 @@ use crate::tree::iso_files::DirectoryCache;
 use crate::tree::layout::{self, Given, LoaderFile, Settings};
 
 use super::Config;
+use super::times::Times;
 
 /// The outcome of a look at the directory.
 #[derive(PartialEq, Eq)]
@@ -49,6 +50,8 @@ pub(super) struct Updater {
     unreadable: bool,
     /// Where it is told what is served.
     board: Arc<Board>,
+    /// The times of rendered files.
+    times: Times,
     /// Whether there are results that the tree doesn't show yet.
     pub(super) owed: bool,
 }
@@ -63,6 +66,7 @@ impl Updater {
         workers: Workers,
         pace: Pace,
         board: Arc<Board>,
+        times: Times,
     ) -> Self {
         Self {
             given: config.given.clone(),
@@ -79,6 +83,7 @@ impl Updater {
             said: BTreeSet::new(),
             unreadable: false,
             board,
+            times,
             owed: false,
         }
     }
@@ -205,7 +210,10 @@ impl Updater {
     pub(super) fn lay_out(&mut self) -> Tree {
         self.say_what_is_missing();
         let (live, settings) = (self.board.files(), self.settings());
-        layout::lay_out_with(&live, &self.catalog, &settings, &self.loaders, &self.directories)
+        let mut tree =
+            layout::lay_out_with(&live, &self.catalog, &settings, &self.loaders, &self.directories);
+        self.times.date(&mut tree);
+        tree
     }
 
     /// Tells the board what is served.
