@@ -10,6 +10,7 @@
 pub mod families;
 pub mod format;
 pub mod inspect;
+pub mod live;
 pub mod loader;
 pub mod names;
 pub mod netroot;

@@ -11,6 +11,7 @@ pub mod config;
 mod labels;
 pub mod probe;
 pub mod scan;
+pub mod standing;
 pub mod unknown;
 pub mod values;
 pub mod written;

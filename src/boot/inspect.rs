@@ -11,6 +11,7 @@ use crate::boot::netroot::root::udeb;
 use crate::image::efi::{self, EfiLoader};
 use crate::image::iso::{self, Image};
 use crate::image::menu::{LeftOut, Reason};
+use crate::image::product;
 use crate::storage::source::ReadAt;
 
 mod entries;
@@ -36,6 +37,8 @@ const MAX_PACKAGES: usize = 32;
 pub struct Facts {
     /// Volume id, as it stands in the ISO.
     pub volume_id: Vec<u8>,
+    /// The name of the product on it, for people.
+    pub product: Option<String>,
     /// The names that it is found by as a disc.
     pub medium: iso::Medium,
     /// How it finds its root.
@@ -156,7 +159,16 @@ fn look_into(image: &mut Image, source: &Arc<dyn ReadAt>) -> Result<Facts, Error
         entries.is_empty().then(|| instead(image).or(unbootable).unwrap_or_else(|| by_menu(&left_out)));
     let root = find_root(image, family, source)?;
     let (volume_id, medium, efi) = (image.volume_id().to_vec(), image.medium(), efi::find(image));
-    Ok(Facts { volume_id, medium, family, found, files, entries, left_out, unbootable, root, efi })
+    let product = product(image);
+    Ok(Facts { volume_id, product, medium, family, found, files, entries, left_out, unbootable, root, efi })
+}
+
+/// What it calls itself. A file that can't be read says nothing.
+fn product(image: &mut Image) -> Option<String> {
+    product::PLACES.iter().find_map(|place| {
+        let bytes = image.read(place.path, product::MAX_FILE).ok().flatten()?;
+        (place.parse)(&bytes)
+    })
 }
 
 /// Another system than Linux, told by what lies in it.

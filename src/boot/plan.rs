@@ -4,6 +4,8 @@
 //! wishes. What an initrd can do decides more than the family; until that is known, the arguments are those that work
 //! either way.
 
+use std::net::SocketAddrV4;
+
 use crate::boot::families::{Ability, Boot, FromServer, Otherwise, Subject};
 use crate::boot::names;
 use crate::boot::reasons::Refusal;
@@ -57,7 +59,7 @@ const INIT: &str = "rdinit=/netrootfs/init";
 ///     checks_media: false,
 /// };
 /// let servers =
-///     Servers { host: Some("10.0.0.1".into()), port: NBD_PORT, prefer: None, http: None, nfs: None };
+///     Servers { host: Some("10.0.0.1".into()), port: NBD_PORT, several: vec![], prefer: None, http: None, nfs: None };
 /// assert_eq!(
 ///     plan::boot(&iso, "quiet splash".into(), None, &servers).unwrap().args,
 ///     "rdinit=/netrootfs/init netroot.nbd=10.0.0.1/Ubuntu.iso \
@@ -117,6 +119,8 @@ fn best(iso: &Subject<'_>, own: Args, servers: &Servers) -> Result<Boot, Refusal
     let nbd = family.nbd.as_ref().map(|way| (way, (way.able)(iso, servers)));
     match nbd {
         _ if matches!(family.otherwise, Otherwise::ByItself) => return Ok(Boot::by(Transport::Own, own)),
+        // What an ISO's own initrd has knows one server, for ever.
+        _ if iso.netroot && servers.several.len() > 1 => return Ok(netroot(iso, own, servers)),
         Some((way, Ability::Yes)) => return Ok((way.boot)(iso, own, servers)),
         _ if iso.netroot => return Ok(netroot(iso, own, servers)),
         Some((way, Ability::Perhaps)) => return Ok((way.boot)(iso, own, servers)),
@@ -144,7 +148,25 @@ fn netroot(iso: &Subject<'_>, own: Args, servers: &Servers) -> Boot {
         port => format!(":{port}"),
     };
     let export = names::export(iso.label, Export::Iso);
-    let place = Arg::new("netroot.nbd=").server(servers.host.as_deref()).text(format!("{port}/{export}"));
-    let args = (iso.family.attached)(iso, own.without(&NETWORK)).prepend([Arg::new(INIT), place]);
+    let own = (iso.family.attached)(iso, own.without(&NETWORK));
+    let args = match servers.several.as_slice() {
+        [] => {
+            let place = Arg::new("netroot.nbd=").server(servers.host.as_deref());
+            own.prepend([Arg::new(INIT), place.text(format!("{port}/{export}"))])
+        }
+        several => {
+            let places: Vec<String> = several.iter().map(place).collect();
+            let servers = Arg::new(format!("netroot.servers={}", places.join(",")));
+            own.prepend([Arg::new(INIT), Arg::new(format!("netroot.nbd=/{export}")), servers])
+        }
+    };
     Boot::by(Transport::Netroot, args).but(iso.family.attached_caveat)
+}
+
+/// A server, without the port that every client takes anyhow.
+fn place(server: &SocketAddrV4) -> String {
+    match server.port() {
+        NBD_PORT => server.ip().to_string(),
+        _ => server.to_string(),
+    }
 }

@@ -24,6 +24,9 @@ pub enum Refusal {
     /// A second initramfs is wished, and there is none.
     #[error("it is to boot by a second initramfs, and there is none for it")]
     NoNetroot,
+    /// It has no resolver.
+    #[error("it boots by netroot-init, which takes the server as an IPv4 address only: give --server one")]
+    NamedServer,
     /// archiso without its hooks for networks.
     #[error("its initrd has none of the network hooks")]
     NoNetworkHook,

@@ -1,6 +1,6 @@
 //! The servers that show the tree to clients: where they are, and on which ports.
 
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, UdpSocket};
 
 use super::transport::Export;
 
@@ -14,6 +14,8 @@ pub struct Servers {
     pub host: Option<String>,
     /// Its TCP port.
     pub port: u16,
+    /// All NBD servers with the same exports, where there are several.
+    pub several: Vec<SocketAddrV4>,
     /// The export to use wherever there is a choice.
     pub prefer: Option<Export>,
     /// URL at which an HTTP server shows the tree, without a slash at its end.

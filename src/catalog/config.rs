@@ -13,7 +13,7 @@ use toml::Spanned;
 use crate::boot::transport::{Export, Wish};
 use crate::catalog::written;
 use crate::image::args::Args;
-use crate::image::label::Label;
+use crate::image::label::{Label, LabelError};
 use crate::image::mac::Mac;
 
 pub mod file;
@@ -21,9 +21,12 @@ mod key;
 pub mod mount;
 pub mod question;
 
-pub use key::{Range, Uuid};
+pub use key::{Range, Server, Uuid};
 
 use key::{List, checked, checked_option};
+
+/// Servers of an entry: netroot-init takes no more.
+const MAX_SERVERS: usize = 16;
 
 /// Machines in a file: each costs four unlisted names and, once it has booted, the text of its menu.
 const MAX_MACHINES: usize = 4096;
@@ -45,9 +48,9 @@ pub struct Config {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Defaults {
-    /// The entry that boots by itself.
-    #[serde(deserialize_with = "label")]
-    pub default: Option<Label>,
+    /// What boots by itself.
+    #[serde(deserialize_with = "by_itself")]
+    pub default: Option<ByItself>,
     /// Seconds until it does; 0 waits for ever.
     #[serde(deserialize_with = "timeout")]
     pub timeout: Option<u32>,
@@ -57,6 +60,9 @@ pub struct Defaults {
     /// What clients call the NBD host.
     #[serde(deserialize_with = "host")]
     pub server: Option<String>,
+    /// Several servers with the same ISOs: an address each, and a port where that is another.
+    #[serde(deserialize_with = "servers")]
+    pub servers: Option<Vec<Server>>,
     /// Its port.
     #[serde(deserialize_with = "port")]
     pub nbd_port: Option<u16>,
@@ -68,6 +74,17 @@ pub struct Defaults {
     pub nfs: Option<String>,
     /// Which export clients attach.
     pub root_export: Option<RootExport>,
+}
+
+/// What boots by itself, if somebody has said it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ByItself {
+    /// The ISO of that label, as its own menu would.
+    Iso(Label),
+    /// The local disk.
+    Local,
+    /// Nothing: the menu waits for ever.
+    Nothing,
 }
 
 /// The export to use wherever there is a choice; none, where the initrd decides.
@@ -110,9 +127,9 @@ pub struct Machine {
     pub uuid: List<Uuid>,
     /// Addresses that it gets.
     pub address: List<Range>,
-    /// The entry that boots by itself.
-    #[serde(deserialize_with = "label")]
-    pub default: Option<Label>,
+    /// What boots by itself.
+    #[serde(deserialize_with = "by_itself")]
+    pub default: Option<ByItself>,
     /// Seconds until it does.
     #[serde(deserialize_with = "timeout")]
     pub timeout: Option<u32>,
@@ -225,10 +242,41 @@ impl Defaults {
             timeout: self.timeout.or(others.timeout),
             append: self.append.or(others.append),
             server: self.server.or(others.server),
+            servers: self.servers.or(others.servers),
             nbd_port: self.nbd_port.or(others.nbd_port),
             http_url: self.http_url.or(others.http_url),
             nfs: self.nfs.or(others.nfs),
             root_export: self.root_export.or(others.root_export),
+        }
+    }
+}
+
+impl ByItself {
+    /// Takes it from a person: a label, `local` or `none`, which are no labels here.
+    ///
+    /// ```
+    /// use netrootfs::catalog::config::ByItself;
+    ///
+    /// assert_eq!(ByItself::parse("local"), Ok(ByItself::Local));
+    /// assert_eq!(ByItself::parse("none"), Ok(ByItself::Nothing));
+    /// assert_eq!(ByItself::parse("F42").unwrap().label().unwrap().as_str(), "F42");
+    /// ```
+    ///
+    /// # Errors
+    /// If it is neither.
+    pub fn parse(text: &str) -> Result<Self, LabelError> {
+        match text {
+            "local" => Ok(Self::Local),
+            "none" => Ok(Self::Nothing),
+            label => Label::parse(label).map(Self::Iso),
+        }
+    }
+
+    /// The ISO's label.
+    pub fn label(&self) -> Option<&Label> {
+        match self {
+            Self::Iso(label) => Some(label),
+            Self::Local | Self::Nothing => None,
         }
     }
 }
@@ -275,8 +323,8 @@ impl fmt::Display for IsoKey {
     }
 }
 
-fn label<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Label>, D::Error> {
-    checked_option(from, Label::parse)
+fn by_itself<'de, D: Deserializer<'de>>(from: D) -> Result<Option<ByItself>, D::Error> {
+    checked_option(from, ByItself::parse)
 }
 
 fn labels<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<Label>>, D::Error> {
@@ -293,6 +341,14 @@ fn title<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error>
 
 fn host<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
     checked_option(from, written::host)
+}
+
+fn servers<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<Server>>, D::Error> {
+    let servers = List::deserialize(from)?.0;
+    if servers.len() > MAX_SERVERS {
+        return Err(serde::de::Error::custom(format!("more than {MAX_SERVERS} servers")));
+    }
+    Ok(Some(servers))
 }
 
 fn url<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {

@@ -32,6 +32,8 @@ pub(super) struct Labels {
     pub files: HashMap<Key, Label>,
     /// By file name, with the volume id: for a file that takes the place of another.
     pub names: HashMap<OsString, (Vec<u8>, Label)>,
+    /// In which order they came, kept as labels are: by label.
+    pub arrived: HashMap<Label, u64>,
 }
 
 /// When files were written to while they were served, by device and inode.
@@ -51,6 +53,9 @@ struct StoredLabel {
     volume_id: Vec<u8>,
     device: u64,
     inode: u64,
+    /// Number of its coming, from 1 on.
+    #[serde(default)]
+    arrived: u64,
     /// [`FileId::written`], without which it would be another file after the start.
     #[serde(default)]
     written: i64,
@@ -78,7 +83,8 @@ impl Kept {
         let stored = |(iso, name): (&Iso, &OsString)| {
             let FileId { device, inode, written, .. } = iso.disc.id;
             let (label, volume_id) = (iso.label.to_string(), iso.disc.facts.volume_id.clone());
-            StoredLabel { label, name: name.as_bytes().to_vec(), volume_id, device, inode, written }
+            let (name, arrived) = (name.as_bytes().to_vec(), iso.arrived);
+            StoredLabel { label, name, volume_id, device, inode, arrived, written }
         };
         let mut labels: Vec<_> = isos.iter().zip(names).map(stored).collect();
         labels.sort_by(|one, other| one.label.cmp(&other.label));
@@ -100,6 +106,9 @@ fn parse(bytes: &[u8]) -> Option<(Labels, Written)> {
         let Ok(label) = Label::parse(&entry.label) else { continue };
         if entry.written != 0 {
             written.insert((entry.device, entry.inode), entry.written);
+        }
+        if entry.arrived != 0 {
+            labels.arrived.insert(label.clone(), entry.arrived);
         }
         labels.files.insert((entry.device, entry.inode, entry.volume_id.clone()), label.clone());
         labels.names.insert(OsString::from_vec(entry.name), (entry.volume_id, label));

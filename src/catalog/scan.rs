@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::boot::inspect::{self, Facts};
 use crate::boot::netroot::Netroot;
 use crate::catalog::labels::{self, Kept, Labels};
+use crate::catalog::standing::{self, Standing};
 use crate::image::initrd::Features;
 use crate::image::iso;
 use crate::image::label::Label;
@@ -75,6 +76,8 @@ pub struct Iso {
     pub name: String,
     /// Its content.
     pub disc: Arc<IsoFile>,
+    /// Number of its coming, kept as its label is: whatever was there before has a lower one.
+    pub arrived: u64,
     /// Abilities of its initrd; `None` until they are known.
     pub initrd: Option<Arc<Features>>,
     /// Whether it can boot by a second initramfs.
@@ -144,6 +147,11 @@ impl Reason {
 }
 
 impl Reason {
+    /// Whether it is nothing but a copy under way, which will be served by itself.
+    pub fn is_copy_under_way(&self) -> bool {
+        matches!(self, Self::Unfinished(_))
+    }
+
     /// Whether it holds until the file is another one, and not only for now.
     fn lasts(&self) -> bool {
         let Self::Unfit(error) = self else { return !matches!(self, Self::Unreadable(_)) };
@@ -172,6 +180,8 @@ pub struct Catalog {
     pub skipped: Vec<Skipped>,
     /// Set if the directory, or a file in it, lies where changes go unnoticed by inotify.
     pub remote: bool,
+    /// The ISO that was chosen to boot by itself where nobody has named one.
+    pub standing: Standing,
 }
 
 impl Iso {
@@ -251,6 +261,7 @@ pub struct Scanner {
     labels: Labels,
     /// Where they are kept, if they are.
     kept: Option<Kept>,
+    standing: standing::Memory,
     looker: Arc<Looker>,
     workers: Workers,
     /// A listing that has been asked for.
@@ -320,6 +331,7 @@ impl Scanner {
             pinned,
             labels: Labels::default(),
             kept: None,
+            standing: standing::Memory::default(),
             looker: Arc::new(looker),
             workers: Workers::new(LOOKS),
             listing: None,
@@ -329,8 +341,10 @@ impl Scanner {
         }
     }
 
-    /// Gives files the labels that they had before the start, and keeps them from now on.
+    /// Gives files the labels that they had before the start, and keeps them from now on; so with the ISO that boots by
+    /// itself.
     pub fn keep_labels(&mut self, state: Arc<StateDir>) {
+        self.standing = standing::Memory::load(state.clone());
         let (kept, labels, written) = Kept::load(state);
         (self.kept, self.labels) = (Some(kept), labels);
         *self.looker.written.lock() = written;
@@ -363,8 +377,16 @@ impl Scanner {
         self.labels.names.retain(|name, _| present.contains(name));
         self.enter(candidates, &mut catalog);
         catalog.isos.sort_by(|one, other| one.label.cmp(&other.label));
+        catalog.standing = self.standing.find(&catalog);
         catalog.skipped.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(catalog)
+    }
+
+    /// Keeps an ISO as the one that boots by itself where nobody has named one.
+    pub fn let_stand(&mut self, iso: &Iso) {
+        if let Err(error) = self.standing.keep(iso) {
+            log::warn!("what boots by itself can't be kept for the next start: {error}");
+        }
     }
 
     fn list(&mut self) -> io::Result<Listing> {
@@ -453,6 +475,7 @@ impl Scanner {
         }
         // Those that are left are of files that are being written anew.
         taken.extend(self.labels.names.values().map(|(_, label)| label.clone()));
+        let mut arrivals = self.arrivals(&discs, &labels);
         let mut names = Vec::new();
         for (name, disc) in discs {
             let key = label_key(&disc);
@@ -462,6 +485,8 @@ impl Scanner {
                 continue;
             }
             let label = labels.get(&key).cloned().unwrap_or_else(|| new_label(&name, &disc, &taken));
+            let next = self.labels.arrived.values().chain(arrivals.values()).max().map_or(1, |last| last + 1);
+            let arrived = *arrivals.entry(label.clone()).or_insert(next);
             taken.insert(label.clone());
             self.labels.names.insert(name.clone(), (disc.facts.volume_id.clone(), label.clone()));
             labels.insert(key, label.clone());
@@ -470,15 +495,46 @@ impl Scanner {
                 label,
                 name: display(&name),
                 disc,
+                arrived,
                 initrd: None,
                 netroot: Netroot::Unknown,
                 further: Vec::new(),
             });
         }
         self.labels.files = labels;
+        self.labels.arrived = arrivals;
         if let Some(Err(error)) = self.kept.as_mut().map(|file| file.save(&catalog.isos, &names)) {
             log::warn!("the labels can't be kept for the next start: {error}");
         }
+    }
+}
+
+impl Scanner {
+    /// In which order those came that have a label already, and those that are being written anew.
+    fn arrivals(
+        &self,
+        discs: &[(OsString, Arc<IsoFile>)],
+        labels: &HashMap<labels::Key, Label>,
+    ) -> HashMap<Label, u64> {
+        let known = &self.labels.arrived;
+        let mut last = known.values().copied().max().unwrap_or_default();
+        let waiting = self.labels.names.values();
+        let mut arrivals: HashMap<Label, u64> =
+            waiting.filter_map(|(_, label)| Some((label.clone(), *known.get(label)?))).collect();
+        for (_, disc) in discs {
+            let key = label_key(disc);
+            let Some(label) = labels.get(&key) else { continue };
+            match known.get(label) {
+                Some(number) => drop(arrivals.insert(label.clone(), *number)),
+                // Kept by a version that kept no numbers: it was there before whatever comes now.
+                None if self.labels.files.contains_key(&key) => {
+                    last += 1;
+                    arrivals.entry(label.clone()).or_insert(last);
+                }
+                None => {}
+            }
+        }
+        arrivals
     }
 }
 

@@ -5,7 +5,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
 
-use crate::catalog::config::Config;
+use crate::catalog::config::{ByItself, Config};
 use crate::catalog::scan::Catalog;
 use crate::image::label::Label;
 
@@ -34,7 +34,12 @@ pub fn sentences(
         }
     }
     for machine in &config.machines {
-        let named = machine.default.iter().chain(machine.only.iter().flatten()).chain(machine.without.iter());
+        let named = machine
+            .default
+            .iter()
+            .filter_map(ByItself::label)
+            .chain(machine.only.iter().flatten())
+            .chain(machine.without.iter());
         for label in named.filter(|label| !has(label)) {
             found.insert(format!(
                 "a machine of the configuration file names '{label}', which no ISO is called"

@@ -18,8 +18,11 @@ const MAX_TITLE: usize = 200;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// Of [`host`].
-    #[error("not an IPv4 address, a host name, or an IPv6 address in brackets")]
+    #[error("not an IPv4 address or a host name")]
     Host,
+    /// Loaders, dracut and netroot-init would each want it written in another way, and none of them is tried with it.
+    #[error("an IPv6 address; machines boot by IPv4 only, so give an IPv4 address")]
+    Ipv6,
     /// A host with a port behind it.
     #[error("an address without a port; --nbd-port says the port of the NBD server")]
     Port,
@@ -55,15 +58,17 @@ pub enum Fault {
 /// At the first rule that it breaks.
 pub fn host(text: &str) -> Result<String, Fault> {
     let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
-    let bracketed = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
-    let address = bracketed.is_some_and(|text| text.parse::<std::net::Ipv6Addr>().is_ok());
+    let unbracketed = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    if unbracketed.parse::<std::net::Ipv6Addr>().is_ok() {
+        return Err(Fault::Ipv6);
+    }
     if text.split_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
         return Err(Fault::Port);
     }
     // What is all digits and dots is meant for an IPv4 address.
     let numeric = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     let named = plain(text) && (!numeric || text.parse::<std::net::Ipv4Addr>().is_ok());
-    if !text.is_empty() && (named || address) { Ok(text.to_owned()) } else { Err(Fault::Host) }
+    if !text.is_empty() && named { Ok(text.to_owned()) } else { Err(Fault::Host) }
 }
 
 /// A URL, without the slash at its end.
@@ -137,11 +142,14 @@ mod tests {
 
     #[test]
     fn a_host_is_an_address_or_a_name() {
-        for text in ["192.168.50.1", "server", "boot-1.example.org", "[2001:db8::1]", "1host"] {
+        for text in ["192.168.50.1", "server", "boot-1.example.org", "1host"] {
             assert_eq!(host(text), Ok(text.into()));
         }
-        for text in ["", "a b", "192.168.50.300", "1.2.3", "1.2.3.4.5", "2001:db8::1", "[x]", "a/b"] {
+        for text in ["", "a b", "192.168.50.300", "1.2.3", "1.2.3.4.5", "[x]", "a/b"] {
             assert_eq!(host(text), Err(Fault::Host), "{text}");
+        }
+        for text in ["2001:db8::1", "[2001:db8::1]", "::1"] {
+            assert_eq!(host(text), Err(Fault::Ipv6), "{text}");
         }
     }
 

@@ -152,6 +152,9 @@ pub struct Refused {
     pub reason: String,
     /// The same as a word that stays.
     pub code: &'static str,
+    /// Set if it is a copy under way, which will be served by itself.
+    #[serde(skip)]
+    pub is_copy_under_way: bool,
 }
 
 impl Report {
@@ -162,15 +165,17 @@ impl Report {
             file: skipped.name.clone(),
             reason: skipped.reason.to_string(),
             code: skipped.reason.code(),
+            is_copy_under_way: skipped.reason.is_copy_under_way(),
         });
         Self { served, refused: refused.collect(), host, unknown }
     }
 }
 
 impl Report {
-    /// Whether each ISO is served and boots.
+    /// Whether each ISO is served and boots, or is only just being copied.
     pub fn is_good(&self) -> bool {
-        self.refused.is_empty() && self.served.iter().all(|iso| iso.transport.is_some())
+        self.refused.iter().all(|refused| refused.is_copy_under_way)
+            && self.served.iter().all(|iso| iso.transport.is_some())
     }
 }
 
@@ -306,11 +311,12 @@ impl fmt::Display for Report {
                 writeln!(f, "  but: {caveat}")?;
             }
         }
-        if !self.refused.is_empty() {
-            writeln!(f, "\nNot served:")?;
-        }
-        for refused in &self.refused {
-            writeln!(f, "  {}: {}", refused.file, refused.reason)?;
+        for (heading, is_copy) in [("Not served", false), ("Not served yet", true)] {
+            let refused = || self.refused.iter().filter(|refused| refused.is_copy_under_way == is_copy);
+            if refused().next().is_some() {
+                writeln!(f, "\n{heading}:")?;
+            }
+            refused().try_for_each(|refused| writeln!(f, "  {}: {}", refused.file, refused.reason))?;
         }
         for sentence in &self.host {
             writeln!(f, "\nThis host: {sentence}")?;
@@ -441,6 +447,7 @@ mod tests {
         Report {
             served: vec![served(), generic()],
             refused: vec![Refused {
+                is_copy_under_way: false,
                 file: "junk.iso".into(),
                 reason: "it is not an ISO 9660 image".into(),
                 code: "not-an-iso",

@@ -14,6 +14,7 @@ use crate::boot::loader;
 use crate::boot::netroot::Netroot;
 use crate::boot::netroot::program::Programs;
 use crate::catalog::config;
+use crate::catalog::config::ByItself;
 use crate::catalog::probe::ProbeResults;
 use crate::catalog::scan::{self, Catalog, Iso, Plain, Scanner, Skipped};
 use crate::catalog::unknown;
@@ -269,7 +270,12 @@ fn check(args: &options::Check) -> Result<ExitCode> {
     look_into(&mut catalog, &args.tree);
     let settings = args.tree.settings(Path::new("/"))?;
     let host = loader::missing(&loader::find()).into_iter().map(str::to_owned).collect();
-    let unknown = unknown::sentences(&catalog, settings.default.as_ref(), &pins, &settings.config);
+    let unknown = unknown::sentences(
+        &catalog,
+        settings.default.as_ref().and_then(ByItself::label),
+        &pins,
+        &settings.config,
+    );
     let report = Report::new(&catalog, &settings, host, unknown.into_iter().collect());
     let text = if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { report.to_string() };
     print(text.as_bytes())?;
@@ -303,6 +309,7 @@ fn check_file(path: &Path, pins: &HashMap<OsString, Label>, catalog: &mut Catalo
                 label,
                 name,
                 disc,
+                arrived: catalog.isos.len() as u64 + 1,
                 initrd: None,
                 netroot: Netroot::Unknown,
                 further: Vec::new(),

@@ -14,7 +14,7 @@ mod choices;
 mod mount_options;
 
 use crate::boot::servers;
-use crate::catalog::config::{self, Defaults, RootExport};
+use crate::catalog::config::{self, ByItself, Defaults, RootExport};
 use crate::catalog::{values, written};
 use crate::cli::manual::Page;
 use crate::image::args::Args as KernelArgs;
@@ -166,9 +166,10 @@ pub struct TreeOptions {
     /// Kernel arguments for every entry, such as `rd.debug console=ttyS0,115200`; a serial console shows the menu too
     #[arg(long, value_name = "ARGS", value_parser = written::args)]
     pub append: Option<KernelArgs>,
-    /// Entry that boots by itself [default: the first]
-    #[arg(long, value_name = "LABEL", value_parser = Label::parse)]
-    pub default: Option<Label>,
+    /// What boots by itself: an ISO by its label, `local` for the local disk, or `none` to wait for ever [default: the
+    /// live system that was there first, else the local disk]
+    #[arg(long, value_name = "LABEL", value_parser = ByItself::parse)]
+    pub default: Option<ByItself>,
     /// Seconds until it does; 0 waits for ever [default: 10]
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(..=i64::from(written::MAX_TIMEOUT)))]
     pub timeout: Option<u32>,
@@ -396,6 +397,7 @@ impl TreeOptions {
             timeout: self.timeout,
             append: self.append.clone(),
             server: self.server.clone(),
+            servers: None,
             nbd_port: self.nbd_port,
             http_url: self.http_url.clone(),
             nfs: self.nfs.clone(),

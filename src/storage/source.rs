@@ -215,7 +215,8 @@ impl<R: ReadAt + ?Sized> ReadAt for &R {
 }
 
 /// Refuses a read that goes past `total`.
-pub(crate) fn check_range(offset: u64, len: usize, total: u64) -> io::Result<()> {
+#[doc(hidden)]
+pub fn check_range(offset: u64, len: usize, total: u64) -> io::Result<()> {
     match offset.checked_add(len as u64) {
         Some(end) if end <= total => Ok(()),
         _ => Err(ends_early(total, offset, len as u64)),

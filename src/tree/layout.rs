@@ -15,6 +15,8 @@
 
 mod loaders;
 
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -27,10 +29,9 @@ use crate::boot::plan;
 use crate::boot::reasons::Refusal;
 use crate::boot::servers::{self, Servers};
 use crate::boot::transport::{Export, Transport};
-use crate::catalog::config::{Config, Defaults, IsoChoice};
+use crate::catalog::config::{ByItself, Config, Defaults, IsoChoice};
 use crate::catalog::scan::{Catalog, FileId, Iso, IsoFile};
 use crate::image::args::Args;
-use crate::image::label::Label;
 use crate::image::menu;
 use crate::storage::content::{Content, Segments};
 use crate::storage::extent::Extent;
@@ -41,8 +42,13 @@ use crate::tree::iso_files::{self, DirectoryCache};
 use crate::tree::live::Live;
 use crate::tree::render::{self, Firmware, IsoEntry, Item, LeftOut, grub, ipxe, nbd, pxelinux};
 
+mod by_itself;
+mod called;
 mod machines;
 
+pub use by_itself::{Chosen, choose};
+
+use by_itself::{chosen, leaves_disks_alone};
 use machines::{Offer, Offers};
 
 /// The choices of an administrator, with nothing left open.
@@ -58,8 +64,8 @@ pub struct Settings {
     pub host_given: bool,
     /// Arguments for every entry.
     pub append: Args,
-    /// The entry that boots by itself; the first one if there is no such ISO.
-    pub default: Option<Label>,
+    /// What boots by itself; where it is not there or not said, the live system that was there first.
+    pub default: Option<ByItself>,
     /// Seconds until it does.
     pub timeout: u32,
     /// Choices for single ISOs and machines.
@@ -86,12 +92,17 @@ impl Given {
         let chosen = self.options.clone().or(&config.defaults);
         let host_given = chosen.server.is_some();
         let host = chosen.server.unwrap_or_else(|| self.own_host.clone());
+        let port = chosen.nbd_port.unwrap_or(servers::NBD_PORT);
+        let several = chosen.servers.unwrap_or_default().into_iter();
         Settings {
             mountpoint: self.mountpoint.clone(),
             host_given,
             servers: Servers {
                 host: Some(host.clone()).filter(|host| !host.is_empty()),
-                port: chosen.nbd_port.unwrap_or(servers::NBD_PORT),
+                port,
+                several: several
+                    .map(|server| SocketAddrV4::new(server.address, server.port.unwrap_or(port)))
+                    .collect(),
                 prefer: chosen.root_export.and_then(|choice| choice.0),
                 http: chosen.http_url,
                 nfs: chosen.nfs,
@@ -174,7 +185,8 @@ pub fn lay_out_with(
         grub_for: &|iso| grub::lead_to("/grub.cfg", &menu, given, iso.label.as_str()),
         ipxe: &|| ipxe::render(&menu, given, offers.ipxe),
     };
-    loaders::add(&mut builder, tftp, catalog, settings.default.as_ref(), host, &menus);
+    let default = settings.default.as_ref().and_then(ByItself::label).or(offers.standing());
+    loaders::add(&mut builder, tftp, catalog, default, host, &menus);
     machines::add(&mut builder, tftp, &offers, &settings.config.machines, newest);
     builder.build()
 }
@@ -264,14 +276,29 @@ fn boot_with(
         root: facts.root.as_ref().map(|root| root.format),
         initrd,
         netroot: netroot.is_ready(),
-        has_initrd: facts.files.get(entry.files).is_some_and(|files| !files.initrds.is_empty()),
+        has_initrd: has_initrd(iso, entry),
         checks_media: entry.checks_media,
     };
-    let is_first = facts.entries.first() == Some(entry);
-    let args = choice.args.as_ref().filter(|_| is_first).unwrap_or(&entry.args);
-    let boot = plan::boot(&subject, args.clone(), choice.transport, servers)?;
-    let more = choice.append.clone().unwrap_or_default();
-    Ok(Boot { args: boot.args.append(settings.append.clone()).append(more), ..boot })
+    let boot = plan::boot(&subject, own_args(iso, entry, choice), choice.transport, servers)?;
+    let named = settings.host_given && settings.host.parse::<Ipv4Addr>().is_err();
+    if boot.transport == Transport::Netroot && named && servers.several.is_empty() {
+        return Err(Refusal::NamedServer);
+    }
+    Ok(Boot { args: boot.args.append(added_args(choice, settings)), ..boot })
+}
+
+fn has_initrd(iso: &Iso, entry: &Entry) -> bool {
+    iso.disc.facts.files.get(entry.files).is_some_and(|files| !files.initrds.is_empty())
+}
+
+/// The arguments of its own menu, or what an administrator has put in the place of those.
+fn own_args(iso: &Iso, entry: &Entry, choice: &IsoChoice) -> Args {
+    let is_first = iso.disc.facts.entries.first() == Some(entry);
+    choice.args.as_ref().filter(|_| is_first).unwrap_or(&entry.args).clone()
+}
+
+fn added_args(choice: &IsoChoice, settings: &Settings) -> Args {
+    settings.append.clone().append(choice.append.clone().unwrap_or_default())
 }
 
 fn add_iso(builder: &mut Builder, images: NodeId, tftp: NodeId, iso: &Iso) {
@@ -322,18 +349,38 @@ fn render_nbd_conf(catalog: &Catalog, settings: &Settings) -> String {
 
 /// The offers of menus: the ISOs that can be booted with these servers.
 fn offers(catalog: &Catalog, settings: &Settings) -> Offers {
+    let found = found(catalog, settings);
+    let standing = chosen(catalog, settings, &found).label;
+    Offers::new(found, standing, settings)
+}
+
+fn found(catalog: &Catalog, settings: &Settings) -> Vec<Offer> {
     // The renderers put the address, or their loader's own name for it, in its place.
     let servers = Servers { host: None, ..settings.servers.clone() };
     let mut found: Vec<(i32, Offer)> = Vec::new();
     for iso in &catalog.isos {
         let choice = settings.config.iso(&iso.label, &iso.name);
         if let Some(entry) = entry(iso, &choice, &servers, settings) {
-            found.push((choice.order, Offer { entry, hidden: choice.hidden }));
+            found.push((choice.order, Offer { entry, hidden: choice.hidden, arrived: iso.arrived }));
         }
     }
-    // Equal numbers stay in the catalog's order, which is that of the labels.
-    found.sort_by_key(|(order, _)| *order);
-    Offers::new(found.into_iter().map(|(_, offer)| offer).collect(), settings)
+    tell_apart(&mut found);
+    // What is called the same stays in the catalog's order, which is that of the labels.
+    found.sort_by_cached_key(|(order, offer)| (*order, called::as_people_sort(&offer.entry.name)));
+    found.into_iter().map(|(_, offer)| offer).collect()
+}
+
+/// Gives those their labels back that are called the same without.
+fn tell_apart(found: &mut [(i32, Offer)]) {
+    let mut times: HashMap<String, usize> = HashMap::new();
+    for (_, offer) in found.iter() {
+        *times.entry(offer.entry.title.clone()).or_default() += 1;
+    }
+    for IsoEntry { label, name, title, .. } in found.iter_mut().map(|(_, offer)| &mut offer.entry) {
+        if times.get(title).is_some_and(|times| *times > 1) {
+            (*name, *title) = (label.clone(), format!("{label}: {title}"));
+        }
+    }
 }
 
 fn entry(iso: &Iso, choice: &IsoChoice, servers: &Servers, settings: &Settings) -> Option<IsoEntry> {
@@ -343,17 +390,28 @@ fn entry(iso: &Iso, choice: &IsoChoice, servers: &Servers, settings: &Settings) 
     let boot_first = boot(first)?;
     let transport = boot_first.transport;
     let others = others.iter().enumerate();
-    let others = others.filter_map(|(number, entry)| item(iso, number.to_string(), entry, boot(entry)?));
+    let item =
+        |name, entry, boot| item(iso, name, entry, boot, leaves_disks_alone(iso, entry, choice, settings));
+    let others = others.filter_map(|(number, entry)| item(number.to_string(), entry, boot(entry)?));
+    let items: Vec<Item> = item(String::new(), first, boot_first).into_iter().chain(others).collect();
+    // A row that boots a live system by itself isn't called by the installer that its own menu would boot.
+    let stands_for_first = items.first().is_none_or(|item| item.live) || !items.iter().any(|item| item.live);
+    let of_menu = if stands_for_first { first.title.as_str() } else { "" };
+    let (name, title) = match &choice.title {
+        Some(title) => (title.clone(), title.clone()),
+        None => called::called(iso.label.as_str(), &facts.volume_id, facts.product.as_deref(), of_menu),
+    };
     Some(IsoEntry {
         label: iso.label.to_string(),
-        title: choice.title.clone().unwrap_or_else(|| title(iso, Some(first))),
+        name,
+        title,
         // Who gives a title has said all that it is to say.
         way: (choice.title.is_none() && transport != Transport::Own).then(|| transport.name()),
-        items: item(iso, String::new(), first, boot_first).into_iter().chain(others).collect(),
+        items,
     })
 }
 
-fn item(iso: &Iso, name: String, entry: &Entry, boot: Boot) -> Option<Item> {
+fn item(iso: &Iso, name: String, entry: &Entry, boot: Boot, live: bool) -> Option<Item> {
     let files = iso.disc.facts.files.get(entry.files)?;
     let own = files.name.as_deref();
     let initrds = initrds(iso, entry, files, boot.transport);
@@ -369,6 +427,7 @@ fn item(iso: &Iso, name: String, entry: &Entry, boot: Boot) -> Option<Item> {
             menu::Firmware::Uefi => Firmware::Uefi,
             menu::Firmware::Both => Firmware::Both,
         },
+        live,
     })
 }
 
@@ -387,13 +446,8 @@ fn initrds(iso: &Iso, entry: &Entry, files: &BootFiles, transport: Transport) ->
 
 /// The title of an ISO's row, whether or not it is in a menu.
 pub fn title_of(iso: &Iso, settings: &Settings) -> String {
-    let choice = settings.config.iso(&iso.label, &iso.name);
-    choice.title.clone().unwrap_or_else(|| title(iso, iso.disc.facts.entries.first()))
-}
-
-fn title(iso: &Iso, first: Option<&Entry>) -> String {
-    match first.map_or("", |first| &first.title) {
-        "" => iso.label.to_string(),
-        title => format!("{}: {title}", iso.label),
-    }
+    let facts = &iso.disc.facts;
+    let of_menu = facts.entries.first().map_or("", |first| &first.title);
+    let called = || called::called(iso.label.as_str(), &facts.volume_id, facts.product.as_deref(), of_menu);
+    settings.config.iso(&iso.label, &iso.name).title.clone().unwrap_or_else(|| called().1)
 }

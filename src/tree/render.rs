@@ -8,7 +8,7 @@ use crate::image::args::Args;
 
 pub mod dhcp;
 pub mod grub;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod hostile;
 pub mod ipxe;
 pub mod nbd;
@@ -19,6 +19,7 @@ pub mod status;
 mod title;
 
 pub use refusal::{LeftOut, Refusal, left_out};
+pub use title::shown;
 
 /// Label of the entry that leaves the network boot. No ISO can have it, since it begins with a dot.
 const LOCAL: &str = ".local";
@@ -26,8 +27,8 @@ const LOCAL: &str = ".local";
 /// The offers of a loader.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Menu {
-    /// Label that boots by itself; empty for the local disk.
-    pub default: String,
+    /// What boots by itself.
+    pub default: Choice,
     /// Seconds until it does; 0 waits for ever.
     pub timeout: u32,
     /// Arguments that every entry has; a serial console in them is used by the menu too.
@@ -36,11 +37,24 @@ pub struct Menu {
     pub entries: Vec<IsoEntry>,
 }
 
+/// What boots by itself. Where a loader can't say that, the local disk does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Choice {
+    /// The local disk.
+    Local,
+    /// The ISO of that label, as its own menu would.
+    Iso(String),
+    /// The first of its items that is a live system.
+    Live(String),
+}
+
 /// One ISO in the menu.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct IsoEntry {
     /// Name of the entry.
     pub label: String,
+    /// What it is called in short: it is sorted by that, and groups are named by it.
+    pub name: String,
     /// The title in the menu.
     pub title: String,
     /// How its root comes to the machine, if the menu is to show that too.
@@ -66,6 +80,8 @@ pub struct Item {
     pub args: Args,
     /// The machines that it is for.
     pub firmware: Firmware,
+    /// Whether it leaves the disks of a machine alone until somebody at it says otherwise.
+    pub live: bool,
 }
 
 /// Machines by what starts their loader.
@@ -115,6 +131,7 @@ mod tests {
                 Arg::new("quiet"),
             ]),
             firmware: Firmware::Both,
+            live: true,
         };
         let second = Item {
             name: "0".into(),
@@ -124,11 +141,12 @@ mod tests {
         };
         let entry = IsoEntry {
             label: "F42".into(),
+            name: "F42".into(),
             title: "F42: ^Start Fedora".into(),
             way: None,
             items: vec![first, second],
         };
-        Menu { default: "F42".into(), timeout: 5, append: Args::default(), entries: vec![entry] }
+        Menu { default: Choice::Iso("F42".into()), timeout: 5, append: Args::default(), entries: vec![entry] }
     }
 
     /// A menu that every loader can write.

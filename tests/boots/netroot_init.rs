@@ -12,6 +12,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::process::Signal;
 use testkit::ports;
 use testkit::process::{self, Process, run, wait_for};
 use testkit::work::Work;
@@ -32,11 +33,10 @@ fn an_unmodified_iso_boots_and_outlasts_its_server() -> Result<()> {
 }
 
 fn try_boot(work: &Work) -> Result<()> {
-    let isos = std::env::var_os("NETROOTFS_BOOT_ISOS")
-        .context("NETROOTFS_BOOT_ISOS, the directory of the test ISOs, is not set: run scripts/boot-test")?;
-    let isos = Path::new(&isos);
+    let isos = isos()?;
+    let isos = isos.as_path();
     let port = ports::free();
-    let mut machine = Machine::start(&isos.join(ISO), port, work)?;
+    let mut machine = Machine::start(&isos.join(ISO), &format!("netroot.nbd={HOST}:{port}/{ISO}"), work)?;
 
     // Without a server it says so and asks, and without an answer tries again.
     machine.wait_for_words(&format!("no NBD server listens on port {port} of {HOST}"))?;
@@ -51,15 +51,48 @@ fn try_boot(work: &Work) -> Result<()> {
     let _server = nbdkit(isos, port, work)?;
     machine.wait_for_words("is back after")?;
 
-    let report = machine.report()?;
-    ensure!(report.label == LABEL, "{LABEL} came up as {}", report.label);
-    let size = fs::metadata(isos.join(ISO))?.len();
-    ensure!(report.nbd_bytes == size, "{} bytes of {size}", report.nbd_bytes);
-    let medium = report.mounts.iter().any(|mount| mount.starts_with("/dev/nbd0 /run/live/medium iso9660 ro"));
-    ensure!(medium, "the medium is not /dev/nbd0: {:?}", report.mounts);
+    let report = machine.report_of(isos)?;
     ensure!(report.firmware == "bios", "{}", report.firmware);
     println!("{LABEL} by netroot-init: {} s after the kernel's start", report.uptime);
     Ok(())
+}
+
+#[test]
+fn a_machine_goes_on_with_another_server_when_its_own_hangs_and_when_that_dies() -> Result<()> {
+    let work = Work::new("netroot-servers")?;
+    try_servers(&work).inspect_err(|_| work.print_logs())
+}
+
+fn try_servers(work: &Work) -> Result<()> {
+    let isos = isos()?;
+    let ports = [ports::free(), ports::free()];
+    let [first, second] = ports.map(|port| nbdkit(&isos, port, work));
+    let (mut own, mut other) = ((ports[0], first?), (ports[1], second?));
+    let [a, b] = ports;
+    let nbd = format!("netroot.nbd=/{ISO} netroot.servers={HOST}:{a},{HOST}:{b}");
+    let mut machine = Machine::start(&isos.join(ISO), &nbd, work)?;
+    // Which one is its own, its card's address decides.
+    machine.wait_for_words(&format!("/dev/nbd0 is {HOST}:"))?;
+    if machine.said().contains(&format!("/dev/nbd0 is {HOST}:{b}/")) {
+        std::mem::swap(&mut own, &mut other);
+    }
+
+    machine.wait_for_words("Welcome to")?;
+    own.1.signal(Signal::STOP)?;
+    machine.wait_for_words(&format!("the NBD server {HOST}:{} has answered nothing for 10 s", own.0))?;
+    machine.wait_for_words(&format!("the NBD server {HOST}:{} takes its place", other.0))?;
+    own.1.signal(Signal::CONT)?;
+    drop(other.1);
+    machine.wait_for_words(&format!("the NBD server {HOST}:{} takes its place", own.0))?;
+    machine.report_of(&isos).map(drop)
+}
+
+/// The directory of the test ISOs.
+fn isos() -> Result<PathBuf> {
+    let isos = std::env::var_os("NETROOTFS_BOOT_ISOS");
+    let isos = isos
+        .context("NETROOTFS_BOOT_ISOS, the directory of the test ISOs, is not set: run scripts/boot-test")?;
+    Ok(isos.into())
 }
 
 /// nbdkit with all ISOs, ready.
@@ -102,7 +135,8 @@ struct Machine {
 }
 
 impl Machine {
-    fn start(iso: &Path, port: u16, work: &Work) -> Result<Self> {
+    /// Boots it with these arguments for the disk.
+    fn start(iso: &Path, nbd: &str, work: &Work) -> Result<Self> {
         let (kernel, initrd, serial) =
             (work.scratch("vmlinuz"), work.scratch("initrd.img"), work.log("serial"));
         for (name, file) in [("/live/vmlinuz", &kernel), ("/live/initrd.img", &initrd)] {
@@ -113,8 +147,7 @@ impl Machine {
         run(Command::new("chmod").arg("u+w").arg(&initrd))?;
         File::options().append(true).open(&initrd)?.write_all(&archive(work)?)?;
         let arguments = format!(
-            "console=ttyS0 boot=live components rdinit=/netrootfs/init netroot.nbd={HOST}:{port}/{ISO} \
-             BOOTIF=01-52-54-00-12-34-56"
+            "console=ttyS0 boot=live components rdinit=/netrootfs/init {nbd} BOOTIF=01-52-54-00-12-34-56"
         );
         let process = Process::spawn(
             Command::new("qemu-system-x86_64")
@@ -150,6 +183,18 @@ impl Machine {
             self.process.ensure_runs()?;
             Ok(false)
         })
+    }
+
+    /// The live system's report, which says that it came up from the ISO's every byte.
+    fn report_of(&mut self, isos: &Path) -> Result<Report> {
+        let report = self.report()?;
+        ensure!(report.label == LABEL, "{LABEL} came up as {}", report.label);
+        let size = fs::metadata(isos.join(ISO))?.len();
+        ensure!(report.nbd_bytes == size, "{} bytes of {size}", report.nbd_bytes);
+        let medium =
+            report.mounts.iter().any(|mount| mount.starts_with("/dev/nbd0 /run/live/medium iso9660 ro"));
+        ensure!(medium, "the medium is not /dev/nbd0: {:?}", report.mounts);
+        Ok(report)
     }
 
     /// The live system's report, once it has switched itself off.

@@ -70,7 +70,7 @@ fn try_boot(grub: &str, bootfile: &str, firmware: Firmware, end: End, work: &Wor
     let mountpoint = work.scratch("mnt");
     fs::create_dir(&mountpoint)?;
     testkit::netns::enter()?;
-    let options = ["--server", SERVER, "--timeout", "1"];
+    let options = ["--server", SERVER, "--timeout", "1", "--default", LABEL];
     let mounted = Mounted::start(&work.scratch("isos"), &mountpoint, &options, work)?;
     let tftp = mounted.tree().tftp;
     let _dnsmasq = dnsmasq(&tftp, bootfile, work)?;

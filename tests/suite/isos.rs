@@ -676,7 +676,14 @@ fn lay_out(catalog: &Catalog) -> Tree {
     let settings = Settings {
         host: "10.0.2.2".into(),
         mountpoint: "/srv/netboot".into(),
-        servers: Servers { host: Some("10.0.2.2".into()), port: 10809, prefer: None, http: None, nfs: None },
+        servers: Servers {
+            host: Some("10.0.2.2".into()),
+            port: 10809,
+            several: vec![],
+            prefer: None,
+            http: None,
+            nfs: None,
+        },
         host_given: true,
         append: "".into(),
         default: None,

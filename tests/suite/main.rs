@@ -12,6 +12,7 @@
 mod support {
     pub mod hanging;
     pub mod isos;
+    pub mod memory;
     pub mod patch;
     pub mod place;
     pub mod readers;
@@ -31,6 +32,7 @@ mod kickstarts;
 mod manual;
 mod menus;
 mod mistakes;
+mod model;
 mod mounted;
 mod nbd_reload;
 mod netroot_init;
@@ -38,6 +40,9 @@ mod rooms;
 mod serving;
 mod status;
 mod trees;
+
+#[global_allocator]
+static MEMORY: support::memory::Counted = support::memory::Counted;
 
 #[test]
 fn the_programs_of_this_build_are_found() {

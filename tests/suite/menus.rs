@@ -1,4 +1,5 @@
 //! The readers of the menus that ISOs carry: real menus, and hostile ones.
 
 mod hostile;
+mod people;
 mod samples;

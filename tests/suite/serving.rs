@@ -4,5 +4,6 @@
 //! and atftpd. The last can't be installed beside tftpd-hpa: `NETROOTFS_ATFTPD` is the path of its program; without it,
 //! it is looked for in the PATH and in /var/tmp/netrootfs-tools. What is missing is an error, never a pass.
 
+mod crowd;
 pub mod nbd;
 pub mod tftp;

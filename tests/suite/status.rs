@@ -1,10 +1,11 @@
 //! How a mount tells of itself: `status.json`, `metrics` and `index.html` in the tree's root, and the commands that show it.
 //!
-//! Needs root, /dev/fuse, fuse3 and xorriso; `machines` also nbd-server, nbdkit, tftpd-hpa and dnsmasq.
+//! Needs root, /dev/fuse, fuse3 and xorriso; `machines` also nbd-server, nbdkit, tftpd-hpa and dnsmasq; `web` nginx-light.
 
 mod files;
 mod machines;
 mod manual;
+mod web;
 
 use netrootfs::tree::render::status::{File, Status};
 

@@ -32,8 +32,8 @@ pub struct Held {
     pub gateway: Option<Ipv4Addr>,
     /// Of the lease, if there is one that ends.
     pub terms: Option<Terms>,
-    /// The NBD server, which must stay within reach.
-    pub disk_server: Option<Ipv4Addr>,
+    /// The NBD servers, which must stay within reach.
+    pub disk_servers: Vec<Ipv4Addr>,
 }
 
 impl Held {
@@ -60,7 +60,7 @@ impl Held {
                 format!("lease={},{},{},{}", terms.lease, terms.renew, terms.rebind, terms.server)
             }),
         );
-        words.extend(self.disk_server.map(|server| format!("server={server}")));
+        words.extend(self.disk_servers.iter().map(|server| format!("server={server}")));
         words
     }
 
@@ -72,7 +72,7 @@ impl Held {
             address: value(words, "address")?.parse().ok()?,
             gateway: optional(words, "gateway")?,
             terms: value(words, "lease").map_or(Some(None), |terms| parse_terms(terms).map(Some))?,
-            disk_server: optional(words, "server")?,
+            disk_servers: all(words, "server")?,
         })
     }
 }
@@ -80,6 +80,12 @@ impl Held {
 /// The value of that key among `key=value` words.
 pub fn value<'a>(words: &'a [String], key: &str) -> Option<&'a str> {
     words.iter().find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
+}
+
+/// The values of that key, which may come several times; `None` if one is bad.
+fn all<T: FromStr>(words: &[String], key: &str) -> Option<Vec<T>> {
+    let values = words.iter().filter_map(|word| word.strip_prefix(key)?.strip_prefix('='));
+    values.map(|value| value.parse().ok()).collect()
 }
 
 /// `Some(None)` without that key, `None` if its value is a bad one.
@@ -106,7 +112,7 @@ mod tests {
             address: Ipv4Net::new_assert([10, 0, 2, 15].into(), 24),
             gateway: None,
             terms: None,
-            disk_server: None,
+            disk_servers: Vec::new(),
         }
     }
 
@@ -141,7 +147,7 @@ mod tests {
         #[test]
         fn words_carry_everything(
             index: u32, mac: [u8; 6], address: [u8; 4], prefix in 0u8..=32,
-            gateway: Option<[u8; 4]>, terms: Option<([u8; 4], u32, u32, u32)>, server: Option<[u8; 4]>,
+            gateway: Option<[u8; 4]>, terms: Option<([u8; 4], u32, u32, u32)>, servers: Vec<[u8; 4]>,
         ) {
             let held = Held {
                 index,
@@ -149,7 +155,7 @@ mod tests {
                 address: Ipv4Net::new_assert(address.into(), prefix),
                 gateway: gateway.map(Into::into),
                 terms: terms.map(|(server, lease, renew, rebind)| Terms { server: server.into(), lease, renew, rebind }),
-                disk_server: server.map(Into::into),
+                disk_servers: servers.into_iter().map(Into::into).collect(),
             };
             prop_assert_eq!(Held::from_words(&held.words()), Some(held));
         }

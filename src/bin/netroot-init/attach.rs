@@ -1,7 +1,7 @@
 //! From nothing to a disk: nbd, a card, an address, the server, `/dev/nbd0`, the keeper.
 
 use std::fs;
-use std::net::{SocketAddrV4, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,6 +19,7 @@ use crate::lease::{self, Renewal};
 use crate::link;
 use crate::modules;
 use crate::nbd::FLAG_CAN_MULTI_CONN;
+use crate::servers;
 use crate::settings::{Settings, StaticAddress};
 
 /// A VLAN's link follows that of its card.
@@ -46,14 +47,15 @@ fn through(card: &Card, settings: &Settings, first: bool, patience: &[u64]) -> R
     let tagged = settings.vlan.map(|id| vlan(card, id)).transpose()?;
     let card = tagged.as_ref().unwrap_or(card);
     let lease = address(card, settings, first, patience)?;
-    let host = settings.target.host.or(lease.boot_server);
-    let host = host.context("the kernel arguments name no NBD server, and DHCP names no boot server")?;
-    let held = lease::held(card, &lease, Some(host));
+    let servers = servers::ranked(card.mac, settings.disk_servers(lease.boot_server));
+    if servers.is_empty() {
+        bail!("the kernel arguments name no NBD server, and DHCP names no boot server");
+    }
+    let held = lease::held(card, &lease, servers.iter().map(|server| *server.ip()).collect());
     introduce(card, &lease);
     link::set_up(card.index, lease.mtu)?;
     link::hold(&held).with_context(|| format!("the address {} can't be set", held.address.addr()))?;
-    let server = SocketAddrV4::new(host, settings.target.port);
-    let remote = RemoteDisk { server, export: settings.target.export.clone() };
+    let remote = RemoteDisk { servers, export: settings.target.export.clone() };
     let attached = disk(&held, &remote, settings);
     if attached.is_err() {
         let _ = link::release(&held);
@@ -133,13 +135,13 @@ fn without_lease(given: &StaticAddress) -> Lease {
 
 /// The connection, the disk and the keeper.
 fn disk(held: &Held, remote: &RemoteDisk, settings: &Settings) -> Result<()> {
-    let first = dial::dial(remote)?;
+    let first = dial::first(remote)?;
     let mut further = Vec::new();
     if settings.connections > 1 && first.export.flags & FLAG_CAN_MULTI_CONN == 0 {
-        say(&format!("the NBD server {} takes one connection only", remote.server));
+        say(&format!("the NBD server {} takes one connection only", first.server));
     } else {
         for _ in 1..settings.connections {
-            further.push(dial::dial(remote)?.socket);
+            further.push(dial::dial(first.server, &remote.export)?.socket);
         }
     }
     let sockets: Vec<&TcpStream> = [&first.socket].into_iter().chain(&further).collect();
@@ -158,7 +160,7 @@ fn disk(held: &Held, remote: &RemoteDisk, settings: &Settings) -> Result<()> {
     say(&format!(
         "{} is {}/{}: {what}, {} bytes",
         disk::DEVICE,
-        remote.server,
+        first.server,
         remote.export,
         first.export.size
     ));

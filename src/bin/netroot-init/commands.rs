@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 
 use crate::card::Card;
-use crate::dial::{self, RemoteDisk};
+use crate::dial;
 use crate::keeper::Kept;
 use crate::lease;
 use crate::link;
@@ -38,8 +38,7 @@ pub fn run(words: &[String]) -> ExitCode {
 fn nbd(target: &str) -> Result<()> {
     let target = Target::parse(target)?;
     let Some(host) = target.host else { bail!("a server must be named") };
-    let remote = RemoteDisk { server: SocketAddrV4::new(host, target.port), export: target.export };
-    let found = dial::dial(&remote)?;
+    let found = dial::dial(SocketAddrV4::new(host, target.port), &target.export)?;
     println!("size {}", found.export.size);
     println!("flags {:#x}", found.export.flags);
     println!("block {}", found.export.block);
@@ -81,7 +80,7 @@ fn dhcp(interface: &str) -> Result<()> {
 fn hold(interface: &str) -> Result<()> {
     let card = card(interface)?;
     let lease = lease::obtain(&card, lease::LONG)?;
-    let held = lease::held(&card, &lease, None);
+    let held = lease::held(&card, &lease, Vec::new());
     link::set_up(card.index, lease.mtu)?;
     link::hold(&held)?;
     println!("holds {}", held.address);

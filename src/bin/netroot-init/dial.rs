@@ -1,11 +1,13 @@
 //! A TCP connection to the NBD server, ready to be given to the kernel. The whole talk has one deadline.
 
+use std::hash::{Hash, Hasher};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use rustix::net::sockopt;
+use siphasher::sip::SipHasher13;
 
 use crate::nbd::{self, Export};
 
@@ -19,19 +21,22 @@ const DEAD_AFTER: u32 = 20_000;
 /// The same for a connection on which nothing is to be sent: a question each so many seconds.
 const ALIVE_EACH: Duration = Duration::from_secs(10);
 
-/// The server and the name of the disk there.
+/// The servers that have the disk, in the order in which this machine calls them, and its name there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RemoteDisk {
-    pub server: SocketAddrV4,
+    pub servers: Vec<SocketAddrV4>,
     pub export: String,
 }
 
 /// A disk that answers.
 pub struct Connection {
+    pub server: SocketAddrV4,
     pub socket: TcpStream,
     pub export: Export,
     /// The ISO's primary volume descriptor, sector 16.
     pub sector: Box<[u8; SECTOR]>,
+    /// Differs for two discs: of the size, that sector, and samples all over it.
+    pub fingerprint: u64,
 }
 
 /// ECMA-119, 6.1.2.
@@ -39,30 +44,64 @@ pub const SECTOR: usize = 2048;
 /// The volume descriptors begin at sector 16 (ECMA-119, 6.2.1).
 pub const DESCRIPTOR_AT: u64 = 16 * SECTOR as u64;
 
-/// Connects, asks for the export and reads a sector of it.
+/// A sample is a page, so that it suits every block size that a disk may have.
+const SAMPLE: usize = 4096;
+const SAMPLES: u64 = 7;
+
+/// Connects to the first server that has the disk.
+///
+/// # Errors
+/// If none has, with what is wrong with each.
+pub fn first(remote: &RemoteDisk) -> Result<Connection> {
+    let mut refused = Vec::new();
+    for server in &remote.servers {
+        match dial(*server, &remote.export) {
+            Ok(connection) => return Ok(connection),
+            Err(error) => refused.push(format!("{error:#}")),
+        }
+    }
+    bail!("{}", refused.join("; "))
+}
+
+/// Connects, asks for the export and reads some of it.
 ///
 /// # Errors
 /// If anything is wrong with network, server, export or disk.
-pub fn dial(remote: &RemoteDisk) -> Result<Connection> {
-    dial_within(remote, TALK_PATIENCE)
+pub fn dial(server: SocketAddrV4, export: &str) -> Result<Connection> {
+    dial_within(server, export, TALK_PATIENCE)
 }
 
-fn dial_within(remote: &RemoteDisk, patience: Duration) -> Result<Connection> {
-    let server = remote.server;
+fn dial_within(server: SocketAddrV4, name: &str, patience: Duration) -> Result<Connection> {
     let socket = TcpStream::connect_timeout(&server.into(), CONNECT_PATIENCE)
         .map_err(|error| unreachable(&error, server))?;
     let who = || format!("NBD server {server}");
     prepare(&socket).with_context(who)?;
     let mut talk = Talk { socket, deadline: Instant::now() + patience };
-    let export = nbd::open(&mut talk, &remote.export).with_context(who)?;
+    let export = nbd::open(&mut talk, name).with_context(who)?;
     let mut sector = Box::new([0; SECTOR]);
     if export.size >= DESCRIPTOR_AT + SECTOR as u64 {
         nbd::read(&mut talk, DESCRIPTOR_AT, &mut *sector).with_context(who)?;
     }
+    let fingerprint = fingerprint(&mut talk, &export, &sector).with_context(who)?;
     let socket = talk.socket;
     socket.set_read_timeout(None)?;
     socket.set_write_timeout(None)?;
-    Ok(Connection { socket, export, sector })
+    Ok(Connection { server, socket, export, sector, fingerprint })
+}
+
+fn fingerprint(talk: &mut Talk, export: &Export, sector: &[u8; SECTOR]) -> Result<u64, nbd::Error> {
+    let mut hasher = SipHasher13::new();
+    (export.size, sector).hash(&mut hasher);
+    let mut sample = [0; SAMPLE];
+    for number in 1..=SAMPLES {
+        let at = export.size / (SAMPLES + 1) * number;
+        let at = at - at % SAMPLE as u64;
+        if at + SAMPLE as u64 <= export.size {
+            nbd::read(talk, at, &mut sample)?;
+            sample.hash(&mut hasher);
+        }
+    }
+    Ok(hasher.finish())
 }
 
 /// The volume id of an ISO, if the sector is the descriptor of one (ECMA-119, 8.4).
@@ -141,8 +180,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let server = SocketAddrV4::new(Ipv4Addr::LOCALHOST, listener.local_addr().unwrap().port());
         let serving = thread::spawn(move || serve(listener.accept().unwrap().0));
-        let remote = RemoteDisk { server, export: "disc.iso".to_owned() };
-        let error = dial_within(&remote, Duration::from_millis(300)).err().unwrap();
+        let error = dial_within(server, "disc.iso", Duration::from_millis(300)).err().unwrap();
         serving.join().unwrap();
         format!("{error:#}")
     }

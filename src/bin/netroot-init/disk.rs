@@ -19,6 +19,8 @@ use crate::netlink::{Attributes, NLA_F_NESTED, Request, Socket, attribute};
 
 /// The disk.
 pub const DEVICE: &str = "/dev/nbd0";
+/// Its counters.
+pub const COUNTERS: &str = "/sys/block/nbd0/stat";
 const QUEUE: &str = "/sys/block/nbd0/queue";
 const INDEX: u32 = 0;
 /// How long requests wait for a new connection until they fail, in seconds.

@@ -33,15 +33,15 @@ pub enum Renewal {
     Refused(String),
 }
 
-/// The address of a lease on a card, and the server that must stay within reach from it.
-pub fn held(card: &Card, lease: &Lease, disk_server: Option<Ipv4Addr>) -> Held {
+/// The address of a lease on a card, and the servers that must stay within reach from it.
+pub fn held(card: &Card, lease: &Lease, disk_servers: Vec<Ipv4Addr>) -> Held {
     Held {
         index: card.index,
         mac: card.mac,
         address: lease.address,
         gateway: lease.gateway,
         terms: lease.terms,
-        disk_server,
+        disk_servers,
     }
 }
 

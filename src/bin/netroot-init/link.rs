@@ -122,12 +122,8 @@ fn add_routes(held: &Held, socket: &Socket) -> io::Result<()> {
         there(socket.ask(route(held.index, gateway, 32, None)))?;
     }
     there(socket.ask(route(held.index, ANYWHERE, 0, Some(gateway))))?;
-    match held.disk_server {
-        Some(server) if !held.reaches(server) => {
-            there(socket.ask(route(held.index, server, 32, Some(gateway))))
-        }
-        _ => Ok(()),
-    }
+    let far = held.disk_servers.iter().filter(|server| !held.reaches(**server));
+    far.into_iter().try_for_each(|server| there(socket.ask(route(held.index, *server, 32, Some(gateway)))))
 }
 
 /// Takes the address away, and its routes with it.

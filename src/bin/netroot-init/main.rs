@@ -28,6 +28,7 @@ mod link;
 mod modules;
 mod nbd;
 mod netlink;
+mod servers;
 mod settings;
 
 use std::process::ExitCode;

@@ -1,6 +1,6 @@
 //! Settings out of the kernel arguments. Pure; every value is checked here.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use ipnet::Ipv4Net;
@@ -9,6 +9,8 @@ use netrootfs::image::mac::Mac;
 
 /// IANA's port for NBD.
 const PORT: u16 = 10809;
+/// More servers than this are a mistake.
+const MOST_SERVERS: usize = 16;
 /// More connections than this only cost the server.
 const MOST_CONNECTIONS: u8 = 16;
 
@@ -56,6 +58,8 @@ pub struct StaticAddress {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     pub target: Target,
+    /// `netroot.servers=`: all that have the export.
+    pub servers: Vec<SocketAddrV4>,
     /// `netroot.if=`: this card and no other.
     pub interface: Option<String>,
     /// `BOOTIF=`: this card first.
@@ -79,6 +83,7 @@ impl Settings {
             .context("the kernel argument netroot.nbd=HOST:PORT/EXPORT is missing")?;
         Ok(Self {
             target: Target::parse(target).context("netroot.nbd")?,
+            servers: args.value("netroot.servers").map_or(Ok(Vec::new()), servers)?,
             interface: args.value("netroot.if").map(str::to_owned),
             boot_card: args.value("BOOTIF").and_then(boot_card),
             fixed: args.value("netroot.ip").map(fixed).transpose()?,
@@ -86,6 +91,16 @@ impl Settings {
             vlan: args.value("netroot.vlan").map(vlan).transpose()?,
             connections: args.value("netroot.connections").map_or(Ok(1), connections)?,
         })
+    }
+}
+
+impl Settings {
+    /// The servers that have the disk: those that are named, else the one that the machine booted from.
+    pub fn disk_servers(&self, booted_from: Option<Ipv4Addr>) -> Vec<SocketAddrV4> {
+        let port = self.target.port;
+        let named = self.target.host.or(booted_from.filter(|_| self.servers.is_empty()));
+        let named = named.map(|host| SocketAddrV4::new(host, port));
+        self.servers.iter().copied().chain(named).collect()
     }
 }
 
@@ -126,6 +141,20 @@ fn fixed(text: &str) -> Result<StaticAddress> {
         })
     };
     read().ok_or_else(|| anyhow!("netroot.ip={text} is not of the form ADDRESS/PREFIX,GATEWAY"))
+}
+
+fn servers(text: &str) -> Result<Vec<SocketAddrV4>> {
+    let server = |text: &str| {
+        let (host, port) = text.split_once(':').unwrap_or((text, ""));
+        let port = if port.is_empty() { Some(PORT) } else { port.parse().ok().filter(|port| *port != 0) };
+        Some(SocketAddrV4::new(host.parse().ok()?, port?))
+    };
+    let servers: Option<Vec<_>> = text.split(',').map(server).collect();
+    match servers {
+        Some(servers) if servers.len() <= MOST_SERVERS => Ok(servers),
+        Some(_) => bail!("netroot.servers: more than {MOST_SERVERS} servers"),
+        None => bail!("netroot.servers={text} is not of the form ADDRESS:PORT,ADDRESS:PORT,..."),
+    }
 }
 
 fn vlan(text: &str) -> Result<u16> {
@@ -217,6 +246,25 @@ mod tests {
     }
 
     #[test]
+    fn several_servers_take_the_place_of_the_one_that_the_machine_booted_from() {
+        let servers = |line: &str| {
+            let servers = parse(line).unwrap().disk_servers(Some([192, 0, 2, 9].into()));
+            servers.iter().map(SocketAddrV4::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(servers("netroot.nbd=/a"), ["192.0.2.9:10809"]);
+        assert_eq!(servers("netroot.nbd=10.0.0.3:99/a"), ["10.0.0.3:99"]);
+        let line = "netroot.nbd=/a netroot.servers=10.0.0.1,10.0.0.2:99";
+        assert_eq!(servers(line), ["10.0.0.1:10809", "10.0.0.2:99"]);
+        let line = "netroot.nbd=10.0.0.3/a netroot.servers=10.0.0.1";
+        assert_eq!(servers(line), ["10.0.0.1:10809", "10.0.0.3:10809"]);
+        for bad in ["", "10.0.0.1,", "nas", "10.0.0.1:0", "[::1]"] {
+            assert!(parse(&format!("netroot.nbd=/a netroot.servers={bad}")).is_err(), "{bad}");
+        }
+        let many = vec!["10.0.0.1"; 17].join(",");
+        assert!(parse(&format!("netroot.nbd=/a netroot.servers={many}")).is_err());
+    }
+
+    #[test]
     fn init_is_a_path() {
         assert_eq!(init(&Args::parse("netroot.init=/sbin/init")), "/sbin/init");
         assert_eq!(init(&Args::parse("netroot.init=init")), "/init");
@@ -225,7 +273,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_line_is_read(line in "\\PC{0,200}", key in "(ip|BOOTIF|netroot.(nbd|ip|vlan|if))", value in "[0-9a-f:./,-]{0,40}") {
+        fn any_line_is_read(line in "\\PC{0,200}", key in "(ip|BOOTIF|netroot.(nbd|ip|vlan|if|servers))", value in "[0-9a-f:./,-]{0,40}") {
             let _ = parse(&format!("netroot.nbd=/a {key}={value} {line}"));
         }
     }

@@ -11,7 +11,14 @@ use crate::image::label::Label;
 const OWN: &str = "root=live:CDLABEL=Fedora-42 rd.live.image rd.live.check quiet rhgb";
 
 fn servers() -> Servers {
-    Servers { host: Some("10.0.2.2".into()), port: 10809, prefer: None, http: None, nfs: None }
+    Servers {
+        host: Some("10.0.2.2".into()),
+        port: 10809,
+        several: vec![],
+        prefer: None,
+        http: None,
+        nfs: None,
+    }
 }
 
 fn http() -> Servers {
@@ -267,6 +274,21 @@ fn by_netroot(family: &'static Family, args: &str, initrd: Option<&Features>, se
     let label = Label::parse("F42").unwrap();
     let iso = Subject { netroot: true, ..subject(family, &label, initrd) };
     boot(&iso, args.into(), None, servers).unwrap()
+}
+
+#[test]
+fn with_several_servers_netroot_init_is_told_all_of_them() {
+    let several = |several: &[&str]| Servers {
+        several: several.iter().map(|server| server.parse().unwrap()).collect(),
+        ..servers()
+    };
+    let able = features(&[Feature::Dracut, Feature::DmsquashLive, Feature::DracutNbd, Feature::NbdClient]);
+    let boot = |servers: &Servers| by_netroot(&live_os::FAMILY, "quiet", Some(&able), servers);
+    let two = boot(&several(&["10.0.0.1:10809", "10.0.0.2:99"]));
+    assert_eq!(two.transport, Transport::Netroot);
+    let begin = "rdinit=/netrootfs/init netroot.nbd=/F42.iso netroot.servers=10.0.0.1,10.0.0.2:99 root=live:/dev/nbd0";
+    assert!(two.args.to_string().starts_with(begin), "{}", two.args);
+    assert_eq!(boot(&several(&["10.0.0.1:10809"])).transport, boot(&servers()).transport);
 }
 
 #[test]

@@ -36,6 +36,15 @@ pub struct Range {
     last: u32,
 }
 
+/// A server that machines can call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Server {
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Its port, where it is another than for all.
+    pub port: Option<u16>,
+}
+
 /// One, or several in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct List<T>(pub Vec<T>);
@@ -49,6 +58,9 @@ pub enum KeyError {
     /// Nothing that is known.
     #[error("'{0}' is no IPv4 address, range such as 10.0.0.10-10.0.0.20, or network such as 10.0.0.0/24")]
     Range(String),
+    /// No address, or no port.
+    #[error("'{0}' is no IPv4 address such as 10.0.0.1, or 10.0.0.1:10810")]
+    Server(String),
     /// A network with bits of a host.
     #[error("'{text}' is an address in the network {network}/{length}")]
     InNetwork {
@@ -124,6 +136,21 @@ impl Range {
     pub fn few(self) -> impl Iterator<Item = Ipv4Addr> {
         let few = u64::from(self.last - self.first) < MAX_SINGLE;
         few.then_some(self.first..=self.last).into_iter().flatten().map(Ipv4Addr::from)
+    }
+}
+
+impl FromStr for Server {
+    type Err = KeyError;
+
+    fn from_str(text: &str) -> Result<Self, KeyError> {
+        let fault = || KeyError::Server(text.to_owned());
+        let (address, port) = match text.split_once(':') {
+            Some((address, port)) => {
+                (address, Some(port.parse().ok().filter(|port| *port != 0).ok_or_else(fault)?))
+            }
+            None => (text, None),
+        };
+        Ok(Self { address: address.parse().map_err(|_| fault())?, port })
     }
 }
 
@@ -243,7 +270,7 @@ macro_rules! element {
     )*};
 }
 
-element!(Mac, Uuid, Range);
+element!(Mac, Uuid, Range, Server);
 
 impl<'de> Deserialize<'de> for Label {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {

@@ -9,9 +9,11 @@ use std::sync::Arc;
 
 use crate::boot::loader;
 use crate::boot::servers;
+use crate::catalog::config::ByItself;
 use crate::catalog::config::file::{Followed, Look};
 use crate::catalog::probe::{ProbeResults, Workers};
-use crate::catalog::scan::{Catalog, Iso, Scanner};
+use crate::catalog::scan::{Catalog, Iso, Scanner, Skipped};
+use crate::catalog::standing::Standing;
 use crate::catalog::unknown;
 use crate::serve::status::Board;
 use crate::serve::watch::Pace;
@@ -209,6 +211,7 @@ impl Updater {
 
     pub(super) fn lay_out(&mut self) -> Tree {
         self.say_what_is_missing();
+        self.let_stand();
         let (live, settings) = (self.board.files(), self.settings());
         let mut tree =
             layout::lay_out_with(&live, &self.catalog, &settings, &self.loaders, &self.directories);
@@ -221,11 +224,28 @@ impl Updater {
         self.board.catalog(&self.catalog, &self.settings(), !self.unreadable);
     }
 
+    /// Chooses what boots by itself where nobody says it, and stays with it.
+    fn let_stand(&mut self) {
+        let chosen = layout::choose(&self.catalog, &self.settings());
+        let Some(label) = chosen.label.filter(|_| chosen.is_final) else { return };
+        if let Some(iso) = self.catalog.isos.iter().find(|iso| iso.label == label) {
+            self.scanner.let_stand(iso);
+        }
+        let standing = Standing::Iso(label.clone());
+        if std::mem::replace(&mut self.catalog.standing, standing.clone()) != standing {
+            log::info!("{label} boots by itself from now on, unless another is named");
+        }
+    }
+
     /// Says once which names stand for nothing, and which ISOs nothing can be booted from.
     fn say_what_is_missing(&mut self) {
         let settings = self.settings();
-        let mut now =
-            unknown::sentences(&self.catalog, settings.default.as_ref(), &self.config.pins, &settings.config);
+        let mut now = unknown::sentences(
+            &self.catalog,
+            settings.default.as_ref().and_then(ByItself::label),
+            &self.config.pins,
+            &settings.config,
+        );
         // Until its initrd has been looked into, nothing is final.
         for iso in self.catalog.isos.iter().filter(|iso| iso.initrd.is_some()) {
             if let Err(reason) = layout::boot(iso, &settings) {
@@ -252,12 +272,15 @@ impl Updater {
         for iso in new.isos.iter().filter(|iso| !serves(&self.catalog, iso)) {
             log::info!("{}: {} ({})", iso.label, iso.name, iso.disc.facts.family.name);
         }
-        let skipped: Vec<_> =
-            new.skipped.iter().map(|file| (file.name.clone(), file.reason.to_string())).collect();
-        for (name, reason) in skipped.iter().filter(|entry| !self.reported.contains(entry)) {
-            log::warn!("{name} is not served: {reason}");
+        let said = |file: &Skipped| (file.name.clone(), file.reason.to_string());
+        for file in new.skipped.iter().filter(|file| !self.reported.contains(&said(file))) {
+            let Skipped { name, reason, .. } = file;
+            match reason.is_copy_under_way() {
+                true => log::info!("{name} is not served yet: {reason}"),
+                false => log::warn!("{name} is not served: {reason}"),
+            }
         }
-        self.reported = skipped;
+        self.reported = new.skipped.iter().map(said).collect();
     }
 }
 

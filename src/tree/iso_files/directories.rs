@@ -151,6 +151,7 @@ mod tests {
             mtime: SystemTime::UNIX_EPOCH,
             facts: Facts {
                 volume_id: Vec::new(),
+                product: None,
                 medium: Default::default(),
                 family: &generic::FAMILY,
                 found: String::new(),

@@ -18,7 +18,7 @@ use std::time::SystemTime;
 use super::Settings;
 use crate::boot::loader;
 use crate::boot::names;
-use crate::catalog::config::Machine;
+use crate::catalog::config::{ByItself, Machine};
 use crate::image::args::Args;
 use crate::image::label::Label;
 use crate::image::mac::Mac;
@@ -26,7 +26,7 @@ use crate::storage::content::{Content, Lazy};
 use crate::storage::identity::identity;
 use crate::tree::arena::{Builder, NodeId};
 use crate::tree::render::ipxe::{self, Machines};
-use crate::tree::render::{Firmware, IsoEntry, Menu, grub, pxelinux};
+use crate::tree::render::{Choice, Firmware, IsoEntry, Menu, grub, pxelinux};
 
 /// Directories below `tftp/` in which pxelinux and syslinux look for `pxelinux.cfg/`.
 const PXELINUX: [(&str, Firmware); 2] = [("", Firmware::Bios), (loader::EFI64, Firmware::Uefi)];
@@ -41,6 +41,15 @@ pub struct Offer {
     pub entry: IsoEntry,
     /// Only in menus of machines that name it.
     pub hidden: bool,
+    /// Number of its coming: what was there first has the lowest.
+    pub arrived: u64,
+}
+
+impl Offer {
+    /// Whether something of it may boot by itself though nobody has named it.
+    pub fn is_live(&self) -> bool {
+        self.entry.items.iter().any(|item| item.live)
+    }
 }
 
 /// All that menus are made of. The same offers and the same machine are the same menu.
@@ -48,7 +57,9 @@ pub struct Offer {
 pub struct Offers {
     /// In the order of the menu.
     entries: Vec<Offer>,
-    default: Option<Label>,
+    default: Option<ByItself>,
+    /// The ISO that boots by itself where nobody has named one.
+    standing: Option<Label>,
     timeout: u32,
     append: Args,
     /// Address of the server.
@@ -59,16 +70,22 @@ pub struct Offers {
 }
 
 impl Offers {
-    pub fn new(entries: Vec<Offer>, settings: &Settings) -> Self {
+    pub fn new(entries: Vec<Offer>, standing: Option<Label>, settings: &Settings) -> Self {
         Self {
             entries,
             default: settings.default.clone(),
+            standing,
             timeout: settings.timeout,
             append: settings.append.clone(),
             host: settings.host.clone(),
             host_given: settings.host_given,
             ipxe: asked(&settings.config.machines),
         }
+    }
+
+    /// The ISO that boots by itself where nobody has named one.
+    pub fn standing(&self) -> Option<&Label> {
+        self.standing.as_ref()
     }
 
     /// The address for loaders that know the server that they were loaded from: one that was given may be another.
@@ -83,14 +100,39 @@ impl Offers {
             Some(machine) => is_offered(offer, machine),
             None => !offer.hidden,
         });
-        let entries: Vec<IsoEntry> = offered.map(|offer| with_args(&offer.entry, &more)).collect();
+        let offered: Vec<&Offer> = offered.collect();
         let wanted = [machine.and_then(|machine| machine.default.as_ref()), self.default.as_ref()];
-        let wanted = wanted.into_iter().flatten();
-        let mut found = wanted.filter_map(|label| entries.iter().find(|entry| entry.label == label.as_str()));
-        let default = found.next().or(entries.first()).map(|entry| entry.label.clone()).unwrap_or_default();
-        let timeout = machine.and_then(|machine| machine.timeout).unwrap_or(self.timeout);
+        let is_there = |wanted: &&ByItself| wanted.label().is_none_or(|label| has(&offered, label));
+        let wanted = wanted.into_iter().flatten().find(is_there);
+        let default = match wanted {
+            None => self.unnamed(machine, &offered),
+            Some(ByItself::Iso(label)) => Choice::Iso(label.to_string()),
+            Some(ByItself::Local | ByItself::Nothing) => Choice::Local,
+        };
+        let timeout = match wanted {
+            Some(ByItself::Nothing) => 0,
+            _ => machine.and_then(|machine| machine.timeout).unwrap_or(self.timeout),
+        };
+        let entries = offered.iter().map(|offer| with_args(&offer.entry, &more)).collect();
         Menu { default, timeout, append: self.append.clone().append(more), entries }
     }
+
+    /// What boots by itself though nobody has named it: the live system that everybody boots, else, for a machine that isn't
+    /// offered that, the oldest of its menu. What comes later changes neither.
+    fn unnamed(&self, machine: Option<&Machine>, offered: &[&Offer]) -> Choice {
+        let standing = self.standing.as_ref().filter(|label| has(offered, label)).map(Label::to_string);
+        let is_narrowed = |machine: &Machine| machine.only.is_some() || !machine.without.is_empty();
+        let oldest = || {
+            machine.filter(|machine| is_narrowed(machine))?;
+            let own = offered.iter().filter(|offer| offer.is_live());
+            Some(own.min_by_key(|offer| offer.arrived)?.entry.label.clone())
+        };
+        standing.or_else(oldest).map_or(Choice::Local, Choice::Live)
+    }
+}
+
+fn has(offered: &[&Offer], label: &Label) -> bool {
+    offered.iter().any(|offer| offer.entry.label == label.as_str())
 }
 
 fn is_offered(offer: &Offer, machine: &Machine) -> bool {

@@ -7,6 +7,7 @@
 //! puts double quotes around a word with a blank and a backslash before each backslash and quote in it; Fedora's leaves
 //! `\xHH` alone, Debian's, SUSE's and GNU's don't. So no word with one of them is the same everywhere.
 
+use std::borrow::Cow;
 use std::fmt::{Result, Write as _};
 
 use super::refusal::{BOOTIF, Refusal, arguments, common};
@@ -14,8 +15,8 @@ use super::rows::{Boot, Row, Rows};
 use super::{Firmware, Item, LOCAL, Menu};
 use crate::image::args::{Arg, Part};
 
-#[cfg(test)]
-mod model;
+#[cfg(any(test, fuzzing))]
+pub mod model;
 
 /// GRUB's name for the address of the server that it was loaded from.
 const SERVER: &str = "$net_default_server";
@@ -44,7 +45,7 @@ pub fn render(menu: &Menu, host: Option<&str>) -> String {
 /// A file that leads to the one at `path`, with another entry that boots by itself: if it can't be booted, the local disk.
 pub fn lead_to(path: &str, menu: &Menu, host: Option<&str>, label: &str) -> String {
     let [_, uefi] = rows(menu, host);
-    let names = uefi.path(label).map_or_else(|| LOCAL.to_owned(), |names| names.join(">"));
+    let names = ids(&uefi, label);
     format!("set {CHOICE}='{names}'\nexport {CHOICE}\nconfigfile {path}\n")
 }
 
@@ -91,7 +92,7 @@ fn write_mac(text: &mut String) -> Result {
 fn write_rows(rows: &Rows<'_>, host: Option<&str>) -> String {
     let mut text = String::new();
     // Writing to a String can't fail.
-    let _ = writeln!(text, "set default='{}'", rows.default);
+    let _ = writeln!(text, "set default='{}'", ids(rows, &rows.default));
     let _ = writeln!(text, "if [ -n \"${CHOICE}\" ]; then set default=\"${CHOICE}\"; fi");
     for row in &rows.rows {
         let _ = writeln!(text);
@@ -100,13 +101,27 @@ fn write_rows(rows: &Rows<'_>, host: Option<&str>) -> String {
     text
 }
 
+/// What leads to the row of that name, as the variable `default` says it.
+fn ids(rows: &Rows<'_>, name: &str) -> String {
+    let names = rows.path(name).unwrap_or_else(|| vec![LOCAL]);
+    names.into_iter().map(id).collect::<Vec<_>>().join(">")
+}
+
+/// The id of a row. One with a digit in front would be the number of a row (grub-core/normal/menu.c, `get_entry_number`).
+fn id(name: &str) -> Cow<'_, str> {
+    match name.starts_with(|symbol: char| symbol.is_ascii_digit()) {
+        true => format!(".{name}").into(),
+        false => name.into(),
+    }
+}
+
 fn write_row(text: &mut String, indent: &str, row: &Row<'_>, host: Option<&str>) -> Result {
     let sub = match row {
         Row::Boot(boot) => return write_boot(text, indent, boot, host),
         Row::Sub(sub) => sub,
     };
-    // As the one to boot by itself, a menu boots the first that is in it.
-    let id = sub.label.unwrap_or(&sub.name);
+    // As the one to boot by itself, a menu boots the first that is in it, unless it is told another.
+    let id = id(sub.label.unwrap_or(&sub.name));
     writeln!(text, "{indent}submenu {} --id '{id}' {{", quote(&format!("{} ...", sub.title)))?;
     sub.rows.iter().try_for_each(|row| write_row(text, &format!("{indent}  "), row, host))?;
     writeln!(text, "{indent}}}")
@@ -114,7 +129,7 @@ fn write_row(text: &mut String, indent: &str, row: &Row<'_>, host: Option<&str>)
 
 fn write_boot(text: &mut String, indent: &str, boot: &Boot<'_>, host: Option<&str>) -> Result {
     let Boot { name, title, item } = boot;
-    writeln!(text, "{indent}menuentry {} --id '{name}' {{", quote(title))?;
+    writeln!(text, "{indent}menuentry {} --id '{}' {{", quote(title), id(name))?;
     writeln!(text, "{indent}  echo {}", quote(&format!("Loading {title} ...")))?;
     // BOOTIF tells the system which card it was booted from, as pxelinux does with ipappend. It comes first: what stands
     // behind `---` is taken for the installed system's by some installers.

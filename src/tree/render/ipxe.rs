@@ -15,8 +15,8 @@ use super::rows::{Boot, Row, Rows, Sub};
 use super::{Firmware, Item, LOCAL, Menu};
 use crate::image::args::{Arg, Part};
 
-#[cfg(test)]
-mod model;
+#[cfg(any(test, fuzzing))]
+pub mod model;
 
 /// iPXE's name for the address of the server that it was told to boot from.
 const SERVER: &str = "${next-server}";
@@ -100,8 +100,8 @@ impl Script<'_> {
         let mut text = String::new();
         // Writing to a String can't fail.
         let _ = self.write_start(&mut text, rows);
-        let by_itself = |row: &Row<'_>| row.stands_for(rows.default);
-        let _ = rows.rows.iter().try_for_each(|row| self.write_row(&mut text, row, ".start", by_itself(row)));
+        let default = rows.default.as_str();
+        let _ = rows.rows.iter().try_for_each(|row| self.write_row(&mut text, row, ".start", default));
         let _ = self.write_end(&mut text);
         text
     }
@@ -113,7 +113,7 @@ impl Script<'_> {
         self.write_menu(text, ".start", "Network boot", &rows.rows)?;
         writeln!(text, "item {}{LOCAL} Boot from the local disk", self.prefix)?;
         // Rows that open a menu have a name of their own.
-        let lit = rows.rows.iter().find(|row| row.stands_for(rows.default)).map_or(LOCAL, name);
+        let lit = rows.rows.iter().find(|row| row.leads_to(&rows.default)).map_or(LOCAL, name);
         self.write_choice(text, Some((lit, first)), LOCAL)
     }
 
@@ -137,19 +137,17 @@ impl Script<'_> {
         writeln!(text, "choose {}target || goto {prefix}{back}\ngoto ${{target}}", lit.unwrap_or_default())
     }
 
-    /// Writes what is behind a row; `by_itself`: it is come to by time-out.
-    fn write_row(&self, text: &mut String, row: &Row<'_>, back: &str, by_itself: bool) -> Result {
+    /// Writes what is behind a row. What leads to `default` is come to by time-out.
+    fn write_row(&self, text: &mut String, row: &Row<'_>, back: &str, default: &str) -> Result {
         let sub = match row {
             Row::Boot(boot) => return self.write_boot(text, boot),
             Row::Sub(sub) => sub,
         };
         self.write_menu(text, &sub.name, &sub.title, &sub.rows)?;
         writeln!(text, "item {}{back} Back", self.prefix)?;
-        let lit = sub.rows.first().filter(|_| by_itself).map(|row| (name(row), WAIT[1]));
+        let lit = sub.rows.iter().find(|row| row.leads_to(default)).map(|row| (name(row), WAIT[1]));
         self.write_choice(text, lit, back)?;
-        let first = |number: usize| by_itself && number == 0;
-        let mut rows = sub.rows.iter().enumerate();
-        rows.try_for_each(|(number, row)| self.write_row(text, row, &sub.name, first(number)))
+        sub.rows.iter().try_for_each(|row| self.write_row(text, row, &sub.name, default))
     }
 
     fn write_boot(&self, text: &mut String, boot: &Boot<'_>) -> Result {

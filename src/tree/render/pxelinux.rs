@@ -16,8 +16,8 @@ use super::{Firmware, Item, LOCAL, Menu};
 use crate::catalog::written::MAX_TIMEOUT;
 use crate::image::args::{Arg, Part};
 
-#[cfg(test)]
-mod model;
+#[cfg(any(test, fuzzing))]
+pub mod model;
 
 /// menu.c32 as wide as the screen and with more rows than it has by itself, so that the first screen has no need to scroll;
 /// the lines below it move down.
@@ -29,7 +29,7 @@ pub fn render(menu: &Menu, firmware: Firmware, graphical: bool, host: &str) -> S
     let rows = Rows::new(menu, firmware, |item| refuse(item, host).is_none());
     let mut text = String::new();
     // Writing to a String can't fail.
-    let _ = write_head(&mut text, menu, rows.default, graphical);
+    let _ = write_head(&mut text, menu, &rows.default, graphical);
     let _ = match graphical {
         true => write_menu(&mut text, &rows, host),
         false => rows.boots().try_for_each(|boot| write_boot(&mut text, boot, host)),
@@ -65,7 +65,7 @@ fn write_head(text: &mut String, menu: &Menu, default: &str, graphical: bool) ->
 }
 
 fn write_menu(text: &mut String, rows: &Rows<'_>, host: &str) -> Result {
-    let is_default = |sub: &Sub<'_>| sub.label == Some(rows.default);
+    let is_default = |sub: &Sub<'_>| sub.rows.iter().any(|row| row.leads_to(&rows.default));
     // A row that opens a menu can be the one that is lit, but not the one that boots.
     let behind = rows.rows.iter().any(|row| matches!(row, Row::Sub(sub) if is_default(sub)));
     if let Some(boot) = rows.boots().find(|boot| behind && boot.name == rows.default) {
@@ -198,8 +198,12 @@ mod tests {
 
     #[test]
     fn an_empty_menu_boots_the_disk() {
-        let text =
-            render(&Menu { default: String::new(), entries: vec![], ..menu() }, Firmware::Bios, true, "");
+        let text = render(
+            &Menu { default: super::super::Choice::Local, entries: vec![], ..menu() },
+            Firmware::Bios,
+            true,
+            "",
+        );
         assert!(text.contains("default .local\n") && text.contains("localboot 0\n"), "{text}");
     }
 

@@ -3,7 +3,7 @@
 //! Loaders differ in how they write rows, not in which there are. Names of rows are an ISO's label, or have a `/` in them,
 //! which no label has.
 
-use super::{Firmware, IsoEntry, Item, LOCAL, Menu, title};
+use super::{Choice, Firmware, IsoEntry, Item, LOCAL, Menu, title};
 
 /// ISOs of a group, and beside the local disk and the one that boots by itself on the first screen: GRUB's text menu has 12
 /// rows.
@@ -54,6 +54,11 @@ impl<'a> Row<'a> {
         }
     }
 
+    /// Whether what has that name is it, or behind it.
+    pub fn leads_to(&self, name: &str) -> bool {
+        self.boots().any(|boot| boot.name == name)
+    }
+
     /// All that can be booted, in order.
     pub fn boots<'r>(&'r self) -> Box<dyn Iterator<Item = &'r Boot<'a>> + 'r> {
         match self {
@@ -68,20 +73,20 @@ impl<'a> Row<'a> {
 pub struct Rows<'a> {
     /// In order.
     pub rows: Vec<Row<'a>>,
-    /// Name of what boots by itself: a label, or [`LOCAL`] if that ISO can't be booted by this loader. Nothing else ever
+    /// Name of what boots by itself: that of a row, or [`LOCAL`] if it can't be booted by this loader. Nothing else ever
     /// takes its place.
-    pub default: &'a str,
+    pub default: String,
 }
 
 impl<'a> Rows<'a> {
     /// The rows for machines of that firmware, of the items that the loader can say.
     pub fn new(menu: &'a Menu, firmware: Firmware, can_say: impl Fn(&Item) -> bool) -> Self {
         let of_iso = |entry: &'a IsoEntry| of_iso(entry, firmware, &can_say);
-        let isos: Vec<(&str, Row<'_>)> =
-            menu.entries.iter().filter_map(|entry| Some((entry.label.as_str(), of_iso(entry)?))).collect();
-        let default = isos.iter().find(|(_, row)| row.stands_for(&menu.default)).map(|(label, _)| *label);
-        let rows = paged(isos, default);
-        Self { rows, default: default.unwrap_or(LOCAL) }
+        let isos: Vec<(String, Row<'_>)> =
+            menu.entries.iter().filter_map(|entry| Some((short(entry), of_iso(entry)?))).collect();
+        let wanted = by_itself(menu, firmware).filter(|name| isos.iter().any(|(_, row)| row.leads_to(name)));
+        let default = wanted.unwrap_or_else(|| LOCAL.to_owned());
+        Self { rows: paged(isos, &default), default }
     }
 
     /// All that can be booted, in order.
@@ -89,27 +94,49 @@ impl<'a> Rows<'a> {
         self.rows.iter().flat_map(Row::boots)
     }
 
-    /// The names of the rows that lead to an ISO, outermost first.
-    pub fn path<'r>(&'r self, label: &'r str) -> Option<Vec<&'r str>> {
-        self.rows.iter().find_map(|row| match row {
-            row if row.stands_for(label) => Some(vec![label]),
-            Row::Sub(Sub { name, rows, .. }) => {
-                let found = rows.iter().find(|row| row.stands_for(label));
-                found.map(|_| vec![name.as_str(), label])
-            }
-            Row::Boot(_) => None,
-        })
+    /// The names of the rows that lead to what has that name, outermost first; a row that stands for an ISO has its label.
+    pub fn path<'r>(&'r self, name: &'r str) -> Option<Vec<&'r str>> {
+        path(&self.rows, name)
     }
+}
+
+fn path<'r>(rows: &'r [Row<'_>], name: &'r str) -> Option<Vec<&'r str>> {
+    rows.iter().find(|row| row.leads_to(name)).and_then(|row| match row {
+        row if row.stands_for(name) => Some(vec![name]),
+        Row::Sub(sub) => {
+            let mut names = vec![sub.label.unwrap_or(&sub.name)];
+            names.extend(path(&sub.rows, name)?);
+            Some(names)
+        }
+        Row::Boot(_) => None,
+    })
+}
+
+/// Name of what is to boot by itself on machines of that firmware, whether the loader can say it or not.
+fn by_itself(menu: &Menu, firmware: Firmware) -> Option<String> {
+    let entry = |label: &str| menu.entries.iter().find(|entry| entry.label == label);
+    match &menu.default {
+        Choice::Local => None,
+        Choice::Iso(label) => Some(label.clone()),
+        Choice::Live(label) => {
+            let items = &entry(label)?.items;
+            let mut fitting = items.iter().filter(|item| item.firmware.fits(firmware)).enumerate();
+            let (number, item) = fitting.find(|(_, item)| item.live)?;
+            Some(name_of(label, number == 0, item))
+        }
+    }
+}
+
+/// The first that a machine's firmware can boot is what the ISO stands for.
+fn name_of(label: &str, is_first: bool, item: &Item) -> String {
+    if is_first { label.to_owned() } else { format!("{label}/{}", item.name) }
 }
 
 fn of_iso<'a>(entry: &'a IsoEntry, firmware: Firmware, can_say: &impl Fn(&Item) -> bool) -> Option<Row<'a>> {
     let mut fitting = entry.items.iter().filter(|item| item.firmware.fits(firmware)).peekable();
     let first = *fitting.peek()?;
     let said: Vec<&Item> = fitting.filter(|item| can_say(item)).collect();
-    let name = |item: &Item| match std::ptr::eq(item, first) {
-        true => entry.label.clone(),
-        false => format!("{}/{}", entry.label, item.name),
-    };
+    let name = |item: &Item| name_of(&entry.label, std::ptr::eq(item, first), item);
     let title = title_of(entry);
     match said.as_slice() {
         [] => None,
@@ -171,18 +198,18 @@ impl<'a> Sub<'a> {
 
 /// Rows on the first screen, and groups of those that don't fit. What boots by itself is never in a group: its row can be
 /// seen.
-fn paged<'a>(isos: Vec<(&'a str, Row<'a>)>, default: Option<&str>) -> Vec<Row<'a>> {
+fn paged<'a>(isos: Vec<(String, Row<'a>)>, default: &str) -> Vec<Row<'a>> {
     if isos.len() <= PAGE + 1 {
         return isos.into_iter().map(|(_, row)| row).collect();
     }
-    let (first, others): (Vec<_>, Vec<_>) = isos.into_iter().partition(|(label, _)| Some(*label) == default);
+    let (first, others): (Vec<_>, Vec<_>) = isos.into_iter().partition(|(_, row)| row.leads_to(default));
     let groups = others.len().div_ceil(PAGE).min(MAX_GROUPS);
     let size = others.len().div_ceil(groups.max(1));
     let mut rows: Vec<Row<'a>> = first.into_iter().map(|(_, row)| row).collect();
     let mut others = others.into_iter().peekable();
     while others.peek().is_some() {
         let group: Vec<_> = others.by_ref().take(size).collect();
-        let end = |row: Option<&(&str, Row<'_>)>| row.map(|(label, _)| short(label)).unwrap_or_default();
+        let end = |row: Option<&(String, Row<'_>)>| row.map(|(name, _)| name.clone()).unwrap_or_default();
         let title = format!("{} to {}", end(group.first()), end(group.last()));
         let name = format!("/{}", rows.len());
         let group = group.into_iter().map(|(_, row)| row).collect();
@@ -191,7 +218,9 @@ fn paged<'a>(isos: Vec<(&'a str, Row<'a>)>, default: Option<&str>) -> Vec<Row<'a
     rows
 }
 
-/// So much of a label that two of them fit a row.
-fn short(label: &str) -> String {
-    label.chars().take(24).collect()
+/// So much of a name that two of them fit a row.
+fn short(entry: &IsoEntry) -> String {
+    let name = Some(title::shown(&entry.name)).filter(|name| !name.is_empty());
+    let name = name.unwrap_or_else(|| entry.label.clone());
+    name.get(..24).unwrap_or(&name).trim_end().to_owned()
 }

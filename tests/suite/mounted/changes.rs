@@ -169,6 +169,16 @@ fn a_preallocated_file_appears_when_it_is_closed() {
     writer.write_all_at(&disc.iso[..200_000], 0).unwrap();
     place.look_again("Mark");
     assert_eq!(is_there(&place, "New"), NONE);
+    // That is nothing to be warned of.
+    let log = place.log();
+    let line = log.lines().find(|line| line.contains("new.iso is not served")).unwrap();
+    assert!(line.ends_with("new.iso is not served yet: it is being written"), "{line}");
+    assert!(line.to_lowercase().contains("info"), "{line}");
+    let check =
+        Command::new(env!("CARGO_BIN_EXE_netrootfs")).arg("check").arg(place.iso("")).output().unwrap();
+    let report = String::from_utf8(check.stdout).unwrap();
+    assert!(report.contains("\nNot served yet:\n  new.iso: it is being written\n"), "{report}");
+    assert!(check.status.success(), "{report}");
     writer.write_all_at(&disc.iso, 0).unwrap();
     drop(writer);
     place.promised("the ISO", || is_there(&place, "New") == ALL);

@@ -8,9 +8,7 @@ use std::process::Command;
 use testkit::disc::Disc;
 
 use super::{file, status};
-use crate::support::place::{Place, said};
-
-const NAMES: [&str; 3] = ["index.html", "metrics", "status.json"];
+use crate::support::place::{LIVE, Place, said};
 
 #[test]
 fn they_are_in_the_root_and_nowhere_else() {
@@ -25,7 +23,7 @@ fn they_are_in_the_root_and_nowhere_else() {
     assert_eq!(names(""), ["images", "index.html", "metrics", "status.json", "tftp", "trees"]);
     // nbdkit exports each file that is there.
     assert_eq!(names("images"), ["One.iso", "liveos_One.img", "nbd.conf"]);
-    for name in NAMES {
+    for name in LIVE {
         assert!(!place.tree("tftp").join(name).exists() && !place.tree("images").join(name).exists());
     }
     daemon.stop();
@@ -87,7 +85,7 @@ fn opens_and_bytes_are_counted_by_file_and_data_path() {
         assert_eq!(file(&status, "trees/One").opens_kernel + file(&status, "trees/One").opens_cache, 1);
         assert!(status.errors["not-found"] >= 1, "{:?}", status.errors);
         assert_eq!(status.data_path, path);
-        assert!(!status.files.iter().any(|file| NAMES.contains(&file.path.as_str())), "itself");
+        assert!(!status.files.iter().any(|file| LIVE.contains(&file.path.as_str())), "itself");
         drop(root);
         daemon.stop();
     }
@@ -154,7 +152,7 @@ fn without_a_mount_they_are_named_and_have_no_text() {
         command.arg(args[0]).arg(place.top().join("isos")).args(&args[1..]).output().unwrap()
     };
     let tree = String::from_utf8(netrootfs(&["tree"]).stdout).unwrap();
-    for name in NAMES {
+    for name in LIVE {
         assert!(tree.contains(&format!("{name} live\n")), "{tree}");
         let output = netrootfs(&["cat", name]);
         assert!(

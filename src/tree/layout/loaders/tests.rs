@@ -46,6 +46,7 @@ fn iso(label: &str, efi: Vec<EfiLoader>) -> Iso {
     };
     let facts = Facts {
         volume_id: label.as_bytes().to_vec(),
+        product: None,
         medium: Default::default(),
         family: &generic::FAMILY,
         found: String::new(),
@@ -68,6 +69,7 @@ fn iso(label: &str, efi: Vec<EfiLoader>) -> Iso {
         label: Label::parse(label).unwrap(),
         name: format!("{label}.iso"),
         disc: Arc::new(disc),
+        arrived: 1,
         initrd: None,
         further: Vec::new(),
         netroot: Default::default(),

@@ -7,6 +7,7 @@ use crate::tree::render::{Firmware, Item};
 fn entry(label: &str) -> IsoEntry {
     IsoEntry {
         label: label.into(),
+        name: label.into(),
         title: format!("Title of {label}"),
         way: None,
         items: vec![Item {
@@ -17,6 +18,7 @@ fn entry(label: &str) -> IsoEntry {
             initrds: vec![format!("initrd_{label}.img")],
             args: "quiet --- init".into(),
             firmware: Firmware::Both,
+            live: true,
         }],
     }
 }
@@ -25,9 +27,10 @@ fn entry(label: &str) -> IsoEntry {
 fn offers(text: &str) -> (Arc<Offers>, Vec<Arc<Machine>>) {
     let given = Given { mountpoint: "/m".into(), own_host: "10.0.2.2".into(), options: Default::default() };
     let settings = given.settings(&Arc::new(Config::parse(text).unwrap()));
-    let offer = |label, hidden| Offer { entry: entry(label), hidden };
-    let entries = vec![offer("A", false), offer("B", false), offer("H", true)];
-    (Arc::new(Offers::new(entries, &settings)), settings.config.machines.clone())
+    let offer = |label, hidden, arrived| Offer { entry: entry(label), hidden, arrived };
+    let entries = vec![offer("A", false, 3), offer("B", false, 2), offer("H", true, 1)];
+    let standing = Some(Label::parse("A").unwrap());
+    (Arc::new(Offers::new(entries, standing, &settings)), settings.config.machines.clone())
 }
 
 /// A tree with the general menus, in which the names of machines are found.
@@ -59,6 +62,10 @@ fn read(tree: &Tree, path: &str) -> Option<String> {
     Some(String::from_utf8(content.read_at(0, usize::MAX).unwrap()).unwrap())
 }
 
+fn iso(label: &str) -> Choice {
+    Choice::Iso(label.into())
+}
+
 fn labels(menu: &Menu) -> Vec<&str> {
     menu.entries.iter().map(|entry| entry.label.as_str()).collect()
 }
@@ -79,15 +86,15 @@ only = ["A", "H"]
 #[test]
 fn the_general_menu_has_what_is_not_hidden() {
     let menu = offers("[defaults]\ndefault = \"B\"\n").0.menu(None);
-    assert_eq!((labels(&menu), menu.default.as_str(), menu.timeout), (vec!["A", "B"], "B", 10));
-    assert_eq!(offers("[defaults]\ndefault = \"H\"\n").0.menu(None).default, "A");
+    assert_eq!((labels(&menu), menu.default.clone(), menu.timeout), (vec!["A", "B"], iso("B"), 10));
+    assert_eq!(offers("[defaults]\ndefault = \"H\"\n").0.menu(None).default, Choice::Live("A".into()));
 }
 
 #[test]
 fn a_machine_has_its_choices() {
     let (offers, machines) = offers(MACHINE);
     let menu = offers.menu(Some(&machines[0]));
-    assert_eq!((labels(&menu), menu.default.as_str(), menu.timeout), (vec!["A", "H"], "H", 3));
+    assert_eq!((labels(&menu), menu.default.clone(), menu.timeout), (vec!["A", "H"], iso("H"), 3));
     assert_eq!(menu.append, "console=ttyS1");
     assert_eq!(menu.entries[0].items[0].args, "quiet console=ttyS1 --- init");
 }
@@ -98,8 +105,32 @@ fn what_a_machine_does_not_say_is_as_for_all() {
                 [[machine]]\naddress = \"10.0.0.1\"\nwithout = [\"A\"]\ndefault = \"gone\"\n";
     let (offers, machines) = offers(text);
     let menu = offers.menu(Some(&machines[0]));
-    assert_eq!((labels(&menu), menu.default.as_str(), menu.timeout), (vec!["B"], "B", 4));
+    assert_eq!((labels(&menu), menu.default.clone(), menu.timeout), (vec!["B"], iso("B"), 4));
     assert_eq!(menu.append, "x");
+}
+
+#[test]
+fn where_nobody_names_one_everybody_boots_the_same_live_system() {
+    let text = "[[machine]]\naddress = \"10.0.0.1\"\n[[machine]]\naddress = \"10.0.0.2\"\nwithout = [\"A\"]\n\
+                [[machine]]\naddress = \"10.0.0.3\"\nonly = [\"H\", \"B\"]\n";
+    let (offers, machines) = offers(text);
+    let choice = |machine: usize| offers.menu(Some(&machines[machine])).default;
+    assert_eq!(offers.menu(None).default, Choice::Live("A".into()));
+    // A machine that isn't offered it boots what was there first of its own menu.
+    let choices = [choice(0), choice(1), choice(2)];
+    assert_eq!(choices, ["A", "B", "H"].map(|label| Choice::Live(label.into())));
+}
+
+#[test]
+fn the_local_disk_and_a_wait_for_ever_can_be_said_for_all_and_for_a_machine() {
+    let text = "[defaults]\ndefault = \"local\"\n[[machine]]\naddress = \"10.0.0.1\"\ndefault = \"none\"\ntimeout = 3\n\
+                [[machine]]\naddress = \"10.0.0.2\"\n[[machine]]\naddress = \"10.0.0.3\"\ndefault = \"B\"\n";
+    let (offers, machines) = offers(text);
+    let of = |menu: Menu| (menu.default, menu.timeout);
+    assert_eq!(of(offers.menu(None)), (Choice::Local, 10));
+    assert_eq!(of(offers.menu(Some(&machines[0]))), (Choice::Local, 0));
+    assert_eq!(of(offers.menu(Some(&machines[1]))), (Choice::Local, 10));
+    assert_eq!(of(offers.menu(Some(&machines[2]))), (iso("B"), 10));
 }
 
 #[test]

@@ -1,14 +1,14 @@
 //! GRUB as the reader of its file: the lexer (grub-core/script/yylex.l), as much of the grammar as is used, and what
+
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a model fails by panicking")]
 //! `linux` makes of its words (grub-core/lib/cmdline.c), in GNU's and Debian's way and in Fedora's.
 
 use std::collections::HashMap;
 use std::iter::Peekable;
 use std::str::Chars;
 
-use proptest::prelude::*;
-
 use super::*;
-use crate::tree::render::hostile::{self, Booted, Read, expected, kernel_args};
+use crate::tree::render::hostile::{Booted, Read, expected, kernel_args};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Token {
@@ -90,8 +90,12 @@ struct Run<'s> {
     booted: Vec<Booted>,
     /// Variables that a submenu has.
     exported: Vec<String>,
-    /// Names of the rows of the first screen, and of the first that is behind each of them.
-    first: Vec<(String, String)>,
+    /// Ids of the rows that lead to where it is.
+    path: Vec<String>,
+    /// Where the booted ones are, in the order of the menu, and their names.
+    paths: Vec<(Vec<String>, String)>,
+    /// Ids of the rows of the first screen.
+    rows: Vec<String>,
 }
 
 impl Run<'_> {
@@ -143,18 +147,18 @@ impl Run<'_> {
                 ["export", name] => self.exported.push((*name).into()),
                 ["set", _] | ["regexp", ..] => {}
                 ["submenu", _title, "--id", id] => {
-                    let at = self.booted.len();
+                    self.row(id, counts);
+                    self.path.push((*id).into());
                     let all = self.lexer.variables.clone();
                     let seen = |name: &String| self.exported.contains(name) || name.starts_with("net_");
                     self.lexer.variables.retain(|name, _| seen(name));
                     self.block(counts, depth + 1);
                     self.lexer.variables = all;
-                    self.row(depth, id, at);
+                    self.path.pop();
                 }
                 ["menuentry", title, "--id", id] => {
-                    let at = self.booted.len();
+                    self.row(id, counts);
                     self.entry(title, id, counts);
-                    self.row(depth, id, at);
                 }
                 other => panic!("{other:?}"),
             }
@@ -162,15 +166,25 @@ impl Run<'_> {
         assert!(branches.is_empty() && depth == 0, "all blocks end");
     }
 
-    fn row(&mut self, depth: usize, id: &str, at: usize) {
-        if let (0, Some(booted)) = (depth, self.booted.get(at)) {
-            self.first.push((id.to_owned(), booted.name.clone()));
-        }
+    fn row(&mut self, id: &str, counts: bool) {
+        self.rows.extend((counts && self.path.is_empty()).then(|| id.to_owned()));
+    }
+
+    /// What is booted by time-out: a number counts rows, and behind a row that is a menu it is the first.
+    fn default(&self) -> String {
+        let wanted = &self.lexer.variables["default"];
+        let digits: String = wanted.chars().take_while(char::is_ascii_digit).collect();
+        let by_number = digits.parse().ok().and_then(|number: usize| self.rows.get(number)).cloned();
+        let row = by_number.unwrap_or_else(|| wanted.clone());
+        let ids: Vec<String> = row.split('>').map(str::to_owned).collect();
+        let found = self.paths.iter().find(|(path, _)| path.starts_with(&ids));
+        found.map(|(_, name)| name.clone()).unwrap_or(row)
     }
 
     fn entry(&mut self, title: &str, id: &str, counts: bool) {
+        let name = id.strip_prefix('.').filter(|_| id != LOCAL).unwrap_or(id);
         let mut booted = Booted {
-            name: id.into(),
+            name: name.into(),
             title: title.into(),
             kernel: String::new(),
             initrds: Vec::new(),
@@ -206,6 +220,8 @@ impl Run<'_> {
             }
         }
         if counts && id != LOCAL {
+            let path = self.path.iter().cloned().chain([id.to_owned()]).collect();
+            self.paths.push((path, booted.name.clone()));
             self.booted.push(booted);
         }
     }
@@ -237,36 +253,50 @@ fn read(text: &str, platform: &str) -> Read {
     ];
     let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let lexer = Lexer { rest: text.chars().peekable(), variables: variables.into() };
-    let mut run = Run { lexer, booted: Vec::new(), exported: Vec::new(), first: Vec::new() };
+    let (booted, exported, path, paths, rows) = Default::default();
+    let mut run = Run { lexer, booted, exported, path, paths, rows };
     run.block(true, 0);
-    let wanted = run.lexer.variables.get("default").cloned().unwrap();
-    // By itself GRUB boots the first entry behind a row.
-    let row = run.first.iter().find(|(id, _)| *id == wanted);
-    let default = row.map_or(wanted, |(_, first)| first.clone());
+    let default = run.default();
     run.booted.sort();
     Read { booted: run.booted, default }
 }
 
-#[test]
-fn the_kernel_keeps_all_that_is_written() {
-    let said = |menu: Menu| {
-        // Reading asserts the length of what the kernel gets.
-        let read = read(&render(&menu, None), "pc");
-        read.booted.iter().any(|booted| booted.name == "F42")
-    };
-    let said: Vec<bool> = hostile::around_the_limit().map(said).collect();
-    assert!(said.is_sorted_by(|one, other| one >= other) && said[0] && !said[said.len() - 1]);
+/// Renders a menu, reads it back as GRUB does, and compares.
+///
+/// # Panics
+/// If GRUB would offer or boot anything else than the menu says.
+pub fn assert_reads(menu: &Menu, uefi: bool, given: bool) {
+    let host = given.then_some("10.0.2.2");
+    let (firmware, platform) = if uefi { (Firmware::Uefi, "efi") } else { (Firmware::Bios, "pc") };
+    let can_say = |item: &Item| refuse(item, host).is_none();
+    let want = expected(menu, firmware, can_say, str::to_owned, "10.0.2.2");
+    let read = read(&render(menu, host), platform);
+    assert_eq!(read.booted, want.booted);
+    assert_eq!(read.default, want.default);
 }
 
-proptest! {
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::tree::render::hostile::cases;
+
     #[test]
-    fn it_reads_exactly_the_menu(menu in hostile::menu(), uefi: bool, given: bool) {
-        let host = given.then_some("10.0.2.2");
-        let (firmware, platform) = if uefi { (Firmware::Uefi, "efi") } else { (Firmware::Bios, "pc") };
-        let can_say = |item: &Item| refuse(item, host).is_none();
-        let want = expected(&menu, firmware, can_say, str::to_owned, "10.0.2.2");
-        let read = read(&render(&menu, host), platform);
-        prop_assert_eq!(read.booted, want.booted);
-        prop_assert_eq!(read.default, want.default);
+    fn the_kernel_keeps_all_that_is_written() {
+        let said = |menu: Menu| {
+            // Reading asserts the length of what the kernel gets.
+            let read = read(&render(&menu, None), "pc");
+            read.booted.iter().any(|booted| booted.name == "F42")
+        };
+        let said: Vec<bool> = cases::around_the_limit().map(said).collect();
+        assert!(said.is_sorted_by(|one, other| one >= other) && said[0] && !said[said.len() - 1]);
+    }
+
+    proptest! {
+        #[test]
+        fn it_reads_exactly_the_menu(menu in cases::menu(), uefi: bool, given: bool) {
+            assert_reads(&menu, uefi, given);
+        }
     }
 }

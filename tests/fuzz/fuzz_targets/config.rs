@@ -1,0 +1,5 @@
+//! Fuzzes the configuration file.
+
+#![no_main]
+
+netrootfs_fuzz::target!(netrootfs_fuzz::config);

@@ -1,0 +1,5 @@
+//! Fuzzes a loader in an ISO's tree.
+
+#![no_main]
+
+netrootfs_fuzz::target!(netrootfs_fuzz::images::pe);

@@ -1,0 +1,7 @@
+//! The operations of the file system.
+
+#![allow(missing_docs, reason = "the program's own modules, with all that is in them")]
+
+pub use netrootfs::serve::handover;
+
+pub mod operations;

@@ -1,0 +1,148 @@
+//! What an image may cost, in reads and in memory: the worst that there are.
+
+use super::*;
+use crate::support::memory::peak;
+
+/// Bytes that the worst ISO may hold at a time, from its descriptors to a listing of all its directories.
+const MOST_MEMORY: usize = 64 << 20;
+
+#[test]
+fn the_worst_isos_cost_no_more_than_the_budget_of_reads_and_of_memory() {
+    let worst: [(&str, Arc<dyn ReadAt>); 4] = [
+        ("a directory of gigabytes", Arc::new(directory_of_gigabytes())),
+        ("long names", Arc::new(full_of_names(60_000, 190).bytes)),
+        ("more names than a directory may have", Arc::new(full_of_names(80_000, 8).bytes)),
+        ("directories in directories in circles", Arc::new(full_of_circles().bytes)),
+    ];
+    for (what, iso) in worst {
+        let source = Arc::new(Counting::new(iso));
+        let ((), memory) = peak(|| {
+            let read: Arc<dyn ReadAt> = source.clone();
+            if let Ok(facts) = inspect::inspect(&read) {
+                list_all(&tree_of_source(read, facts, &Label::parse("LIVE").unwrap()));
+            }
+        });
+        let reads = source.reads().len();
+        // The look into it, and one listing: each has a budget of its own.
+        println!("{what}: {} KiB, {reads} reads", memory >> 10);
+        assert!(memory <= MOST_MEMORY, "{what}: {memory} bytes");
+        assert!(reads as u64 <= 2 * MAX_READS, "{what}: {reads} reads");
+    }
+}
+
+/// Lists the directories of an ISO, some thousands of them at most.
+fn list_all(tree: &Tree) {
+    let mut left = vec![tree.find("trees/LIVE").unwrap().unwrap()];
+    let mut directories = 0;
+    while let Some(directory) = left.pop() {
+        directories += 1;
+        let Ok(entries) = tree.read(&directory) else { continue };
+        for entry in entries.iter().filter(|entry| entry.kind == netrootfs::tree::lazy::Type::Directory) {
+            if directories + left.len() < 1000 {
+                left.extend(tree.enter(&directory, &entry.name).ok().flatten());
+            }
+        }
+    }
+}
+
+/// So many files of that length of name in the root.
+fn full_of_names(count: usize, len: usize) -> Patch {
+    let mut iso = sound();
+    let at = iso.append(&[]);
+    let dot = |name: u8| record(&[name], at, 2048, IS_DIRECTORY, &[]);
+    let file = |number: usize| {
+        let name = entry(b"NM", &[&[0], format!("{number:0len$}").as_bytes()].concat());
+        record(format!("F{number}").as_bytes(), 16, 1, 0, &name)
+    };
+    let bytes = directory(&[dot(0), dot(1)].into_iter().chain((0..count).map(file)).collect::<Vec<_>>());
+    let len = u32::try_from(bytes.len()).unwrap();
+    iso.append(&bytes);
+    iso.both32(at as usize * 2048 + 10, len);
+    let images = iso.record("/LiveOS");
+    iso.point(images, at, len);
+    iso
+}
+
+/// Thirty directories, each of which has all thirty in it.
+fn full_of_circles() -> Patch {
+    const COUNT: u32 = 30;
+    let mut iso = sound();
+    let first = iso.append(&[]);
+    for number in 0..COUNT {
+        let at = first + number;
+        let dots = [record(&[0], at, 2048, IS_DIRECTORY, &[]), record(&[1], at, 2048, IS_DIRECTORY, &[])];
+        let inside = (0..COUNT).map(|other| {
+            let name = format!("D{other}");
+            let long = entry(b"NM", &[b"\0", name.as_bytes()].concat());
+            record(name.as_bytes(), first + other, 2048, IS_DIRECTORY, &long)
+        });
+        let bytes = directory(&dots.into_iter().chain(inside).collect::<Vec<_>>());
+        iso.append(bytes.get(..2048).unwrap());
+    }
+    let images = iso.record("/LiveOS");
+    iso.point(images, first, 2048);
+    iso
+}
+
+#[test]
+fn a_directory_of_gigabytes_ends_with_the_budget() {
+    let source = Arc::new(Counting::new(directory_of_gigabytes()));
+    let error = inspect::inspect(&(source.clone() as Arc<dyn ReadAt>)).unwrap_err();
+    assert_eq!(error.to_string(), iso::Error::Endless.to_string());
+    assert!(source.reads().len() as u64 <= MAX_READS);
+}
+
+fn directory_of_gigabytes() -> Endless {
+    let mut iso = sound();
+    let root = iso.record("/");
+    // The image ends in a sparse file's zeros; a copy of the root directory is said to reach over all of them.
+    let copy = iso.bytes[root..root + 2048].to_vec();
+    let at = iso.append(&copy);
+    iso.point(at as usize * 2048, at, u32::MAX - 2047);
+    iso.point(Patch::ROOT_RECORD, at, u32::MAX - 2047);
+    Endless { head: iso.bytes, len: 8 << 30 }
+}
+
+#[test]
+fn a_directory_that_is_full_of_versions_ends_with_the_budget() {
+    // To know whether a name is the latest of its versions, all of them are looked at.
+    let mut iso = Patch { bytes: made_with(&live(), &["--norock", "-V", "LIVE"]).bytes };
+    let at = iso.append(&[]);
+    let dot = |name: u8| record(&[name], at, 2048, IS_DIRECTORY, &[]);
+    let files = (0..20_000).map(|number| record(format!("F{number};2").as_bytes(), 16, 1, 0, &[]));
+    let bytes = directory(&[dot(0), dot(1)].into_iter().chain(files).collect::<Vec<_>>());
+    let len = u32::try_from(bytes.len()).unwrap();
+    iso.append(&bytes);
+    iso.both32(at as usize * 2048 + 10, len);
+    iso.point(Patch::ROOT_RECORD, at, len);
+    let ((outcome, reads), memory) = peak(|| counted(&iso));
+    assert_eq!(outcome.unwrap_err().to_string(), iso::Error::Endless.to_string());
+    assert!(reads as u64 <= MAX_READS && memory <= MOST_MEMORY, "{memory} bytes");
+}
+
+#[test]
+fn a_sound_image_costs_a_small_part_of_the_budget() {
+    let (outcome, reads) = counted(&sound());
+    outcome.unwrap();
+    assert!((reads as u64) < MAX_READS / 50, "{reads} reads");
+}
+
+/// Some bytes, and zeros up to a length that no memory holds.
+struct Endless {
+    head: Vec<u8>,
+    len: u64,
+}
+
+impl ReadAt for Endless {
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        let head = usize::try_from(offset).ok().and_then(|at| self.head.get(at..)).unwrap_or_default();
+        let (part, rest) = buf.split_at_mut(head.len().min(buf.len()));
+        part.copy_from_slice(&head[..part.len()]);
+        rest.fill(0);
+        Ok(())
+    }
+
+    fn len(&self) -> u64 {
+        self.len
+    }
+}
