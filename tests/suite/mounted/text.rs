@@ -130,7 +130,9 @@ fn a_menu_that_changes_to_one_of_the_same_length_has_a_new_time_and_keeps_it() {
     title("First title");
     let options = ["--config", config.to_str().unwrap()];
     let daemon = place.start(&options);
-    place.eventually("the look into the initrd", || place.text("status.json").contains("\"done\""));
+    place.eventually("the look into the initrd", || {
+        place.text("tftp/pxelinux.cfg/default").contains("/dev/nbd0")
+    });
     place.eventually("the first title", || place.text("tftp/boot.ipxe").contains("First title"));
     let (menu, conf) = (stat("tftp/boot.ipxe"), stat("images/nbd.conf"));
     title("Other title");
