@@ -47,7 +47,7 @@ use crate::tree::layout::Given;
 
 use served::Served;
 use times::Times;
-use updater::{Change, Updater};
+use updater::{Change, Shown, Updater};
 
 /// How long to wait for the event loops after unmounting. Clients that still have files open would keep them for ever.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -155,7 +155,8 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     let takeovers = ledger.as_ref().map_or(0, |ledger| ledger.generation());
     let times = Times::load(kept.clone());
     let board = Board::new(about(&config, takeovers), &cache);
-    let mut updater = Updater::new(&config, file, scanner, results, workers, pace, board.clone(), times);
+    let shown = Shown { board: board.clone(), times };
+    let mut updater = Updater::new(&config, file, scanner, results, workers, pace, shown);
     let tree = updater.first().with_context(|| config.iso_dir.display().to_string())?;
     updater.tell();
     board.shown();

@@ -20,8 +20,11 @@ use crate::tree::layout::{self, Settings};
 use crate::tree::live::{Live, Moment};
 use crate::tree::render::status::{self, Cache, File, Iso, LeftOut, Status};
 
+/// Makes a text.
+type Render = fn(&Status) -> String;
+
 /// The names in the root, with what makes their texts.
-const FILES: [(&str, fn(&Status) -> String); 3] =
+const FILES: [(&str, Render); 3] =
     [(names::STATUS, status::json), (names::METRICS, status::metrics), (names::INDEX, status::page)];
 
 /// How often a text is made anew at most.
@@ -204,7 +207,7 @@ fn enter_usage(status: &mut Status, operations: &Operations) {
 /// One of the files.
 struct Text {
     board: Arc<Board>,
-    render: fn(&Status) -> String,
+    render: Render,
     given: Mutex<VecDeque<Given>>,
 }
 

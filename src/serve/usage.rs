@@ -194,7 +194,7 @@ mod tests {
         assert_eq!(usage.files(&open)["a"], counts(1, 1, 2, 12));
         one.close();
         one.close();
-        assert_eq!(usage.files(&[two.clone()])["a"], counts(1, 1, 1, 12));
+        assert_eq!(usage.files(std::slice::from_ref(&two))["a"], counts(1, 1, 1, 12));
         assert_eq!((one.is_open(), one.bytes(), two.bytes()), (false, Some(5), None));
     }
 

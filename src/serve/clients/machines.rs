@@ -1,6 +1,7 @@
 //! The machines that are remembered: each is known by its card, its UUID or an address, as far as these have been seen
 //! together.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -25,9 +26,12 @@ const MAX_ROOTS: usize = 16;
 /// A loader asks by UUID and by card within this time.
 const ONE_SEARCH: Duration = Duration::from_secs(60);
 
-/// All of them.
+/// All of them, by a number of their own.
 #[derive(Default)]
-pub struct Machines(Vec<Machine>);
+pub struct Machines {
+    all: BTreeMap<u64, Machine>,
+    next: u64,
+}
 
 /// One of them.
 pub struct Machine {
@@ -51,26 +55,32 @@ pub struct Machine {
 
 impl Machines {
     pub fn iter(&self) -> impl Iterator<Item = &Machine> {
-        self.0.iter()
+        self.all.values()
     }
 
     /// The machine of an address, of a key, or of both; a new one if there is none.
     pub fn entry(&mut self, address: Option<IpAddr>, key: Option<Key>) -> &mut Machine {
-        let by_address = address.and_then(|address| self.position(|one| one.addresses.contains(&address)));
-        let by_key = key.and_then(|key| self.position(|one| one.has(key)));
-        let place = match (by_key, by_address) {
-            (Some(one), Some(other)) if one != other => self.join(one, other),
-            (Some(one), _) => one,
-            (None, Some(one)) if !key.is_some_and(|key| self.is_another(one, key)) => one,
-            (None, _) => self.add(),
+        let by_address = address.and_then(|address| self.find(|one| one.addresses.contains(&address)));
+        let by_key = key.and_then(|key| self.find(|one| one.has(key)));
+        let number = match (by_key, by_address) {
+            (Some(one), Some(other)) if one != other => {
+                self.join(one, other);
+                Some(one)
+            }
+            (Some(one), _) => Some(one),
+            (None, Some(one)) if !key.is_some_and(|key| self.is_another(one, key)) => Some(one),
+            (None, _) => None,
         };
         if let Some(address) = address {
             // Whoever had it has it no longer.
-            for other in &mut self.0 {
+            for other in self.all.values_mut() {
                 other.addresses.retain(|one| *one != address);
             }
         }
-        let machine = &mut self.0[place];
+        let machine = match number {
+            Some(number) => self.all.entry(number).or_insert_with(Machine::new),
+            None => self.new_entry(),
+        };
         if let Some(address) = address {
             machine.addresses.insert(0, address);
             machine.addresses.truncate(MAX_ADDRESSES);
@@ -83,17 +93,23 @@ impl Machines {
 
     /// One that nothing is known of.
     pub fn new_entry(&mut self) -> &mut Machine {
-        let place = self.add();
-        &mut self.0[place]
+        if self.all.len() >= MAX {
+            let unused = self.all.iter().filter(|(_, machine)| !machine.is_connected());
+            let oldest = unused.min_by_key(|(_, machine)| machine.last_seen).map(|(number, _)| *number);
+            let oldest = oldest.or_else(|| self.all.keys().next().copied());
+            oldest.map(|number| self.all.remove(&number));
+        }
+        self.next += 1;
+        self.all.entry(self.next).or_insert_with(Machine::new)
     }
 
-    fn position(&self, is: impl Fn(&Machine) -> bool) -> Option<usize> {
-        self.0.iter().position(is)
+    fn find(&self, is: impl Fn(&Machine) -> bool) -> Option<u64> {
+        self.all.iter().find(|(_, machine)| is(machine)).map(|(number, _)| *number)
     }
 
     /// Whether a key says that an address has gone to another machine.
-    fn is_another(&self, place: usize, key: Key) -> bool {
-        let Some(machine) = self.0.get(place) else { return false };
+    fn is_another(&self, number: u64, key: Key) -> bool {
+        let Some(machine) = self.all.get(&number) else { return false };
         match key {
             Key::Uuid(_) => machine.uuid.is_some(),
             // A machine with two cards has asked by its UUID just before.
@@ -105,30 +121,25 @@ impl Machines {
     }
 
     /// A key of one machine comes from an address of another: they are one, unless both have such keys.
-    fn join(&mut self, one: usize, other: usize) -> usize {
-        let (Some(first), Some(second)) = (self.0.get(one), self.0.get(other)) else { return one };
+    fn join(&mut self, one: u64, other: u64) {
+        let (Some(first), Some(second)) = (self.all.get(&one), self.all.get(&other)) else { return };
         let differ = first.mac.is_some() && second.mac.is_some() && first.mac != second.mac
             || first.uuid.is_some() && second.uuid.is_some() && !same(first.uuid, second.uuid);
         if differ {
-            return one;
+            return;
         }
-        let second = self.0.swap_remove(other);
-        // What was the last one has its place now.
-        let one = if one == self.0.len() { other } else { one };
-        if let Some(first) = self.0.get_mut(one) {
+        if let Some(second) = self.all.remove(&other)
+            && let Some(first) = self.all.get_mut(&one)
+        {
             first.absorb(second);
         }
-        one
     }
+}
 
-    fn add(&mut self) -> usize {
-        if self.0.len() >= MAX {
-            let oldest = self.0.iter().enumerate().filter(|(_, machine)| !machine.is_connected());
-            let oldest = oldest.min_by_key(|(_, machine)| machine.last_seen).map(|(place, _)| place);
-            self.0.swap_remove(oldest.unwrap_or(0));
-        }
+impl Machine {
+    fn new() -> Self {
         let now = SystemTime::now();
-        self.0.push(Machine {
+        Self {
             addresses: Vec::new(),
             mac: None,
             uuid: None,
@@ -141,12 +152,9 @@ impl Machines {
             attached: now,
             read_before: 0,
             uuid_asked: SystemTime::UNIX_EPOCH,
-        });
-        self.0.len() - 1
+        }
     }
-}
 
-impl Machine {
     /// It fetches a kernel: another boot begins.
     pub fn boots(&mut self, reading: &Reading) {
         self.kernel = Some((reading.path.clone(), reading.since));
@@ -254,6 +262,10 @@ mod tests {
         Some(IpAddr::from([10, 0, 0, last]))
     }
 
+    fn nth(machines: &Machines, number: usize) -> &Machine {
+        machines.iter().nth(number).unwrap()
+    }
+
     fn mac(last: u8) -> Option<Key> {
         Some(Key::Mac(Mac([0x52, 0x54, 0, 0, 0, last])))
     }
@@ -268,9 +280,9 @@ mod tests {
         machines.entry(address(1), mac(1));
         machines.entry(address(2), None).loader = Some("GRUB");
         machines.entry(address(2), mac(1));
-        assert_eq!(machines.0.len(), 1);
-        assert_eq!(machines.0[0].addresses, [address(2).unwrap(), address(1).unwrap()]);
-        assert_eq!(machines.0[0].loader, Some("GRUB"));
+        assert_eq!(machines.all.len(), 1);
+        assert_eq!(nth(&machines, 0).addresses, [address(2).unwrap(), address(1).unwrap()]);
+        assert_eq!(nth(&machines, 0).loader, Some("GRUB"));
     }
 
     #[test]
@@ -278,14 +290,14 @@ mod tests {
         let mut machines = Machines::default();
         machines.entry(address(1), mac(1));
         machines.entry(address(1), mac(2));
-        assert_eq!(machines.0.len(), 2);
-        assert!(machines.0[0].addresses.is_empty());
+        assert_eq!(machines.all.len(), 2);
+        assert!(nth(&machines, 0).addresses.is_empty());
         // And one that both have had is the last one's.
         machines.entry(address(1), mac(1));
-        assert!(machines.0[1].addresses.is_empty());
+        assert!(nth(&machines, 1).addresses.is_empty());
         machines.entry(address(1), uuid(1));
         machines.entry(address(1), uuid(2));
-        assert_eq!(machines.0.len(), 3);
+        assert_eq!(machines.all.len(), 3);
     }
 
     #[test]
@@ -295,8 +307,8 @@ mod tests {
         machines.entry(address(1), mac(1));
         machines.entry(address(2), uuid(1));
         machines.entry(address(2), mac(2));
-        assert_eq!(machines.0.len(), 1);
-        assert_eq!(machines.0[0].mac, Some(Mac([0x52, 0x54, 0, 0, 0, 2])));
+        assert_eq!(machines.all.len(), 1);
+        assert_eq!(nth(&machines, 0).mac, Some(Mac([0x52, 0x54, 0, 0, 0, 2])));
     }
 
     #[test]
@@ -306,7 +318,7 @@ mod tests {
         let turned: Uuid = "33221100-5544-7766-8899-aabbccddeeff".parse().unwrap();
         machines.entry(None, Some(Key::Uuid(one)));
         machines.entry(None, Some(Key::Uuid(turned)));
-        assert_eq!(machines.0.len(), 1);
+        assert_eq!(machines.all.len(), 1);
     }
 
     #[test]
@@ -316,8 +328,8 @@ mod tests {
             let machine = machines.entry(Some(IpAddr::from(number.to_be_bytes())), None);
             machine.last_seen = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::from(number) + 9);
         }
-        assert_eq!(machines.0.len(), MAX);
-        assert!(machines.position(|one| one.addresses == [IpAddr::from([0, 0, 0, 0])]).is_none());
-        assert!(machines.position(|one| one.addresses == [IpAddr::from([0, 0, 0, 1])]).is_some());
+        assert_eq!(machines.all.len(), MAX);
+        assert!(machines.find(|one| one.addresses == [IpAddr::from([0, 0, 0, 0])]).is_none());
+        assert!(machines.find(|one| one.addresses == [IpAddr::from([0, 0, 0, 1])]).is_some());
     }
 }

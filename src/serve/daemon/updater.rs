@@ -32,6 +32,14 @@ pub(super) enum Change {
     Isos,
 }
 
+/// What a tree shows besides the catalog.
+pub(super) struct Shown {
+    /// Where it is told what is served.
+    pub board: Arc<Board>,
+    /// The times of rendered files.
+    pub times: Times,
+}
+
 /// Keeps the catalog.
 pub(super) struct Updater {
     config: Arc<Config>,
@@ -50,10 +58,7 @@ pub(super) struct Updater {
     /// What was said of names that stand for no ISO, and of ISOs that are in no menu.
     said: BTreeSet<String>,
     unreadable: bool,
-    /// Where it is told what is served.
-    board: Arc<Board>,
-    /// The times of rendered files.
-    times: Times,
+    shown: Shown,
     /// Whether there are results that the tree doesn't show yet.
     pub(super) owed: bool,
 }
@@ -67,8 +72,7 @@ impl Updater {
         results: Arc<ProbeResults>,
         workers: Workers,
         pace: Pace,
-        board: Arc<Board>,
-        times: Times,
+        shown: Shown,
     ) -> Self {
         Self {
             given: config.given.clone(),
@@ -84,8 +88,7 @@ impl Updater {
             reported: Vec::new(),
             said: BTreeSet::new(),
             unreadable: false,
-            board,
-            times,
+            shown,
             owed: false,
         }
     }
@@ -212,16 +215,16 @@ impl Updater {
     pub(super) fn lay_out(&mut self) -> Tree {
         self.say_what_is_missing();
         self.let_stand();
-        let (live, settings) = (self.board.files(), self.settings());
+        let (live, settings) = (self.shown.board.files(), self.settings());
         let mut tree =
             layout::lay_out_with(&live, &self.catalog, &settings, &self.loaders, &self.directories);
-        self.times.date(&mut tree);
+        self.shown.times.date(&mut tree);
         tree
     }
 
     /// Tells the board what is served.
     pub(super) fn tell(&self) {
-        self.board.catalog(&self.catalog, &self.settings(), !self.unreadable);
+        self.shown.board.catalog(&self.catalog, &self.settings(), !self.unreadable);
     }
 
     /// Chooses what boots by itself where nobody says it, and stays with it.
