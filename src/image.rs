@@ -15,4 +15,5 @@ pub mod mac;
 pub mod menu;
 pub mod modules;
 pub mod nics;
+pub mod printable;
 pub mod product;

@@ -2,14 +2,19 @@
 
 use std::process::ExitCode;
 
+use netrootfs::catalog::apart;
 use netrootfs::cli::commands;
 use netrootfs::cli::options::Cli;
+use netrootfs::image::printable;
 
 fn main() -> ExitCode {
+    if apart::is_here() {
+        return apart::run();
+    }
     match commands::run(Cli::from_args()) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("netrootfs: {error:#}");
+            eprintln!("netrootfs: {}", printable::lines(&format!("{error:#}")));
             ExitCode::FAILURE
         }
     }

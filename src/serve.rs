@@ -11,6 +11,7 @@
 pub mod background;
 pub mod clients;
 pub mod daemon;
+pub mod failures;
 pub mod fuse;
 pub mod handover;
 pub mod hook;
@@ -18,6 +19,7 @@ pub mod logging;
 pub mod manager;
 pub mod mountpoint;
 pub mod operations;
+pub mod privileges;
 pub mod slow_operations;
 pub mod status;
 pub mod usage;

@@ -17,6 +17,7 @@ use crate::boot::inspect::{self, BootFiles};
 use crate::boot::netroot::Finding;
 use crate::boot::netroot::program::Programs;
 use crate::boot::netroot::store::Store;
+use crate::catalog::apart;
 use crate::catalog::scan::{Catalog, FileId, IsoFile};
 use crate::image::initrd::{self, Features, Limits};
 use crate::image::iso;
@@ -88,8 +89,30 @@ impl ProbeResult {
     }
 }
 
+/// A look into one kernel of an ISO and its initrds.
+#[derive(Serialize, Deserialize)]
+pub struct Looked {
+    /// Abilities of the initrds.
+    pub initrd: Features,
+    /// Needs of a second initramfs.
+    pub netroot: Finding,
+    /// The packed drivers that the finding names.
+    #[serde(skip)]
+    pub packed: Option<Vec<u8>>,
+}
+
+/// Where ISOs are looked into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// In this process.
+    Here,
+    /// In a process for each, by [`apart`].
+    Apart,
+}
+
 /// The results, shared with the threads that add to them.
 pub struct ProbeResults {
+    place: Place,
     state: Option<Arc<StateDir>>,
     known: Mutex<HashMap<FileId, ProbeResult>>,
     programs: Programs,
@@ -98,11 +121,11 @@ pub struct ProbeResults {
 
 impl ProbeResults {
     /// Reads what was known at the end of the last run; `None` remembers nothing.
-    pub fn load(state: Option<Arc<StateDir>>, programs: Programs) -> Self {
+    pub fn load(place: Place, state: Option<Arc<StateDir>>, programs: Programs) -> Self {
         let stored = state.as_deref().and_then(|state| read(state).ok()).unwrap_or_default();
         let store = Store::new(state.clone());
         let known = stored.into_iter().filter_map(|(id, result)| Some((id, result.with_pack(&store)?)));
-        Self { state, known: Mutex::new(known.collect()), programs, store }
+        Self { place, state, known: Mutex::new(known.collect()), programs, store }
     }
 
     /// Enters what is known into a catalog, and returns the ISOs of which nothing is known.
@@ -131,13 +154,21 @@ impl ProbeResults {
         if self.known.lock().contains_key(&disc.id) {
             return;
         }
-        let mut results = disc.facts.files.iter().map(|files| self.look_at(disc, files));
-        let Some(first) = results.next() else {
+        if disc.facts.files.is_empty() {
             let netroot = Finding::Refused("it has no kernel".into());
             let nothing = ProbeResult { initrd: Arc::default(), netroot, pack: None, further: Vec::new() };
             self.known.lock().insert(disc.id, nothing);
             return;
+        }
+        let found = match self.place {
+            Place::Here => look(disc),
+            Place::Apart => apart::look(disc).unwrap_or_else(|error| {
+                log::warn!("{}: {error}", apart::path_of(disc));
+                not_looked_into(disc, &error.to_string())
+            }),
         };
+        let mut results = found.into_iter().map(|looked| self.keep(looked));
+        let Some(first) = results.next() else { return };
         let result = ProbeResult { further: results.collect(), ..first };
         // Of a file that was written to meanwhile, nothing of it need be true.
         if disc.source.check().is_err() {
@@ -146,14 +177,10 @@ impl ProbeResults {
         self.known.lock().insert(disc.id, result);
     }
 
-    fn look_at(&self, disc: &IsoFile, files: &BootFiles) -> ProbeResult {
-        let initrd = Arc::new(probe(disc, files));
-        let (netroot, bytes) = match files.initrds.is_empty() {
-            true => (Finding::Refused("its kernel has no initrd beside it".into()), None),
-            false => Finding::of(kernel_of(disc, files).reader(), &initrd, || plain_roots(disc)),
-        };
-        let pack = netroot.pack().zip(bytes).map(|(pack, bytes)| Arc::new(self.store.keep(pack, bytes)));
-        ProbeResult { initrd, netroot, pack, further: Vec::new() }
+    fn keep(&self, looked: Looked) -> ProbeResult {
+        let Looked { initrd, netroot, packed } = looked;
+        let pack = netroot.pack().zip(packed).map(|(pack, bytes)| Arc::new(self.store.keep(pack, bytes)));
+        ProbeResult { initrd: Arc::new(initrd), netroot, pack, further: Vec::new() }
     }
 
     /// Writes down what is known of the ISOs of a catalog, and forgets the others.
@@ -205,6 +232,30 @@ impl Workers {
         }
         self.threads.relieve();
     }
+}
+
+/// Looks into each kernel of an ISO, here and now.
+pub fn look(disc: &IsoFile) -> Vec<Looked> {
+    disc.facts.files.iter().map(|files| look_at(disc, files)).collect()
+}
+
+fn look_at(disc: &IsoFile, files: &BootFiles) -> Looked {
+    let initrd = probe(disc, files);
+    let (netroot, packed) = match files.initrds.is_empty() {
+        true => (Finding::Refused("its kernel has no initrd beside it".into()), None),
+        false => Finding::of(kernel_of(disc, files).reader(), &initrd, || plain_roots(disc)),
+    };
+    Looked { initrd, netroot, packed }
+}
+
+/// The outcome where there is none: nothing is known of its initrds.
+fn not_looked_into(disc: &IsoFile, reason: &str) -> Vec<Looked> {
+    let looked = |_: &BootFiles| Looked {
+        initrd: Features { damage: Some(reason.to_owned()), ..Features::default() },
+        netroot: Finding::Refused(reason.to_owned()),
+        packed: None,
+    };
+    disc.facts.files.iter().map(looked).collect()
 }
 
 fn probe(disc: &IsoFile, files: &BootFiles) -> Features {

@@ -8,15 +8,18 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
+use rustix::process::{Resource, getrlimit};
 use serde::{Deserialize, Serialize};
 
 use crate::boot::inspect::{self, Facts};
@@ -26,6 +29,7 @@ use crate::catalog::standing::{self, Standing};
 use crate::image::initrd::Features;
 use crate::image::iso;
 use crate::image::label::Label;
+use crate::image::printable;
 use crate::storage::backing::Backing;
 use crate::storage::identity::identity;
 use crate::storage::source::{FileSource, PageCache, ReadAt};
@@ -154,8 +158,19 @@ impl Reason {
 
     /// Whether it holds until the file is another one, and not only for now.
     fn lasts(&self) -> bool {
-        let Self::Unfit(error) = self else { return !matches!(self, Self::Unreadable(_)) };
-        !matches!(**error, inspect::Error::Iso(iso::Error::Io(_)))
+        self.error().is_none()
+    }
+
+    /// The system's word, if the file could not be read.
+    fn error(&self) -> Option<&io::Error> {
+        match self {
+            Self::Unreadable(error) => Some(error),
+            Self::Unfit(error) => match &**error {
+                inspect::Error::Iso(iso::Error::Io(error)) => Some(error),
+                _ => None,
+            },
+            _ => None,
+        }
     }
 }
 
@@ -282,6 +297,8 @@ struct Looker {
     /// When files were written to that were served before, by device and inode: with that they are other files.
     written: Mutex<HashMap<(u64, u64), i64>>,
     spare: Spare,
+    /// Descriptors that ISOs leave to all else.
+    left: AtomicUsize,
 }
 
 type Outcome = Result<Arc<IsoFile>, Reason>;
@@ -325,6 +342,7 @@ impl Scanner {
             writers: Writers::default(),
             written: Mutex::default(),
             spare: Spare::new(),
+            left: AtomicUsize::new(0),
         };
         Self {
             directory,
@@ -348,6 +366,11 @@ impl Scanner {
         let (kept, labels, written) = Kept::load(state);
         (self.kept, self.labels) = (Some(kept), labels);
         *self.looker.written.lock() = written;
+    }
+
+    /// Leaves so many descriptors to others from now on: an ISO that would take one of them waits until there are more.
+    pub fn leave_descriptors(&mut self, count: usize) {
+        self.looker.left.store(count, Ordering::Relaxed);
     }
 
     /// Looks at the directory: at each regular file whose name ends in `.iso`, in any case, and doesn't begin with a dot.
@@ -595,6 +618,7 @@ impl Looker {
             self.written.lock().insert((id.device, id.inode), when);
         }
         let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(&path).map_err(fault)?;
+        self.leaves_descriptors(&file).map_err(fault)?;
         *remote = writers::is_remote(&file);
         if let Some(reason) = self.writers.check(&file).map_err(fault)? {
             return Err(skip(Reason::Unfinished(reason), true));
@@ -604,8 +628,22 @@ impl Looker {
         let (id, mtime) = (self.id_of(&stat), modified(&stat));
         let outcome = open_disc(id, mtime, file, self.opener.as_ref());
         match outcome {
-            Err(reason) if !reason.lasts() => Err(skip(reason, false)),
+            Err(reason) if !reason.lasts() => {
+                let pending = reason.error().is_some_and(is_of_this_moment);
+                Err(skip(reason, pending))
+            }
             outcome => Ok(Some(Candidate { name: name.to_owned(), id, mtime, outcome })),
+        }
+    }
+
+    /// Refuses a file that has one of the last descriptors. The lowest free number is taken (open(2)), so what is below is
+    /// in use.
+    fn leaves_descriptors(&self, file: &File) -> io::Result<()> {
+        let left = self.left.load(Ordering::Relaxed) as u64;
+        let Some(limit) = getrlimit(Resource::Nofile).current else { return Ok(()) };
+        match (file.as_raw_fd() as u64).saturating_add(left) < limit {
+            true => Ok(()),
+            false => Err(io::Error::from_raw_os_error(libc::EMFILE)),
         }
     }
 
@@ -662,6 +700,15 @@ pub fn open_file(path: &Path) -> Result<Arc<IsoFile>, Reason> {
     open_disc(FileId::of(&stat), modified(&stat), file, &Plain)
 }
 
+/// Looks into a file that is open, as before.
+///
+/// # Errors
+/// The reason why it can't be served.
+pub fn open_again(file: File) -> Result<Arc<IsoFile>, Reason> {
+    let stat = file.metadata()?;
+    open_disc(FileId::of(&stat), modified(&stat), file, &Plain)
+}
+
 fn open_disc(id: FileId, mtime: SystemTime, file: File, opener: &dyn Opener) -> Outcome {
     let look = || -> Result<(Facts, Opened), Reason> {
         let opened = opener.open(Arc::new(file))?;
@@ -714,5 +761,5 @@ fn explain(error: io::Error, path: &Path) -> Reason {
 
 /// A file name on one line, whatever bytes it is made of.
 fn display(name: &OsStr) -> String {
-    name.to_string_lossy().chars().map(|symbol| if symbol.is_control() { '?' } else { symbol }).collect()
+    printable::line(&name.to_string_lossy())
 }

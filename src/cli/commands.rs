@@ -15,7 +15,7 @@ use crate::boot::netroot::Netroot;
 use crate::boot::netroot::program::Programs;
 use crate::catalog::config;
 use crate::catalog::config::ByItself;
-use crate::catalog::probe::ProbeResults;
+use crate::catalog::probe::{Place, ProbeResults};
 use crate::catalog::scan::{self, Catalog, Iso, Plain, Scanner, Skipped};
 use crate::catalog::unknown;
 use crate::cli::check::Report;
@@ -25,6 +25,7 @@ use crate::cli::options::{self, Cli, Command, TreeOptions};
 use crate::cli::places;
 use crate::cli::status;
 use crate::image::label::Label;
+use crate::image::printable;
 use crate::serve::fuse::Owner;
 use crate::serve::handover::holder::Holder;
 use crate::serve::handover::{store, upgrade};
@@ -51,7 +52,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Some(Command::Check(args)) => check(&args),
         Some(Command::Tree(args)) => {
             let tree = lay_out(&args.iso_dir, &args.mountpoint, &args.tree)?;
-            print(tree.dump().as_bytes())
+            print(printable::lines(&tree.dump()).as_bytes())
         }
         Some(Command::Cat(args)) => cat(&args),
         Some(Command::Dhcp(args)) => {
@@ -277,7 +278,10 @@ fn check(args: &options::Check) -> Result<ExitCode> {
         &settings.config,
     );
     let report = Report::new(&catalog, &settings, host, unknown.into_iter().collect());
-    let text = if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { report.to_string() };
+    let text = match args.json {
+        true => printable::json(&serde_json::to_string_pretty(&report)?) + "\n",
+        false => printable::lines(&report.to_string()),
+    };
     print(text.as_bytes())?;
     Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -291,7 +295,7 @@ fn doctor(args: &options::Doctor) -> Result<ExitCode> {
         findings.push(doctor::isos(&catalog, path));
     }
     let text: String = findings.iter().map(|finding| format!("{finding}\n")).collect();
-    print(text.as_bytes())?;
+    print(printable::lines(&text).as_bytes())?;
     let bad = findings.iter().any(|finding| finding.state == State::Bad);
     Ok(if bad { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -321,7 +325,7 @@ fn check_file(path: &Path, pins: &HashMap<OsString, Label>, catalog: &mut Catalo
 
 /// Finds out here and now what a mount finds out beside.
 fn look_into(catalog: &mut Catalog, options: &TreeOptions) {
-    let results = ProbeResults::load(None, Programs::find(options.netroot_init.as_deref()));
+    let results = ProbeResults::load(Place::Apart, None, Programs::find(options.netroot_init.as_deref()));
     catalog.isos.iter().for_each(|iso| results.look_into(&iso.disc));
     results.enter(catalog);
 }

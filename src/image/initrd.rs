@@ -35,6 +35,12 @@ const LONGEST_NAME: usize = 512;
 /// Size of a list of built-in drivers: 10 to 60 KiB are usual. A longer one is passed over.
 const LONGEST_LIST: u64 = 1 << 20;
 
+/// Bytes unpacked for one that is read: three to five are usual. All compressions can make thousands of one, of zeros.
+const MOST_RATIO: u64 = 32;
+
+/// Bytes that may be unpacked in any case: a file of zeros, say. The slowest decoder needs a few tenths of a second for them.
+const FREE_BYTES: u64 = 32 << 20;
+
 /// Bounds on the work for one initrd. The defaults fit what is on live and installer ISOs several times over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -46,11 +52,22 @@ pub struct Limits {
     pub archives: u64,
     /// Longest name in bytes. An entry with a longer one is passed over, as the kernel does from 4096 on.
     pub name: usize,
+    /// Most bytes unpacked for each that is read, beyond the first [`Limits::free`].
+    pub ratio: u64,
+    /// Bytes that may be unpacked however few are read.
+    pub free: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { bytes: MOST_BYTES, entries: MOST_ENTRIES, archives: MOST_ARCHIVES, name: LONGEST_NAME }
+        Limits {
+            bytes: MOST_BYTES,
+            entries: MOST_ENTRIES,
+            archives: MOST_ARCHIVES,
+            name: LONGEST_NAME,
+            ratio: MOST_RATIO,
+            free: FREE_BYTES,
+        }
     }
 }
 
@@ -72,7 +89,7 @@ pub fn probe(initrd: impl Read, limits: Limits) -> Result<Features, Error> {
 /// # Errors
 /// As [`probe`].
 pub fn probe_for(initrd: impl Read, limits: Limits, marks: &[Mark]) -> Result<Features, Error> {
-    let budget = Budget::new(limits.bytes);
+    let budget = Budget::new(&limits);
     let features = Features::default();
     let mut walk = Walk { limits, marks, features, entries: 0, archives: 0, init: Init::Unseen };
     match walk.initrd(&mut Stream::outer(initrd, &budget)) {
@@ -136,6 +153,7 @@ pub enum Limit {
     Bytes,
     Entries,
     Archives,
+    Ratio,
 }
 
 impl fmt::Display for Limit {
@@ -144,6 +162,7 @@ impl fmt::Display for Limit {
             Limit::Bytes => "bytes read and unpacked",
             Limit::Entries => "entries",
             Limit::Archives => "compressed archives",
+            Limit::Ratio => "bytes unpacked for each that is read",
         })
     }
 }

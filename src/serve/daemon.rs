@@ -25,7 +25,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGIO, SIGTERM, SIGUSR1};
 use crate::boot::netroot::kernel::Arch;
 use crate::boot::netroot::program::Programs;
 use crate::catalog::config::file::Followed;
-use crate::catalog::probe::{ProbeResults, Workers};
+use crate::catalog::probe::{Place, ProbeResults, Workers};
 use crate::catalog::scan::{Opener as _, Scanner};
 use crate::image::label::Label;
 use crate::serve::clients::kept::{self, Kept};
@@ -36,6 +36,7 @@ use crate::serve::hook::Hook;
 use crate::serve::logging;
 use crate::serve::manager::Manager;
 use crate::serve::operations::Operations;
+use crate::serve::privileges;
 use crate::serve::status::{About, Board};
 use crate::serve::watch::{self, Pace};
 use crate::storage::backing::Backing;
@@ -51,6 +52,10 @@ use updater::{Change, Shown, Updater};
 
 /// How long to wait for the event loops after unmounting. Clients that still have files open would keep them for ever.
 const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Descriptors that ISOs leave to all else beside the event loops: a client's second opening of an ISO, files of the state, the
+/// administrator's command.
+const RESERVE: usize = 16;
 
 /// How often results on initrds get into the menu while more are coming in: each time, all of it is rendered.
 const VERDICTS: Duration = Duration::from_millis(500);
@@ -113,6 +118,9 @@ enum End {
 /// If the tree can't be mounted, with a sentence that says why.
 pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()> {
     raise_file_limit();
+    if let Err(error) = privileges::give_up(config.on_change.is_some()) {
+        log::warn!("rights that aren't needed can't be given up: {error}");
+    }
     let (ledger, left) = mount::held(&config.mountpoint)?;
     ignore_lease_breaks()?;
     let config = Arc::new(config);
@@ -129,7 +137,7 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
         log::warn!("ISOs whose initrd can't do NBD can't boot over it: {reason}");
     }
     let state = config.state_dir.as_deref().and_then(take_state);
-    let results = Arc::new(ProbeResults::load(state.clone(), programs));
+    let results = Arc::new(ProbeResults::load(Place::Apart, state.clone(), programs));
     let workers = Workers::new(&results, {
         let sender = sender.clone();
         move || {
@@ -152,6 +160,7 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     if let Some(state) = state {
         scanner.keep_labels(state);
     }
+    scanner.leave_descriptors(mount::loops() + RESERVE);
     let takeovers = ledger.as_ref().map_or(0, |ledger| ledger.generation());
     let times = Times::load(kept.clone());
     let board = Board::new(about(&config, takeovers), &cache);
@@ -179,6 +188,7 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     if let Some(ledger) = &ledger {
         ledger.taken_over();
     }
+    updater.leave_descriptors(RESERVE);
     let hook = config.on_change.as_deref().map(Hook::start).transpose()?;
     log::info!("{}: mounted; ISOs: {}", config.mountpoint.display(), updater.catalog.isos.len());
     let manager = Manager::find();
@@ -189,12 +199,20 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
         move || follow(&inbox, &mut updater, &operations, &board, &notifier, hook.as_ref(), &manager)
     })?;
     ready()?;
-    let _listener = ledger.map(|ledger| {
+    let _listener = ledger.as_ref().map(|ledger| {
         let listener = upgrade::listen(&config.mountpoint);
         ledger.ready();
         listener.inspect_err(|error| log::warn!("'netrootfs upgrade' won't find this mount: {error}"))
     });
     match end.recv()? {
+        End::Unmounted if mounted.is_dead() => {
+            // Nobody can go on with it; the next process makes a new one.
+            if let Some(ledger) = &ledger {
+                ledger.begin_anew()?;
+            }
+            mounted.unmount();
+            return ended("the connection with the kernel was cut");
+        }
         End::Unmounted => {}
         End::Stop => {
             mounted.unmount();
@@ -202,7 +220,7 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
             while let Ok(End::Stop) = end.recv_timeout(deadline.saturating_duration_since(Instant::now())) {}
         }
         // Whoever holds the mount starts another process for it.
-        End::Failed(reason) => bail!("the event loops ended: {reason}"),
+        End::Failed(reason) => return ended(&reason),
     }
     Ok(())
 }
@@ -214,6 +232,12 @@ fn about(config: &Config, takeovers: u64) -> About {
         cache_limit: config.cache_size,
         takeovers,
     }
+}
+
+/// Ends with a failure. In the background nobody reads what is said at the end, but in the log.
+fn ended(reason: &str) -> Result<()> {
+    log::error!("the event loops ended: {reason}");
+    bail!("the event loops ended: {reason}")
 }
 
 /// Takes the state directory; without it all works, and the next start knows nothing.

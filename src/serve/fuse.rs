@@ -13,7 +13,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
 use fuser::{
@@ -24,6 +24,7 @@ use fuser::{
 
 use crate::catalog::config::question::Question;
 use crate::serve::clients::{Clients, Who};
+use crate::serve::failures::Failures;
 use crate::serve::handover::ledger::{Ledger, Left};
 use crate::serve::operations::{Error, Operations};
 use crate::serve::slow_operations::SlowOperations;
@@ -54,6 +55,9 @@ const MAX_BACKGROUND: u16 = 8192;
 /// File systems that may lie above one another: an EROFS image over an ISO, and this one over it. It is the most that
 /// there may be (FILESYSTEM_MAX_STACK_DEPTH), so nothing can be stacked on this one while it hands files over.
 const STACK_DEPTH: u32 = 2;
+
+/// The log of what fails.
+static FAILURES: LazyLock<Failures> = LazyLock::new(Failures::default);
 
 thread_local! {
     /// Each thread's buffer.
@@ -200,21 +204,25 @@ fn file_type(kind: Type) -> FileType {
 /// Runs an operation, and logs what goes wrong.
 fn run<T>(
     usage: &Usage,
-    operation: &str,
+    operation: &'static str,
     ino: INodeNo,
     name: &str,
     call: impl FnOnce() -> Result<T, Error>,
 ) -> Result<T, Errno> {
+    let what = || format!("{operation} inode {} {name:?}", ino.0);
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => {
             usage.failed(error.kind());
-            log::log!(error.level(), "{operation} inode {} {name:?}: {error}", ino.0);
+            match error.level() {
+                log::Level::Debug => log::debug!("{}: {error}", what()),
+                level => FAILURES.tell(level, (operation, ino.0), &error.to_string(), what),
+            }
             Err(Errno::from_i32(error.errno()))
         }
         Err(_) => {
             usage.failed(INTERNAL);
-            log::error!("{operation} inode {} {name:?}: internal error, see above", ino.0);
+            log::error!("{}: internal error, see above", what());
             Err(Errno::EIO)
         }
     }
@@ -240,11 +248,30 @@ fn look_up(
     }
 }
 
+/// An ISO that can't be read is one matter, whoever reads whichever file of it.
+fn tell_of_iso(operations: &Operations, ino: INodeNo, handle: FileHandle, error: &io::Error) {
+    let number = operations.reads_from(handle.0).unwrap_or(ino.0);
+    FAILURES.tell(log::Level::Error, ("read", number), &error.to_string(), || {
+        let path = operations.backing_path(handle.0).unwrap_or_else(|| format!("inode {}", ino.0));
+        format!("{path}: it can't be read")
+    });
+}
+
 fn read(operations: &Operations, ino: INodeNo, handle: FileHandle, offset: u64, size: u32, reply: ReplyData) {
     BUFFER.with_borrow_mut(|buffer| {
         let buf = buffer.get(size as usize);
-        match run(operations.usage(), "read", ino, "", || operations.read(handle.0, offset, buf)) {
-            Ok(len) => reply.data(buf.get(..len).unwrap_or_default()),
+        let outcome =
+            run(operations.usage(), "read", ino, "", || match operations.read(handle.0, offset, buf) {
+                Err(Error::Backing(error)) => {
+                    operations.usage().failed(Error::Backing(io::ErrorKind::Other.into()).kind());
+                    tell_of_iso(operations, ino, handle, &error);
+                    Ok(None)
+                }
+                outcome => outcome.map(Some),
+            });
+        match outcome {
+            Ok(Some(len)) => reply.data(buf.get(..len).unwrap_or_default()),
+            Ok(None) => reply.error(Errno::EIO),
             Err(errno) => reply.error(errno),
         }
     });

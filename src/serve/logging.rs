@@ -1,4 +1,6 @@
 //! Where log lines go: to standard error in the foreground, to the journal or syslog in the background, or to a file.
+//!
+//! Whatever they tell of, a terminal that shows them obeys nothing in them: each is one line of printable text.
 
 use std::ffi::{CStr, CString};
 use std::fs::{File, OpenOptions};
@@ -10,6 +12,8 @@ use anyhow::{Context, Result};
 use env_logger::{Builder, Target};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use systemd_journal_logger::JournalLog;
+
+use crate::image::printable;
 
 /// Where the lines go.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +51,10 @@ pub fn start(sink: Sink<'_>, verbosity: u8) -> Result<()> {
         return Ok(());
     }
     let mut builder = Builder::new();
+    builder.format(|out, record| {
+        let (time, message) = (out.timestamp(), printable::line(&record.args().to_string()));
+        writeln!(out, "[{time} {:<5}] {message}", record.level())
+    });
     builder.filter(None, LevelFilter::Off).filter(Some(env!("CARGO_PKG_NAME")), level).format_target(false);
     if let Sink::File(path) = sink {
         let file = LogFile::open(path).with_context(|| format!("log file {}", path.display()))?;
@@ -119,7 +127,7 @@ impl Log for Syslog {
             Level::Info => libc::LOG_INFO,
             Level::Debug | Level::Trace => libc::LOG_DEBUG,
         };
-        // No line has a NUL: names from ISOs have no control characters, and paths end at one.
+        // No line has a NUL: it is printable.
         if let Ok(line) = CString::new(record.args().to_string()) {
             // SAFETY: both are strings that end with NUL, and the first takes one argument.
             unsafe { libc::syslog(priority, c"%s".as_ptr(), line.as_ptr()) };
@@ -140,7 +148,9 @@ impl<L: Log> Log for OurLines<L> {
 
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
-            self.0.log(record);
+            let message = printable::line(&record.args().to_string());
+            let mut line = record.to_builder();
+            self.0.log(&line.args(format_args!("{message}")).build());
         }
     }
 

@@ -8,11 +8,13 @@ use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
+use crate::image::printable;
 use crate::serve::handover::ledger::{Ledger, OpenFile};
 use crate::serve::usage::{Reading, Usage};
 use crate::storage::content::Content;
@@ -247,6 +249,16 @@ impl Operations {
             Handle::File(content, _) => content.waits_for(),
             Handle::Directory(_) => None,
         }
+    }
+
+    /// The path of the file that an open file is read from, as it is now, for people.
+    pub fn backing_path(&self, handle: u64) -> Option<String> {
+        let handle = self.handle(handle).ok()?;
+        let Handle::File(content, _) = handle.as_ref() else { return None };
+        let file = content.backing_file()?;
+        // The kernel knows it, also when it has another name by now, or none (proc_pid_fd(5)).
+        let path = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
+        Some(printable::line(&path.to_string_lossy()))
     }
 
     /// What handing a file over to the kernel may have to wait for.

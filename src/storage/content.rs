@@ -221,6 +221,15 @@ impl Content {
         }
     }
 
+    /// The file that has to be read for its bytes; `None` if they are all here, or it isn't known.
+    pub fn backing_file(&self) -> Option<Arc<File>> {
+        match self {
+            Self::Segments(segments) => Some(segments.source.origin()?.0),
+            Self::Rendered(_) | Self::Lazy(_) => None,
+            Self::Parts(parts) => parts.iter().find_map(|part| part.backing_file()),
+        }
+    }
+
     /// What it is made of, for a process that comes after this one; `None` if that can't be told. The files that are
     /// needed for it, by identity, are added to `files`.
     pub fn recipe(&self, files: &mut Vec<(u64, Arc<File>)>) -> Option<Recipe> {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use crate::catalog::scan::{Iso, IsoFile};
 use crate::image::iso::{DirectoryEntry, EntryId, EntryKind, Error};
 use crate::image::label::Label;
+use crate::image::printable;
 use crate::storage::content::{Content, Segments};
 use crate::storage::identity::identity;
 use crate::tree::arena::{Kind, Node};
@@ -154,8 +155,7 @@ impl Directory {
 
     fn fault(&self, error: &Error) -> io::Error {
         // One line, whatever the ISO has put into its names.
-        let text: String = error.to_string().chars().map(|c| if c.is_control() { '?' } else { c }).collect();
-        io::Error::other(format!("{}: {text}", self.shared.label))
+        io::Error::other(format!("{}: {}", self.shared.label, printable::line(&error.to_string())))
     }
 }
 

@@ -39,6 +39,7 @@ mod netroot_init;
 mod rooms;
 mod serving;
 mod status;
+mod terminal;
 mod trees;
 
 #[global_allocator]

@@ -3,8 +3,10 @@
 //!
 //! Needs root, /dev/fuse, fuse3, xorriso, squashfs-tools, cpio and util-linux. What is missing is an error, never a pass.
 
+mod apart;
 mod by_itself;
 mod changes;
+mod descriptors;
 mod end;
 mod files;
 mod fstab;
@@ -14,6 +16,7 @@ mod logs;
 mod manager;
 mod netroot;
 mod people;
+mod privileges;
 mod start;
 mod state;
 mod text;

@@ -25,8 +25,12 @@ const LARGEST_LIST: u64 = 16 << 20;
 /// A module, unpacked. The largest network drivers have 4 MB.
 pub(super) const LARGEST_MODULE: u64 = 16 << 20;
 
-/// All modules for network cards, unpacked: a client's memory must hold them beside its initramfs.
+/// All modules for network cards, unpacked: a client's memory must hold them beside its initramfs. And those that are loaded for
+/// one.
 const MOST_BYTES: usize = 32 << 20;
+
+/// What is said of more.
+const TOO_MUCH: &str = "the modules that it needs are more than 32 MiB";
 
 /// The drivers that an ISO's initrd lacks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -183,7 +187,14 @@ impl Take<'_> {
             let file = file.ok_or_else(|| Error::Damaged(format!("{path} is not there")))?;
             Ok((name, unpack(path, &file)?))
         };
-        paths.iter().map(read).collect()
+        let mut room = MOST_BYTES;
+        let mut modules = Vec::new();
+        for path in paths {
+            let module = read(path)?;
+            room = room.checked_sub(module.1.len()).ok_or_else(|| Error::damaged(TOO_MUCH))?;
+            modules.push(module);
+        }
+        Ok(modules)
     }
 }
 

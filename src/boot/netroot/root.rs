@@ -15,7 +15,6 @@ use crate::storage::source::bounded::Bounded;
 
 mod erofs;
 mod ext4;
-mod nested;
 mod squashfs;
 pub mod udeb;
 

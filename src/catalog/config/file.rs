@@ -112,7 +112,7 @@ impl Followed {
     /// Whether it has to be looked at often: it is being written, or lies where changes go unnoticed.
     pub fn restless(&self) -> bool {
         let link = || self.path.symlink_metadata().is_ok_and(|stat| stat.is_symlink());
-        let remote = || File::open(&self.path).is_ok_and(|file| writers::is_remote(&file));
+        let remote = || open(&self.path).is_ok_and(|file| writers::is_remote(&file));
         self.pending || link() || remote()
     }
 

@@ -4,7 +4,7 @@
 //! so that neither a long initrd nor a short one that unpacks without end is worked on for ever. It holds one buffer
 //! of [`BUFFER`] bytes and nothing else.
 
-use super::{Error, Limit, Place};
+use super::{Error, Limit, Limits, Place};
 use std::cell::Cell;
 use std::io::{self, BufRead, Read};
 
@@ -15,11 +15,34 @@ const BUFFER: usize = 64 * 1024;
 pub(super) struct Budget {
     left: Cell<u64>,
     total: u64,
+    /// Of these, how many may be unpacked; what is read adds to it.
+    unpacked: Cell<u64>,
+    ratio: u64,
 }
 
 impl Budget {
-    pub(super) fn new(total: u64) -> Self {
-        Budget { left: Cell::new(total), total }
+    pub(super) fn new(limits: &Limits) -> Self {
+        let Limits { bytes, ratio, free, .. } = *limits;
+        Budget { left: Cell::new(bytes), total: bytes, unpacked: Cell::new(free), ratio }
+    }
+
+    /// Takes bytes that were read, or unpacked.
+    fn take(&self, count: u64, unpacked: bool) {
+        self.left.set(self.left.get().saturating_sub(count));
+        let left = self.unpacked.get();
+        self.unpacked.set(match unpacked {
+            true => left.saturating_sub(count),
+            false => left.saturating_add(count.saturating_mul(self.ratio)),
+        });
+    }
+
+    /// The limit that has been met.
+    fn met(&self, unpacked: bool) -> Option<(Limit, u64)> {
+        match self.left.get() {
+            0 => Some((Limit::Bytes, self.total)),
+            _ if unpacked && self.unpacked.get() == 0 => Some((Limit::Ratio, self.ratio)),
+            _ => None,
+        }
     }
 }
 
@@ -145,18 +168,14 @@ impl<'a, R: Read> Stream<'a, R> {
     fn advance(&mut self, count: usize) {
         self.start += count;
         self.at += count as u64;
-        self.budget.left.set(self.budget.left.get().saturating_sub(count as u64));
+        self.budget.take(count as u64, self.archive.is_some());
     }
 
     /// Makes at least `count` bytes available, unless the stream ends before.
     fn fill(&mut self, count: usize) -> Result<(), Error> {
         while self.end - self.start < count {
-            if self.budget.left.get() == 0 {
-                return Err(Error::Limit {
-                    limit: Limit::Bytes,
-                    most: self.budget.total,
-                    place: self.place(),
-                });
+            if let Some((limit, most)) = self.budget.met(self.archive.is_some()) {
+                return Err(Error::Limit { limit, most, place: self.place() });
             }
             self.buffer.copy_within(self.start..self.end, 0);
             self.end -= self.start;

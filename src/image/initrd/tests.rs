@@ -376,6 +376,19 @@ fn a_bomb_ends_at_the_limit_of_bytes() {
 }
 
 #[test]
+fn few_bytes_that_unpack_to_many_end_long_before_that_limit() {
+    let limits = Limits { free: 1 << 20, ..Limits::default() };
+    let bomb = archive_of(&[("init", b""), ("bomb", &vec![0; 4 << 20])]);
+    for initrd in ALL.map(|format| pack(format, &bomb)) {
+        let error = probe(initrd.as_slice(), limits).unwrap_err();
+        assert!(matches!(error, Error::Limit { limit: Limit::Ratio, most: 32, .. }), "{error}");
+        // Bytes that were read pay for it.
+        let padded = [[0; 1 << 20].as_slice(), &initrd].concat();
+        assert!(probe(padded.as_slice(), limits).is_ok());
+    }
+}
+
+#[test]
 fn entries_and_archives_are_limited() {
     let limits = Limits { entries: 100, archives: 5, ..Limits::default() };
     let many = archive(&["x"; 101]);
@@ -412,7 +425,8 @@ impl Read for Counting<'_> {
     }
 }
 
-const TIGHT: Limits = Limits { bytes: 256 << 10, entries: 200, archives: 8, name: 256 };
+const TIGHT: Limits =
+    Limits { bytes: 256 << 10, entries: 200, archives: 8, name: 256, ratio: 32, free: 64 << 10 };
 
 #[track_caller]
 fn assert_bounded(bytes: &[u8]) {

@@ -3,9 +3,10 @@
 //! What comes out is a single line without control characters and of limited length, or nothing.
 
 use super::bounded_files::BoundedFiles;
-use super::path::{self, is_control};
+use super::path;
 use super::{LeftOut, MenuEntry, Reason};
 use crate::image::args::Args;
+use crate::image::printable::is_control;
 
 /// Characters of a title: wider than any text screen that shows one.
 pub const MAX_TITLE: usize = 200;

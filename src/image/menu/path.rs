@@ -1,5 +1,7 @@
 //! Paths in an ISO as its menus write them.
 
+use crate::image::printable::is_control;
+
 /// Bytes of a path: ECMA-119 allows 255, Rock Ridge and Joliet go beyond; kernels lie near the top.
 pub const MAX_PATH: usize = 1024;
 
@@ -42,11 +44,6 @@ pub(super) fn parent(path: &str) -> &str {
 /// The last component of a path.
 pub(super) fn base_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
-}
-
-/// Besides Unicode's controls, the line and paragraph separators and the marks that reorder a line.
-pub(super) fn is_control(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]

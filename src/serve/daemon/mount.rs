@@ -253,6 +253,16 @@ fn reason(ended: io::Result<()>) -> Option<String> {
 }
 
 impl Mounted {
+    /// Whether the mount is still there, though no event loop serves it any more: its connection was cut
+    /// (`/sys/fs/fuse/connections`).
+    pub(super) fn is_dead(&self) -> bool {
+        let same = match mountpoint::device(&self.mountpoint) {
+            Ok(device) => device == self.device,
+            Err(error) => error.raw_os_error() == Some(libc::ENOTCONN),
+        };
+        same && mountpoint::is_ours_there(&self.mountpoint)
+    }
+
     /// Unmounts; files that are still open stay with their readers until the end of this process.
     pub(super) fn unmount(&self) {
         // After `umount -l` another file system may have been mounted there.

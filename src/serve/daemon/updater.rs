@@ -104,6 +104,11 @@ impl Updater {
         Ok(self.lay_out())
     }
 
+    /// Leaves so many descriptors to others than ISOs from now on.
+    pub(super) fn leave_descriptors(&mut self, count: usize) {
+        self.scanner.leave_descriptors(count);
+    }
+
     /// Looks at the directory, and at this host's address.
     pub(super) fn look_again(&mut self) -> Change {
         let configured = self.look_at_file();

@@ -7,6 +7,7 @@ use std::fmt;
 
 use super::{IsoEntry, Item, grub, ipxe, pxelinux};
 use crate::image::args::{Arg, Args};
+use crate::image::printable;
 
 /// Bytes of arguments that a kernel keeps: `COMMAND_LINE_SIZE` of x86 and AArch64 is 2048, and the last is a NUL. It drops
 /// the rest without a word.
@@ -72,8 +73,7 @@ impl fmt::Display for Refusal {
 
 /// Enough of an argument to know it by, for a terminal.
 fn cut(word: &str) -> String {
-    let shown = |symbol: char| if symbol.is_control() { '?' } else { symbol };
-    let head: String = word.chars().take(60).map(shown).collect();
+    let head: String = printable::line(word).chars().take(60).collect();
     if head.chars().count() < word.chars().count() { head + "..." } else { head }
 }
 

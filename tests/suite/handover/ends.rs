@@ -1,7 +1,7 @@
 //! How a mount ends that outlives its daemon: by who stops it, and by a daemon that can't be kept.
 
 use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::process::Command;
 
 use rustix::process::{Signal, kill_process};
@@ -145,5 +145,23 @@ fn the_command_of_on_change_sees_nothing_of_it() {
     {
         assert!(!text.contains(word), "{text}");
     }
+    daemon.stop();
+}
+
+#[test]
+fn a_connection_that_is_cut_is_a_failure_and_there_is_a_new_mount() {
+    let disc = Disc::new("One", 1);
+    let place = Place::with("one.iso", &disc);
+    let daemon = place.start(&[]);
+    let device = fs::metadata(place.mnt()).unwrap().dev();
+    // The device of a FUSE mount has no major number (fs/fuse/control.c).
+    fs::write(format!("/sys/fs/fuse/connections/{device}/abort"), "1").unwrap();
+    place.eventually("a new mount", || {
+        fs::read(place.tree("images/One.iso")).is_ok_and(|bytes| bytes == disc.iso)
+    });
+    let log = place.log();
+    assert!(log.contains("the daemon has ended (exit status: 1) and is started again"), "{log}");
+    assert!(log.contains("the event loops ended: the connection with the kernel was cut"), "{log}");
+    assert_eq!(place.mounts(), 1);
     daemon.stop();
 }

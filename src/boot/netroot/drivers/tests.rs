@@ -218,3 +218,17 @@ fn network_drivers_that_are_too_much_are_left_out() {
     assert!(drivers.nics.contains(&"mlx4_core".to_owned()), "{:?}", drivers.nics);
     assert!(drivers.files.values().map(Vec::len).sum::<usize>() <= MOST_BYTES);
 }
+
+#[test]
+fn nbd_with_more_than_a_client_can_hold_is_a_reason() {
+    let dep =
+        "kernel/nbd.ko: kernel/a.ko kernel/b.ko kernel/c.ko\nkernel/a.ko:\nkernel/b.ko:\nkernel/c.ko:\n";
+    let mut root = root("lib/modules", dep, "");
+    for name in ["a", "b", "c"] {
+        let mut large = module(name);
+        large.resize(LARGEST_MODULE as usize, 0);
+        root.0.insert(format!("lib/modules/6.1/kernel/{name}.ko"), large);
+    }
+    let reason = take(&root, "6.1", &NBD).unwrap_err();
+    assert_eq!(reason, TOO_MUCH);
+}

@@ -140,24 +140,54 @@ fn a_compression_that_nobody_can_read_is_said() {
     assert!(matches!(error, Error::Damaged(_)), "{error}");
 }
 
+/// Counts what is read.
+struct Counted(Arc<dyn ReadAt>, std::sync::atomic::AtomicU64);
+
+impl ReadAt for Counted {
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> std::io::Result<()> {
+        self.1.fetch_add(buf.len() as u64, std::sync::atomic::Ordering::Relaxed);
+        self.0.read_exact_at(buf, offset)
+    }
+
+    fn len(&self) -> u64 {
+        self.0.len()
+    }
+}
+
 #[test]
-fn a_squashfs_that_would_take_too_much_memory_is_refused() {
-    let image = |inodes: u32, inode_table: u64, directory_table: u64, next: u64| {
-        let mut image = vec![0_u8; 96];
-        image[..4].copy_from_slice(b"hsqs");
-        image[4..8].copy_from_slice(&inodes.to_le_bytes());
-        for (place, start) in [(40, 100_000), (64, inode_table), (72, directory_table), (80, next)] {
-            image[place..place + 8].copy_from_slice(&start.to_le_bytes());
-        }
-        // Blocks without a byte in them, one behind the other.
-        image.resize(96 + 100_000, 0);
-        open(Arc::new(image)).err().unwrap().to_string()
-    };
-    assert_eq!(image(500_001, 96, 96, 96), "it has more than 500000 files");
-    assert_eq!(image(1, 96, 50_000, 50_000), "its tables have more than 67108864 bytes");
-    assert_eq!(image(1, 96, 96, u64::MAX), "its tables have more than 67108864 bytes");
-    assert_ne!(image(1, u64::MAX, u64::MAX, 1), "its tables have more than 67108864 bytes");
-    assert_ne!(image(1, 96, 10_000, 10_000), "its tables have more than 67108864 bytes");
+fn of_a_squashfs_with_many_names_only_those_on_the_way_are_read() {
+    let workshop = Workshop::new();
+    for directory in 0..40 {
+        let directory = workshop.path(&format!("tree/many/{directory}"));
+        fs::create_dir_all(&directory).unwrap();
+        (0..500).for_each(|name| fs::write(format!("{directory}/{name}"), "").unwrap());
+    }
+    let image = workshop.squashfs("tree", &["-comp", "gzip", "-noI"]);
+    let counted = Arc::new(Counted(image, Default::default()));
+    let files = open(counted.clone()).unwrap();
+    assert_eq!(files.read("lib/modules/6.1.0-x/small", 9).unwrap().unwrap(), b"small");
+    assert_eq!(files.read("many/39/499", 9).unwrap().unwrap(), b"");
+    // 20,000 inodes of 32 bytes.
+    let read = counted.1.load(std::sync::atomic::Ordering::Relaxed);
+    assert!(read < 200_000, "{read}");
+}
+
+#[test]
+fn a_squashfs_of_another_version_or_with_impossible_blocks_is_refused() {
+    let workshop = Workshop::new();
+    let image = workshop.squashfs("tree", &["-comp", "gzip"]);
+    let mut sound = vec![0; image.len() as usize];
+    image.read_exact_at(&mut sound, 0).unwrap();
+    for (place, bytes, reason) in [
+        (28, &[3, 0][..], "it is a squashfs of version 3"),
+        (12, &[0, 0, 0, 1], "blocks of 16777216 bytes"),
+        (12, &[1, 0, 2, 0], "blocks of 131073 bytes"),
+        (20, &[2, 0], "its compression, number 2, is not supported"),
+    ] {
+        let mut image = sound.clone();
+        image[place..place + bytes.len()].copy_from_slice(bytes);
+        assert_eq!(open(Arc::new(image)).err().unwrap().to_string(), reason);
+    }
 }
 
 #[test]

@@ -1,0 +1,54 @@
+//! What ISOs contain is looked into in a process of its own, that can do next to nothing.
+
+use testkit::disc::Disc;
+
+use crate::support::place::Place;
+
+/// Mounts two ISOs, and has the look into the first end by that fault.
+fn one_look_ends(fault: &str) -> String {
+    let (one, two) = (Disc::new("One", 1), Disc::new("Two", 2));
+    let place = Place::with("one.iso", &one);
+    place.put("two.iso", &two);
+    let mut command = place.command(&[]);
+    let daemon = place.start_by(command.env("NETROOTFS_LOOK_FAULT", format!("{fault}:One")));
+    let server = daemon.server();
+    let menu = || place.text("tftp/pxelinux.cfg/default");
+    place.eventually("what is known of the other", || menu().contains("netroot=nbd:192.0.2.1:Two::ro"));
+    let line = format!("{}: looking into it was ended: signal: ", place.iso("one.iso").display());
+    place.eventually("a line of the one", || place.log().contains(&line));
+    assert!(place.read("images/One.iso") == one.iso && place.read("tftp/vmlinuz_One") == one.kernel);
+    assert!(!menu().contains("netroot=nbd:192.0.2.1:One::ro"), "nothing is known of it");
+    place.look_again("Next");
+    assert_eq!(place.log().matches(&line).count(), 1, "{}", place.log());
+    assert_eq!(daemon.server(), server, "the daemon goes on");
+    daemon.stop();
+    place.log()
+}
+
+#[test]
+fn a_crash_of_a_look_costs_one_iso_and_one_line() {
+    assert!(one_look_ends("crash").contains("signal: 6 (SIGABRT)"));
+}
+
+#[test]
+fn a_look_that_eats_memory_is_ended() {
+    one_look_ends("memory");
+}
+
+#[test]
+fn a_look_can_open_nothing() {
+    // It ends so only if it could not.
+    one_look_ends("open");
+}
+
+#[test]
+fn a_look_that_is_sound_has_an_outcome() {
+    let place = Place::with("one.iso", &Disc::new("One", 1));
+    // Of another ISO, so that only the path of the fault is tried.
+    let mut command = place.command(&[]);
+    let daemon = place.start_by(command.env("NETROOTFS_LOOK_FAULT", "crash:Other"));
+    let menu = || place.text("tftp/pxelinux.cfg/default");
+    place.eventually("what is known", || menu().contains("netroot=nbd:192.0.2.1:One::ro"));
+    assert!(!place.log().contains("looking into it"), "{}", place.log());
+    daemon.stop();
+}
