@@ -297,6 +297,7 @@ fn follow(
     manager: &Manager,
 ) {
     let mut shown = Instant::now();
+    updater.keep();
     loop {
         let wait = if updater.owed { VERDICTS.saturating_sub(shown.elapsed()) } else { Duration::MAX };
         // What has come in while a look took its time is answered by one look.
@@ -329,6 +330,7 @@ fn follow(
             // A name that the kernel doesn't know is ENOENT, and just as well.
             let _ = notifier.inval_entry(INodeNo(directory), OsStr::new(name));
         }
+        updater.keep();
         if looked == Change::Isos
             && let Some(hook) = hook
         {

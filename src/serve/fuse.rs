@@ -28,7 +28,7 @@ use crate::serve::failures::Failures;
 use crate::serve::handover::ledger::{Ledger, Left};
 use crate::serve::operations::{Error, Operations};
 use crate::serve::slow_operations::SlowOperations;
-use crate::serve::usage::{INTERNAL, Usage};
+use crate::serve::usage::{INTERNAL, READ_FAILED, Usage};
 use crate::storage::passthrough::DataPath;
 use crate::tree::arena::{Kind, Node};
 use crate::tree::lazy::Type;
@@ -228,6 +228,7 @@ fn run<T>(
     }
 }
 
+/// Answers a look-up.
 fn look_up(
     operations: &Operations,
     owner: Owner,
@@ -263,7 +264,7 @@ fn read(operations: &Operations, ino: INodeNo, handle: FileHandle, offset: u64, 
         let outcome =
             run(operations.usage(), "read", ino, "", || match operations.read(handle.0, offset, buf) {
                 Err(Error::Backing(error)) => {
-                    operations.usage().failed(Error::Backing(io::ErrorKind::Other.into()).kind());
+                    operations.usage().failed(READ_FAILED);
                     tell_of_iso(operations, ino, handle, &error);
                     Ok(None)
                 }

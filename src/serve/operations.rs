@@ -16,7 +16,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::image::printable;
 use crate::serve::handover::ledger::{Ledger, OpenFile};
-use crate::serve::usage::{Reading, Usage};
+use crate::serve::usage::{READ_FAILED, Reading, Usage};
 use crate::storage::content::Content;
 use crate::tree::arena::{Kind, Node, ROOT_INO, Tree};
 use crate::tree::lazy::{self, Listed, Type};
@@ -78,7 +78,7 @@ impl Error {
             Self::NotADirectory | Self::IsADirectory | Self::Link => 2,
             Self::BadHandle => 3,
             Self::Lazy(_) => 4,
-            Self::Backing(_) => 5,
+            Self::Backing(_) => READ_FAILED,
         }
     }
 

@@ -14,6 +14,9 @@ use parking_lot::Mutex;
 pub const KINDS: [&str; 7] =
     ["not-found", "stale", "wrong-type", "bad-handle", "iso-unreadable", "read-failed", "internal"];
 
+/// The place in [`KINDS`] of an ISO that can't be read.
+pub const READ_FAILED: usize = 5;
+
 /// The place in [`KINDS`] of an error of our own.
 pub const INTERNAL: usize = 6;
 
@@ -214,8 +217,9 @@ mod tests {
     fn errors_are_counted_by_kind() {
         let usage = Usage::default();
         usage.failed(INTERNAL);
+        usage.failed(READ_FAILED);
         usage.failed(99);
         let counted: Vec<_> = usage.errors().filter(|(_, count)| *count > 0).collect();
-        assert_eq!(counted, [("internal", 1)]);
+        assert_eq!(counted, [("read-failed", 1), ("internal", 1)]);
     }
 }

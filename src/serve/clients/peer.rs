@@ -5,7 +5,8 @@
 //! right to look at processes of other users (root, or CAP_SYS_PTRACE) nobody is seen.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
@@ -98,8 +99,8 @@ fn look(pid: u32) -> Option<Who> {
     }
     let (mut peers, mut any) = (BTreeSet::new(), false);
     for (table, listens) in TABLES {
-        let text = fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap_or_default();
-        let found = of_table(&text, &sockets, listens);
+        let Ok(file) = File::open(format!("/proc/{pid}/net/{table}")) else { continue };
+        let found = of_table(BufReader::new(file), &sockets, listens).unwrap_or_default();
         any |= found.any;
         peers.extend(found.peers);
     }
@@ -131,25 +132,33 @@ struct Found {
     peers: BTreeSet<IpAddr>,
 }
 
-/// Reads a table: `sl local rem st tx:rx tr:tm retrnsmt uid timeout inode …`.
-fn of_table(text: &str, sockets: &HashSet<String>, listens: bool) -> Found {
-    let rows: Vec<[&str; 4]> = text.lines().skip(1).filter_map(row).collect();
+/// Reads a table: `sl local rem st tx:rx tr:tm retrnsmt uid timeout inode …`. On a busy server it has thousands of lines, and
+/// only a few of them are kept.
+fn of_table(mut table: impl BufRead, sockets: &HashSet<String>, listens: bool) -> io::Result<Found> {
     let port = |address: &str| address.rsplit_once(':').map(|(_, port)| port.to_owned());
-    let listening: HashSet<String> = rows
-        .iter()
-        .filter(|[_, _, state, _]| *state == LISTEN)
-        .filter_map(|[local, ..]| port(local))
-        .collect();
+    let (mut listening, mut connected) = (HashSet::new(), Vec::new());
     let mut found = Found::default();
-    for [local, remote, state, _] in rows.iter().filter(|[.., inode]| sockets.contains(*inode)) {
-        found.any = true;
-        let connected = [ESTABLISHED, CLOSE_WAIT].contains(state);
-        let serves = !listens || port(local).is_some_and(|port| listening.contains(&port));
-        if connected && serves {
-            found.peers.extend(address(remote).filter(|address| !address.is_unspecified()));
+    let mut line = String::new();
+    while table.read_line(&mut line)? > 0 {
+        if let Some([local, remote, state, inode]) = row(&line) {
+            if state == LISTEN {
+                listening.extend(port(local));
+            }
+            if sockets.contains(inode) {
+                found.any = true;
+                if [ESTABLISHED, CLOSE_WAIT].contains(&state) {
+                    connected.push((port(local), address(remote)));
+                }
+            }
+        }
+        line.clear();
+    }
+    for (port, address) in connected {
+        if !listens || port.is_some_and(|port| listening.contains(&port)) {
+            found.peers.extend(address.filter(|address| !address.is_unspecified()));
         }
     }
-    found
+    Ok(found)
 }
 
 /// Local and remote address, state and inode.
@@ -197,7 +206,7 @@ mod tests {
              3: 0100000A:9999 6600000A:0050 01 00000000:00000000 00:00000000 00000000   0        0 13 1 0\n"
         );
         let peers = |numbers: &[&str]| {
-            let found = of_table(&table, &sockets(numbers), true);
+            let found = of_table(table.as_bytes(), &sockets(numbers), true).unwrap();
             (found.any, found.peers.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(" "))
         };
         assert_eq!(peers(&["11"]), (true, "10.0.0.100".into()));

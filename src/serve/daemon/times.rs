@@ -29,6 +29,8 @@ struct Dated(u64, u64);
 pub struct Times {
     state: Option<Arc<StateDir>>,
     known: BTreeMap<String, Dated>,
+    /// Whether there is something to write.
+    changed: bool,
     said: bool,
 }
 
@@ -37,7 +39,7 @@ impl Times {
     pub fn load(state: Option<Arc<StateDir>>) -> Self {
         let bytes = state.as_ref().and_then(|state| state.read(FILE_NAME, MAX_LEN).ok());
         let known = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
-        Self { state, known, said: false }
+        Self { state, known, changed: false, said: false }
     }
 
     /// Gives the rendered files of a tree their times.
@@ -48,9 +50,19 @@ impl Times {
             now.insert(path, dated);
             UNIX_EPOCH + Duration::from_nanos(dated.1)
         });
-        if self.known != now {
-            self.known = now;
-            self.save();
+        self.changed |= self.known != now;
+        self.known = now;
+    }
+
+    /// Writes them down, if there is anything new. That may wait for the disk, and nobody else should wait for it.
+    pub fn save(&mut self) {
+        let Some(state) = self.state.as_ref().filter(|_| self.changed) else { return };
+        self.changed = false;
+        let saved = serde_json::to_vec(&self.known).map_err(Into::into);
+        if let Err(error) = saved.and_then(|bytes| state.write(FILE_NAME, &bytes))
+            && !std::mem::replace(&mut self.said, true)
+        {
+            log::warn!("the times of menus can't be kept for the next start: {error}");
         }
     }
 
@@ -60,16 +72,6 @@ impl Times {
             // Later than before, whatever the clock says, and by a second at least: HTTP tells no finer times.
             Some(Dated(_, then)) => Dated(identity, nanoseconds(SystemTime::now()).max(then + SECOND)),
             None => Dated(identity, nanoseconds(newest)),
-        }
-    }
-
-    fn save(&mut self) {
-        let Some(state) = &self.state else { return };
-        let saved = serde_json::to_vec(&self.known).map_err(Into::into);
-        if let Err(error) = saved.and_then(|bytes| state.write(FILE_NAME, &bytes))
-            && !std::mem::replace(&mut self.said, true)
-        {
-            log::warn!("the times of menus can't be kept for the next start: {error}");
         }
     }
 }
@@ -94,6 +96,7 @@ mod tests {
         builder.file(Tree::ROOT, "menu", Content::text(text.into()), newest);
         let mut tree = builder.build();
         times.date(&mut tree);
+        times.save();
         nanoseconds(tree.resolve("menu").unwrap().mtime)
     }
 

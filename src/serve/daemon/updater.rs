@@ -227,6 +227,11 @@ impl Updater {
         tree
     }
 
+    /// Keeps for the next start what is known of the files that are shown.
+    pub(super) fn keep(&mut self) {
+        self.shown.times.save();
+    }
+
     /// Tells the board what is served.
     pub(super) fn tell(&self) {
         self.shown.board.catalog(&self.catalog, &self.settings(), !self.unreadable);
