@@ -164,7 +164,7 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     let takeovers = ledger.as_ref().map_or(0, |ledger| ledger.generation());
     let times = Times::load(kept.clone());
     let board = Board::new(about(&config, takeovers), &cache);
-    let shown = Shown { board: board.clone(), times };
+    let shown = Shown { board: board.clone(), live: board.files(), times };
     let mut updater = Updater::new(&config, file, scanner, results, workers, pace, shown);
     let tree = updater.first().with_context(|| config.iso_dir.display().to_string())?;
     updater.tell();

@@ -20,6 +20,7 @@ use crate::serve::watch::Pace;
 use crate::tree::arena::Tree;
 use crate::tree::iso_files::DirectoryCache;
 use crate::tree::layout::{self, Given, LoaderFile, Settings};
+use crate::tree::live::Live;
 
 use super::Config;
 use super::times::Times;
@@ -36,6 +37,8 @@ pub(super) enum Change {
 pub(super) struct Shown {
     /// Where it is told what is served.
     pub board: Arc<Board>,
+    /// Its files: the same in each tree, so that a process gets again what it has got.
+    pub live: Vec<(&'static str, Arc<dyn Live>)>,
     /// The times of rendered files.
     pub times: Times,
 }
@@ -220,9 +223,8 @@ impl Updater {
     pub(super) fn lay_out(&mut self) -> Tree {
         self.say_what_is_missing();
         self.let_stand();
-        let (live, settings) = (self.shown.board.files(), self.settings());
-        let mut tree =
-            layout::lay_out_with(&live, &self.catalog, &settings, &self.loaders, &self.directories);
+        let (live, settings) = (&self.shown.live, self.settings());
+        let mut tree = layout::lay_out_with(live, &self.catalog, &settings, &self.loaders, &self.directories);
         self.shown.times.date(&mut tree);
         tree
     }
