@@ -6,6 +6,8 @@ use std::fmt::{self, Write as _};
 
 use serde::Serialize;
 
+pub mod against;
+
 use crate::boot::inspect::BootFiles;
 use crate::boot::names;
 use crate::boot::netroot::Netroot;

@@ -19,6 +19,7 @@ use crate::catalog::probe::{Place, ProbeResults};
 use crate::catalog::scan::{self, Catalog, Iso, Plain, Scanner, Skipped};
 use crate::catalog::unknown;
 use crate::cli::check::Report;
+use crate::cli::check::against::{Both, Comparison};
 use crate::cli::doctor::{self, Host, State};
 use crate::cli::manual;
 use crate::cli::options::{self, Cli, Command, TreeOptions};
@@ -257,6 +258,7 @@ fn check(args: &options::Check) -> Result<ExitCode> {
             check_file(path, &pins, &mut catalog);
         }
     }
+    let against = args.against.as_deref().map(|path| Comparison::new(&catalog, path, &pins)).transpose()?;
     look_into(&mut catalog, &args.tree);
     let settings = args.tree.settings(Path::new("/"))?;
     let host = loader::missing(&loader::find()).into_iter().map(str::to_owned).collect();
@@ -267,12 +269,20 @@ fn check(args: &options::Check) -> Result<ExitCode> {
         &settings.config,
     );
     let report = Report::new(&catalog, &settings, host, unknown.into_iter().collect());
+    let against = against.as_ref();
     let text = match args.json {
-        true => printable::json(&serde_json::to_string_pretty(&report)?) + "\n",
-        false => printable::lines(&report.to_string()),
+        true => printable::json(&serde_json::to_string_pretty(&Both { report: &report, against })?) + "\n",
+        false => {
+            let compared = against.map(Comparison::to_string).unwrap_or_default();
+            printable::lines(&format!("{report}{compared}"))
+        }
     };
     print(text.as_bytes())?;
-    Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.is_good() && against.is_none_or(Comparison::is_good) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn doctor(args: &options::Doctor) -> Result<ExitCode> {
