@@ -292,6 +292,14 @@ mod tests {
         assert_eq!(family(&["/LiveOS/squashfs.img", "/.treeinfo"]), &anaconda::FAMILY);
         assert_eq!(family(&["/LiveOS/squashfs.img", "/images/install.img"]), &anaconda::FAMILY);
         assert_eq!(family(&["/boot/x86_64/root", "/boot/x86_64/loader/linux"]), &linuxrc::FAMILY);
+        assert_eq!(family(&["/antiX/linuxfs"]), &mx::FAMILY);
+        assert_eq!(family(&["/slax/01-core.sb"]), &slax::FAMILY);
+        assert_eq!(family(&["/porteus/base/000-kernel.xzm"]), &porteus::FAMILY);
+        assert_eq!(family(&["/puppy_bookwormpup64_10.0.sfs"]), &puppy::FAMILY);
+        assert_eq!(family(&["/sample_ks.cfg", "/RPMS"]), &photon::FAMILY);
+        assert_eq!(family(&["/images/pxeboot/rootfs.img", "/coreos"]), &coreos::FAMILY);
+        assert_eq!(family(&["/flatcar/cpio.gz"]), &flatcar::FAMILY);
+        assert_eq!(family(&["/boot/initramfs.xz", "/boot/vmlinuz"]), &talos::FAMILY);
         let installer = ["/install.amd/initrd.gz", "/.disk/info", "/dists/bookworm/Release"];
         assert_eq!(family(&installer), &debian_installer::FAMILY);
         assert_eq!(recognise(&["/install/initrd.gz", "/.disk/info"]), None);

@@ -23,9 +23,6 @@ use entries::Entries;
 /// Images that are looked into for a root. Ubuntu's installers have ten layers.
 const MAX_ROOTS: usize = 16;
 
-/// Bytes of a directory that is looked into by pattern: some thousand records.
-const LARGEST_DIRECTORY: u64 = 1 << 19;
-
 /// Packages that are looked at by name: an installer's disc has some hundred, those of two kernels twice as many.
 const MAX_LISTED: usize = 1024;
 
@@ -210,14 +207,12 @@ fn find(image: &mut Image, pattern: &str) -> Option<String> {
 /// gets into them, and into reports.
 fn find_some(image: &mut Image, pattern: &str, most: usize) -> Vec<String> {
     fn descend(image: &mut Image, path: &str, rest: &str, most: usize, found: &mut Vec<String>) {
-        // No family keeps its files beside thousands of others, and each of those would cost a read.
-        if !path.is_empty() && image.directory_len(path) > LARGEST_DIRECTORY {
-            return;
-        }
         let (part, rest) = rest.split_once('/').unwrap_or((rest, ""));
-        let names = match part.contains('*') {
-            true => image.list(if path.is_empty() { "/" } else { path }).unwrap_or_default(),
-            false => vec![part.to_owned()],
+        let directory = if path.is_empty() { "/" } else { path };
+        let names = match (part.contains('*'), rest) {
+            (true, "") => image.list(directory).unwrap_or_default(),
+            (true, _) => image.list_directories(directory).unwrap_or_default(),
+            (false, _) => vec![part.to_owned()],
         };
         let is_word = |name: &str| !name.chars().any(|c| c.is_control() || c.is_whitespace());
         for name in names.iter().filter(|name| families::fits(name, part) && is_word(name)) {

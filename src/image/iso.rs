@@ -9,7 +9,7 @@ use std::io;
 use std::sync::Arc;
 
 use hadris_fs::sync::FileSystem;
-use hadris_fs::{DirCursor, FileType, MountOptions, NodeId, Resolve};
+use hadris_fs::{DirCursor, FileType, MountOptions, Name, NodeId, Resolve};
 use hadris_io::{Error as IsoError, ErrorType};
 use hadris_iso::sync::IsoFs;
 use hadris_iso::{CacheOptions, IsoId, Namespace, Platform};
@@ -35,6 +35,10 @@ const SMALLEST: u64 = 17 * SECTOR;
 
 /// Entries of one directory that are looked at. The largest package pools of installer DVDs hold some thousands.
 const MAX_DIRECTORY: usize = 65_536;
+
+/// Bytes of a directory whose names are looked at to find one by a pattern or in another case: some thousand records. An
+/// entry costs about four reads. What lies in a larger one is found by its name as it is written.
+const LARGEST_LISTED: u64 = 1 << 19;
 
 /// Extents of one file: 1024 of 4 GiB are more than an ISO can hold.
 const MAX_EXTENTS: usize = 1024;
@@ -114,10 +118,20 @@ pub struct Image {
     fs: IsoFs<Device>,
     source: Source,
     /// Directories that have been listed, by their node.
-    listed: HashMap<NodeId, Arc<[String]>>,
+    listed: HashMap<NodeId, Listed>,
+    /// What has been asked for: each look-up goes through a directory from its beginning.
+    resolved: HashMap<String, Option<NodeId>>,
 }
 
 type Source = Arc<LimitedReads<Arc<dyn ReadAt>>>;
+
+/// Names in a directory.
+#[derive(Clone, Default)]
+struct Listed {
+    all: Arc<[String]>,
+    /// Those that may lead on: directories and symbolic links.
+    directories: Arc<[String]>,
+}
 
 impl Image {
     /// Reads the volume descriptors (ECMA-119, 8) and chooses the richest tree: Rock Ridge, Joliet, plain.
@@ -136,7 +150,8 @@ impl Image {
         })?;
         // Without a cache of sectors, each one that is gone through is paid for out of the budget.
         let cache = CacheOptions::new().with_blocks(0).with_records(0).with_links(LINKS_REMEMBERED);
-        let image = Self { fs: fs.with_cache(cache), source, listed: HashMap::new() };
+        let image =
+            Self { fs: fs.with_cache(cache), source, listed: HashMap::new(), resolved: HashMap::new() };
         if u64::from(image.fs.info().block_size()) != SECTOR {
             return Err(Error::BlockSize(image.fs.info().block_size()));
         }
@@ -222,23 +237,30 @@ impl Image {
         self.fs.namespace() == Namespace::Primary
     }
 
-    /// Size of a directory's records in bytes; 0 if there is no such directory.
-    pub fn directory_len(&mut self, path: &str) -> u64 {
-        let Ok(Some((node, _))) = self.resolve(path) else { return 0 };
-        self.fs.stat(node).map_or(0, |stat| if stat.file_type() == FileType::Dir { stat.len() } else { 0 })
-    }
-
-    /// Names in a directory, in the order of the image; none for a path that isn't a directory.
+    /// Names in a directory, in the order of the image; none for a path that isn't a directory, and for one of many thousand
+    /// entries: that refuses itself, and not the image.
     ///
     /// # Errors
     /// If the directory is damaged.
     pub fn list(&mut self, path: &str) -> Result<Vec<String>, Error> {
-        let Some((node, path)) = self.resolve(path)? else { return Ok(Vec::new()) };
+        Ok(self.listed(path)?.all.to_vec())
+    }
+
+    /// Those of [`Image::list`] that are directories, or links that may lead to one.
+    ///
+    /// # Errors
+    /// As [`Image::list`].
+    pub fn list_directories(&mut self, path: &str) -> Result<Vec<String>, Error> {
+        Ok(self.listed(path)?.directories.to_vec())
+    }
+
+    fn listed(&mut self, path: &str) -> Result<Listed, Error> {
+        let Some((node, path)) = self.resolve(path)? else { return Ok(Listed::default()) };
         let stat = self.fs.stat(node).map_err(|fault| damaged(&path, fault))?;
-        if stat.file_type() != FileType::Dir {
-            return Ok(Vec::new());
+        match stat.file_type() {
+            FileType::Dir => self.names(node, &path),
+            _ => Ok(Listed::default()),
         }
-        Ok(self.names(node, &path)?.to_vec())
     }
 
     /// Where the boot images for UEFI begin, in bytes: those of the El Torito catalog, in its order, within the file. Their
@@ -262,25 +284,36 @@ impl Image {
         self.source.clone()
     }
 
-    fn names(&mut self, directory: NodeId, path: &str) -> Result<Arc<[String]>, Error> {
-        if let Some(names) = self.listed.get(&directory) {
-            return Ok(names.clone());
+    fn names(&mut self, directory: NodeId, path: &str) -> Result<Listed, Error> {
+        if let Some(listed) = self.listed.get(&directory) {
+            return Ok(listed.clone());
+        }
+        let size: u64 = self.extents(directory, path)?.iter().map(|extent| extent.len).sum();
+        if size > LARGEST_LISTED {
+            return Ok(Listed::default());
         }
         let plain = self.is_plain();
-        let mut names = Vec::new();
+        let (mut all, mut directories) = (Vec::new(), Vec::new());
         let mut cursor = DirCursor::START;
         for _ in 0..MAX_DIRECTORY {
             let entry = self.fs.readdir(directory, cursor).map_err(|fault| damaged(path, fault))?;
             let Some(entry) = entry else { break };
             cursor = entry.next_cursor();
             // A name that is no UTF-8 can't be asked for by a boot menu either.
-            if let Ok(name) = entry.name().to_str() {
-                names.push(if plain { name.to_ascii_lowercase() } else { name.to_owned() });
+            let Ok(name) = entry.name().to_str() else { continue };
+            let name = if plain { name.to_ascii_lowercase() } else { name.to_owned() };
+            if matches!(entry.file_type(), FileType::Dir | FileType::Symlink) {
+                directories.push(name.clone());
             }
+            if entry.file_type() != FileType::Symlink {
+                let path = format!("{}/{name}", path.trim_end_matches('/'));
+                self.resolved.entry(path).or_insert(Some(entry.node()));
+            }
+            all.push(name);
         }
-        let names: Arc<[String]> = names.into();
-        self.listed.insert(directory, names.clone());
-        Ok(names)
+        let listed = Listed { all: all.into(), directories: directories.into() };
+        self.listed.insert(directory, listed.clone());
+        Ok(listed)
     }
 
     /// The node of a path, with symbolic links followed, and the path in the case that the image has.
@@ -294,7 +327,40 @@ impl Image {
     }
 
     fn resolve_exact(&mut self, path: &str) -> Result<Option<NodeId>, Error> {
-        match self.fs.resolve(path.as_bytes(), Resolve::Follow) {
+        if let Some(known) = self.resolved.get(path) {
+            return Ok(*known);
+        }
+        let node = match path.rsplit_once('/') {
+            Some((parent, name)) if !["", ".", ".."].contains(&name) => match self.resolve_exact(parent)? {
+                Some(directory) => self.look_up(directory, name, path)?,
+                None => None,
+            },
+            _ => self.follow(path)?,
+        };
+        self.resolved.insert(path.to_owned(), node);
+        Ok(node)
+    }
+
+    fn look_up(&mut self, directory: NodeId, name: &str, path: &str) -> Result<Option<NodeId>, Error> {
+        let found = self.fs.lookup(directory, Name::new(name.as_bytes()));
+        let found = found.and_then(|node| Ok((node, self.fs.stat(node)?.file_type())));
+        match found {
+            Ok((_, FileType::Symlink)) => self.follow(path),
+            found => self.or_none(path, found.map(|(node, _)| node)),
+        }
+    }
+
+    fn follow(&mut self, path: &str) -> Result<Option<NodeId>, Error> {
+        let found = self.fs.resolve(path.as_bytes(), Resolve::Follow);
+        self.or_none(path, found)
+    }
+
+    fn or_none(
+        &self,
+        path: &str,
+        found: Result<NodeId, IsoError<io::Error>>,
+    ) -> Result<Option<NodeId>, Error> {
+        match found {
             Ok(node) => Ok(Some(node)),
             Err(fault) => match fault.kind() {
                 hadris_fs::ErrorKind::Io | hadris_fs::ErrorKind::Corrupt => Err(damaged(path, fault)),

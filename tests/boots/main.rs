@@ -23,6 +23,7 @@ mod support {
     pub mod trouble;
 }
 
+mod debian_installer;
 mod drivers;
 mod languages;
 mod matrix;

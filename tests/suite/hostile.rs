@@ -281,10 +281,7 @@ fn a_directory_beyond_the_end_is_refused() {
     let mut iso = sound();
     let pxeboot = iso.record("/images/pxeboot");
     iso.point(pxeboot, 1_000_000, 2048);
-    assert_refused(
-        &iso,
-        "/images/pxeboot/vmlinuz: damaged ISO 9660 structure (a pointer lies outside the image)",
-    );
+    assert_refused(&iso, "/images/pxeboot: damaged ISO 9660 structure (a pointer lies outside the image)");
 }
 
 #[test]

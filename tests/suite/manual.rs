@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{CommandFactory, Parser as _};
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
+use netrootfs::boot::families::FAMILIES;
 use netrootfs::catalog::config::Config;
 use netrootfs::cli::manual::{PAGES, Page};
 use netrootfs::cli::options::Cli;
@@ -66,6 +67,21 @@ fn man_shows_every_word_of_a_page_and_has_nothing_to_complain_of() -> Result<()>
         ensure!(lost.is_empty() && written.len() > 100, "{page} has lost {lost:?}");
     }
     Ok(())
+}
+
+#[test]
+fn each_family_is_named_where_it_says_what_boots() {
+    let pages = ["netrootfs.7", "netrootfs-numbers.7"].map(|page| Page::find(page).unwrap().markdown());
+    for family in FAMILIES {
+        let name = family.name.replace("debian-installer", "Debian's installer");
+        for text in pages.iter().chain([&readme()]) {
+            assert!(
+                text.contains(&name),
+                "{name} is not in a page that begins with {:?}",
+                text.lines().next()
+            );
+        }
+    }
 }
 
 #[test]

@@ -1,7 +1,10 @@
 use std::sync::LazyLock;
 
 use super::*;
-use crate::boot::families::{Family, alpine, anaconda, archiso, casper, generic, live_boot, live_os, nixos};
+use crate::boot::families::{
+    Family, alpine, anaconda, archiso, casper, debian_installer, generic, gentoo, live_boot, live_os, mx,
+    nixos, photon, porteus, proxmox, puppy, slax,
+};
 use crate::boot::format::Format;
 use crate::boot::reasons::Caveat;
 use crate::image::initrd::{Feature, Features};
@@ -316,6 +319,19 @@ fn an_attached_iso_boots_with_its_own_arguments() {
         ),
         (&alpine::FAMILY, "modules=loop,squashfs quiet", "modules=loop,squashfs quiet"),
         (&nixos::FAMILY, "root=LABEL=nixos init=/nix/x", "root=/dev/nbd0 init=/nix/x"),
+        (
+            &proxmox::FAMILY,
+            "ro ramdisk_size=16777216 rw quiet",
+            "root=/dev/nbd0 ro ramdisk_size=16777216 rw quiet",
+        ),
+        (&photon::FAMILY, "root=/dev/ram0 photon.media=cdrom", "photon.media=/dev/nbd0 root=/dev/ram0"),
+        (&debian_installer::FAMILY, "vga=788 --- quiet", "vga=788 --- quiet"),
+        (
+            &gentoo::FAMILY,
+            "root=/dev/ram0 cdroot looptype=squashfs",
+            "root=/dev/ram0 cdroot looptype=squashfs",
+        ),
+        (&slax::FAMILY, "from=/slax vga=normal", "from=/slax vga=normal"),
         (&generic::FAMILY, "quiet", "quiet"),
     ] {
         // HTTP and NFS would do too, and are worse.
@@ -327,8 +343,23 @@ fn an_attached_iso_boots_with_its_own_arguments() {
 #[test]
 fn an_attached_kiwi_iso_is_found_by_its_label() {
     let kiwi = marked(&["kiwi-live"]);
-    let boot = by_netroot(&live_os::FAMILY, "root=live:CDLABEL=x", Some(&kiwi), &servers());
+    // With a persistent overlay it would partition the disc that it boots from.
+    let own = "root=live:CDLABEL=x rd.live.overlay.persistent rd.live.overlay.cowfs=ext4";
+    let boot = by_netroot(&live_os::FAMILY, own, Some(&kiwi), &servers());
     assert!(boot.args.to_string().contains(" root=live:CDLABEL=Fedora\\x2042 "), "{}", boot.args);
+    assert!(!boot.args.has("rd.live.overlay.persistent"), "{}", boot.args);
+}
+
+#[test]
+fn who_looks_for_a_disc_in_an_unknown_way_is_told_so() {
+    for family in [&mx::FAMILY, &slax::FAMILY, &porteus::FAMILY, &puppy::FAMILY, &generic::FAMILY] {
+        let boot = by_netroot(family, "quiet", None, &servers());
+        assert_eq!(
+            (boot.transport, boot.caveat),
+            (Transport::Netroot, Some(Caveat::UnknownDisc)),
+            "{family:?}"
+        );
+    }
 }
 
 #[test]

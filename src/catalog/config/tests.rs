@@ -100,7 +100,7 @@ fn unknown_keys_are_named() {
         ("a = 1", "line 1: unknown field `a`, expected one of `mount`, `defaults`, `iso`, `machine`"),
         (
             "[defaults]\ntimeut = 3",
-            "line 2: unknown field `timeut`, expected one of `default`, `timeout`, `append`, `server`, \
+            "line 2: unknown field `timeut`, expected one of `default`, `timeout`, `append`, `server`, `servers`, \
              `nbd-port`, `http-url`, `nfs`, `root-export`",
         ),
         (

@@ -110,8 +110,8 @@ mod tests {
     #[test]
     fn a_comma_can_stand_in_a_value() {
         assert_eq!(
-            written(&["-o", r"append=console=ttyS0\,115200 quiet,v"]),
-            ["--append=console=ttyS0,115200 quiet", "-v"]
+            written(&["-o", r"append=console=ttyS0\,115200 quiet,verbose"]),
+            ["--append=console=ttyS0,115200 quiet", "--verbose"]
         );
     }
 

@@ -46,6 +46,8 @@ pub struct Report {
     pub mounts: Vec<String>,
     /// Loop devices: size in bytes and file.
     pub loops: Vec<String>,
+    /// Packages that an installer has.
+    pub components: Vec<String>,
     /// `bios` or `efi`.
     pub firmware: String,
     /// Lines of the kernel on Secure Boot.
@@ -89,6 +91,7 @@ impl Report {
             nbd_bytes: all("nbd0").pop().map_or(Ok(0), |bytes| bytes.parse())?,
             mounts: all("mount"),
             loops: all("loop"),
+            components: all("component"),
             firmware: one("firmware")?,
             says: all("says"),
         }))

@@ -135,6 +135,7 @@ fn lay_out(source: Arc<dyn ReadAt>, facts: inspect::Facts, label: Label) -> Tree
         label,
         name: "x.iso".into(),
         disc: Arc::new(disc),
+        arrived: 1,
         initrd: None,
         further: Vec::new(),
         netroot: Default::default(),
@@ -142,7 +143,14 @@ fn lay_out(source: Arc<dyn ReadAt>, facts: inspect::Facts, label: Label) -> Tree
     let settings = Settings {
         host: "10.0.2.2".into(),
         mountpoint: "/srv/netboot".into(),
-        servers: Servers { host: Some("10.0.2.2".into()), port: 10809, several: vec![], prefer: None, http: None, nfs: None },
+        servers: Servers {
+            host: Some("10.0.2.2".into()),
+            port: 10809,
+            several: vec![],
+            prefer: None,
+            http: None,
+            nfs: None,
+        },
         host_given: true,
         append: "".into(),
         default: None,

@@ -2,11 +2,12 @@
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 use netrootfs::image::args::{Arg, Args};
-use netrootfs::tree::render::{self, Firmware, IsoEntry, Item, Menu};
+use netrootfs::tree::render::{self, Choice, Firmware, IsoEntry, Item, Menu};
 
 /// Names of entries that mean something in one of the languages.
-const LABELS: [&str; 14] =
-    ["start", "local", "back", "failed", "linux", "F42", "F42.0", "0", "bios", "default", "a", "b", "c", "d"];
+const LABELS: [&str; 14] = [
+    "start", "local", "back", "failed", "linux", "F42", "F42.0", "0", "1-bios", "default", "a", "b", "c", "d",
+];
 
 /// grub.cfg.
 pub fn grub(bytes: &[u8]) {
@@ -35,7 +36,8 @@ fn menu(bytes: &[u8]) -> Result<(Menu, [bool; 2])> {
     let choices = from.arbitrary()?;
     let many = from.ratio(1, 8)?;
     let count = if many { from.int_in_range(12..=13)? } else { from.int_in_range(1..=3)? };
-    let default = (*from.choose(&LABELS)?).to_owned();
+    let choice = *from.choose(&[Choice::Iso, Choice::Live, |_| Choice::Local])?;
+    let default = choice((*from.choose(&LABELS)?).to_owned());
     let timeout = *from.choose(&[0, 5])?;
     let entries = LABELS.iter().take(count).map(|label| entry(&mut from, label)).collect::<Result<_>>()?;
     Ok((Menu { default, timeout, append: Args::default(), entries }, choices))
@@ -45,6 +47,7 @@ fn entry(from: &mut Unstructured<'_>, label: &str) -> Result<IsoEntry> {
     let items = from.int_in_range(1..=3)?;
     Ok(IsoEntry {
         label: label.to_owned(),
+        name: String::from_utf8_lossy(from.bytes(4.min(from.len()))?).into_owned(),
         title: text(from)?,
         way: *from.choose(&[None, Some("HTTP")])?,
         items: (0..items).map(|number| item(from, number)).collect::<Result<_>>()?,
@@ -66,6 +69,7 @@ fn item(from: &mut Unstructured<'_>, number: usize) -> Result<Item> {
         initrds: (0..from.int_in_range(0..=2)?).map(|initrd| format!("initrd_X.{initrd}")).collect(),
         args: if bool::arbitrary(from)? { args.prepend([server]) } else { args },
         firmware: *from.choose(&[Firmware::Both, Firmware::Bios, Firmware::Uefi])?,
+        live: bool::arbitrary(from)?,
     })
 }
 

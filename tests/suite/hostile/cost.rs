@@ -109,7 +109,7 @@ fn a_directory_that_is_full_of_versions_ends_with_the_budget() {
     let mut iso = Patch { bytes: made_with(&live(), &["--norock", "-V", "LIVE"]).bytes };
     let at = iso.append(&[]);
     let dot = |name: u8| record(&[name], at, 2048, IS_DIRECTORY, &[]);
-    let files = (0..20_000).map(|number| record(format!("F{number};2").as_bytes(), 16, 1, 0, &[]));
+    let files = (0..10_000).map(|number| record(format!("F{number};2").as_bytes(), 16, 1, 0, &[]));
     let bytes = directory(&[dot(0), dot(1)].into_iter().chain(files).collect::<Vec<_>>());
     let len = u32::try_from(bytes.len()).unwrap();
     iso.append(&bytes);
@@ -118,6 +118,47 @@ fn a_directory_that_is_full_of_versions_ends_with_the_budget() {
     let ((outcome, reads), memory) = peak(|| counted(&iso));
     assert_eq!(outcome.unwrap_err().to_string(), iso::Error::Endless.to_string());
     assert!(reads as u64 <= MAX_READS && memory <= MOST_MEMORY, "{memory} bytes");
+}
+
+#[test]
+fn a_directory_that_is_too_large_refuses_itself_and_not_the_image() {
+    let menu = made(&live().with("isolinux/isolinux.cfg", MENU).with("pool/package", "1"));
+    for path in ["/pool", "/isolinux", "/images/pxeboot", "/LiveOS", "/"] {
+        for count in [3_000, 80_000] {
+            let mut iso = menu.clone();
+            crowd(&mut iso, path, count);
+            let (outcome, reads) = counted(&iso);
+            let facts =
+                outcome.unwrap_or_else(|error| panic!("{count} files in {path}: {error}, {reads} reads"));
+            let files = facts.main_files().expect("an entry");
+            assert_eq!((files.kernel.path.as_str(), facts.root.is_some()), (KERNEL, true), "{path}");
+        }
+    }
+}
+
+#[test]
+fn names_in_another_case_are_not_looked_for_among_many_thousands() {
+    let mut iso = made(&live().with("isolinux/isolinux.cfg", MENU));
+    crowd(&mut iso, "/isolinux", 80_000);
+    let mut image = Image::open(Arc::new(iso.bytes.clone())).unwrap();
+    assert!(image.list("/isolinux").unwrap().is_empty());
+    assert!(image.exists("/isolinux/isolinux.cfg") && !image.exists("/isolinux/ISOLINUX.CFG"));
+    assert!(image.exists("/IMAGES/PXEBOOT/VMLINUZ"));
+    image.check_budget().unwrap();
+}
+
+/// Puts so many files into a directory.
+fn crowd(iso: &mut Patch, path: &str, count: u32) {
+    let to = iso.record(path);
+    let dot = if path == "/" { to } else { iso.extent(to) };
+    let bytes_of = |at: usize| iso.bytes[at..at + usize::from(iso.bytes[at])].to_vec();
+    let dotdot = dot + usize::from(iso.bytes[dot]);
+    let own = [dot, dotdot].into_iter().chain(iso.records(dot)).map(bytes_of).collect::<Vec<_>>();
+    let more = (0..count).map(|number| record(format!("F{number:06}.;1").as_bytes(), 16, 1, 0, &[]));
+    let bytes = directory(&own.into_iter().chain(more).collect::<Vec<_>>());
+    let (at, len) = (iso.append(&bytes), u32::try_from(bytes.len()).unwrap());
+    iso.point(at as usize * 2048, at, len);
+    iso.point(if path == "/" { Patch::ROOT_RECORD } else { to }, at, len);
 }
 
 #[test]
