@@ -53,7 +53,7 @@ struct Options {
     /// Only workloads, or servers of a storm, whose name contains this, such as "cold, 16 readers"
     #[arg(long, value_name = "TEXT", default_value = "")]
     name: String,
-    /// Machines of a storm [default: 1, 16, 64, 256]
+    /// Machines of a storm [default: 1, 16, 64, 256, 1000]
     #[arg(long, value_name = "NUMBER", value_delimiter = ',')]
     machines: Vec<usize>,
     /// Where the ISO and its copies lie meanwhile
@@ -113,7 +113,7 @@ fn main() -> Result<()> {
         results.bootable = speed::bootable::measure(&place, count.min(3))?;
     }
     if wanted(Part::Storm) {
-        let few: &[usize] = if options.quick { &[1, 4] } else { &[1, 16, 64, 256] };
+        let few: &[usize] = if options.quick { &[1, 4] } else { &[1, 16, 64, 256, 1000] };
         let machines = if options.machines.is_empty() { few } else { &options.machines };
         results.storms = speed::storm::measure(&place, &options.name, machines, count)?;
     }

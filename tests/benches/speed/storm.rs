@@ -27,6 +27,9 @@ use trace::Trace;
 /// netroot-init's own, until it calls again.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Machines at the servers that are not made for many.
+const MOST_OF_OTHERS: usize = 64;
+
 /// What a machine's thread needs besides its buffer.
 const STACK: usize = 128 << 10;
 
@@ -102,15 +105,17 @@ pub fn measure(place: &Place, name: &str, machines: &[usize], rounds: usize) -> 
     let mut all = Vec::new();
     for kind in Kind::ALL.into_iter().filter(|kind| kind.name().contains(name)) {
         for &count in machines {
-            // Half a minute of processor time for 256 connections: see the manual.
-            if kind == Kind::Socket && count > 256 {
+            // From there on the others only wait, see netrootfs-many(7).
+            if kind != Kind::Nbdkit && count > MOST_OF_OTHERS {
+                eprintln!("{}: no more than {MOST_OF_OTHERS} machines", kind.name());
                 continue;
             }
+            let long = count > 256 || kind != Kind::Nbdkit && count == MOST_OF_OTHERS;
             for cold in [false, true] {
                 if cold && (kind != Kind::Nbdkit || count > 64) {
                     continue;
                 }
-                for round in 0..if count > 256 { 1 } else { rounds } {
+                for round in 0..if long { 1 } else { rounds } {
                     let mut ways = [Contender::Plain, Contender::Kernel];
                     if round % 2 == 1 {
                         ways.reverse();
