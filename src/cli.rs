@@ -3,7 +3,7 @@
 //! [`options`] is the one definition of it, for help, manual and completions; [`commands`] does it; [`check`] says of
 //! ISOs how they boot, without a mount, and [`doctor`] of this host what it lacks; [`manual`] has the man pages.
 //!
-//! [`places`] says what is wrong with a directory.
+//! [`places`] says what is wrong with a directory, [`status`] how a mount fares.
 //!
 //! Uses every other room, and none uses it. A mistake in an option ends the program with 2 and a sentence.
 
@@ -13,3 +13,4 @@ pub mod doctor;
 pub mod manual;
 pub mod options;
 pub mod places;
+pub mod status;

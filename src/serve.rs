@@ -9,6 +9,7 @@
 //! Uses every room but `cli`. Only [`fuse`] and [`daemon`] know the FUSE library. An open file outlives its name.
 
 pub mod background;
+pub mod clients;
 pub mod daemon;
 pub mod failures;
 pub mod fuse;
@@ -20,4 +21,6 @@ pub mod mountpoint;
 pub mod operations;
 pub mod privileges;
 pub mod slow_operations;
+pub mod status;
+pub mod usage;
 pub mod watch;

@@ -15,6 +15,15 @@ pub const TFTP: &str = "tftp";
 /// Directory of the ISOs' own files, for HTTP and NFS servers.
 pub const TREES: &str = "trees";
 
+/// How the mount fares, for programs, in the root.
+pub const STATUS: &str = "status.json";
+
+/// The same as metrics in the text format of OpenMetrics.
+pub const METRICS: &str = "metrics";
+
+/// The same for who looks at the tree with a browser.
+pub const INDEX: &str = "index.html";
+
 /// Configuration of nbd-server, in [`IMAGES`].
 pub const NBD_CONF: &str = label::NBD_CONF;
 

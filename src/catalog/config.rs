@@ -19,6 +19,7 @@ use crate::image::mac::Mac;
 pub mod file;
 mod key;
 pub mod mount;
+pub mod question;
 
 pub use key::{Range, Server, Uuid};
 

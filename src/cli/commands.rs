@@ -24,12 +24,14 @@ use crate::cli::doctor::{self, Host, State};
 use crate::cli::manual;
 use crate::cli::options::{self, Cli, Command, TreeOptions};
 use crate::cli::places;
+use crate::cli::status;
 use crate::image::label::Label;
 use crate::image::printable;
 use crate::serve::fuse::Owner;
 use crate::serve::handover::holder::Holder;
 use crate::serve::handover::{store, upgrade};
 use crate::serve::logging::{self, Sink};
+use crate::serve::status::files_of_no_mount;
 use crate::serve::{background, daemon};
 use crate::storage::passthrough::DataPath;
 use crate::tree::arena::{Kind, Tree};
@@ -62,6 +64,15 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
             let path = places::served_mountpoint(&path)?;
             let daemon = upgrade::upgrade(&path)?.as_raw_nonzero();
             print(format!("{}: served by process {daemon} now\n", path.display()).as_bytes())
+        }
+        Some(Command::Status { mountpoint, json }) => {
+            let mountpoint = status::meant(mountpoint)?;
+            let text = if json { status::text(&mountpoint)? } else { status::lines(&mountpoint)? };
+            print(text.as_bytes())
+        }
+        Some(Command::Top { mountpoint }) => {
+            status::follow(&status::meant(mountpoint)?)?;
+            Ok(ExitCode::SUCCESS)
         }
         Some(Command::Doctor(args)) => doctor(&args),
         Some(Command::Man { list: true, .. }) => print(manual::list().as_bytes()),
@@ -335,7 +346,8 @@ fn lay_out(iso_dir: &Path, mountpoint: &Path, options: &TreeOptions) -> Result<T
     look_into(&mut catalog, options);
     let mountpoint = std::path::absolute(mountpoint)?;
     let (settings, loaders) = (options.settings(&mountpoint)?, layout::loader_files(loader::find()));
-    Ok(layout::lay_out(&catalog, &settings, &loaders, &Arc::default()))
+    let live = files_of_no_mount();
+    Ok(layout::lay_out_with(&live, &catalog, &settings, &loaders, &Arc::default()))
 }
 
 fn cat(args: &options::Cat) -> Result<ExitCode> {
@@ -344,7 +356,8 @@ fn cat(args: &options::Cat) -> Result<ExitCode> {
     let node =
         node.with_context(|| format!("{}: no such file in the tree; see 'netrootfs tree'", args.path))?;
     let content = match &node.kind {
-        Kind::File(content) => content.clone(),
+        Kind::File(content) | Kind::Moment(content) => content.clone(),
+        Kind::Live(live) => live.now(0).with_context(|| args.path.clone())?.content,
         Kind::Unopened(file) => file.open()?,
         Kind::Link(target) => bail!("{}: is a symbolic link to {}", args.path, target.display()),
         Kind::Directory(_) | Kind::Lazy(_) => bail!("{}: is a directory", args.path),

@@ -55,6 +55,19 @@ pub enum Command {
     Cat(Cat),
     /// Print what a DHCP server has to say for the tree
     Dhcp(Dhcp),
+    /// Print how a mount fares: what it serves, who boots it, what went wrong
+    Status {
+        /// Where the tree is mounted [default: the one mount that there is]
+        mountpoint: Option<PathBuf>,
+        /// Print JSON, as status.json has it
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show how a mount fares until interrupted, as it changes
+    Top {
+        /// Where the tree is mounted [default: the one mount that there is]
+        mountpoint: Option<PathBuf>,
+    },
     /// Let the program that is installed now serve a mount; clients wait for that moment
     Upgrade {
         /// Where the tree is mounted
@@ -322,6 +335,8 @@ impl Cli {
             Some(
                 Command::Dhcp(_)
                 | Command::Doctor(_)
+                | Command::Status { .. }
+                | Command::Top { .. }
                 | Command::Upgrade { .. }
                 | Command::Man { .. }
                 | Command::Completions { .. },

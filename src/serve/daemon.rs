@@ -7,6 +7,7 @@
 mod mount;
 mod read_ahead;
 mod served;
+mod times;
 mod updater;
 
 use std::collections::HashMap;
@@ -27,6 +28,7 @@ use crate::catalog::config::file::Followed;
 use crate::catalog::probe::{Place, ProbeResults, Workers};
 use crate::catalog::scan::{Opener as _, Scanner};
 use crate::image::label::Label;
+use crate::serve::clients::kept::{self, Kept};
 use crate::serve::fuse::{Adapter, Owner};
 use crate::serve::handover::ledger::{Ledger, Left};
 use crate::serve::handover::upgrade;
@@ -35,6 +37,7 @@ use crate::serve::logging;
 use crate::serve::manager::Manager;
 use crate::serve::operations::Operations;
 use crate::serve::privileges;
+use crate::serve::status::{About, Board};
 use crate::serve::watch::{self, Pace};
 use crate::storage::backing::Backing;
 use crate::storage::cache::BlockCache;
@@ -44,7 +47,8 @@ use crate::storage::state::StateDir;
 use crate::tree::layout::Given;
 
 use served::Served;
-use updater::{Change, Updater};
+use times::Times;
+use updater::{Change, Shown, Updater};
 
 /// How long to wait for the event loops after unmounting. Clients that still have files open would keep them for ever.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -152,12 +156,19 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     let wish = mapper.is_some().then_some(config.data_path);
     let opener = Arc::new(Served { cache: cache.clone(), mapper, watch: served::watch() });
     let mut scanner = Scanner::new(config.iso_dir.clone(), config.pins.clone(), opener.clone());
+    let kept = state.clone();
     if let Some(state) = state {
         scanner.keep_labels(state);
     }
     scanner.leave_descriptors(mount::loops() + RESERVE);
-    let mut updater = Updater::new(&config, file, scanner, results, workers, pace);
+    let takeovers = ledger.as_ref().map_or(0, |ledger| ledger.generation());
+    let times = Times::load(kept.clone());
+    let board = Board::new(about(&config, takeovers), &cache);
+    let shown = Shown { board: board.clone(), live: board.files(), times };
+    let mut updater = Updater::new(&config, file, scanner, results, workers, pace, shown);
     let tree = updater.first().with_context(|| config.iso_dir.display().to_string())?;
+    updater.tell();
+    board.shown();
     let operations = Arc::new(Operations::with(tree, ledger.clone()));
     if left.mount.is_none() {
         // Up to here a signal does what it always does: a scan may hang, and there is nothing to clean up.
@@ -166,7 +177,14 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
         adopt(&operations, ledger, &left, &updater, &opener);
     }
     let adapter = Adapter::new(operations.clone(), config.owner, wish, ledger.clone(), mount::loops());
-    let (notifier, mounted) = mount::serve(adapter, &config, ledger.as_ref(), left, &end_sender)?;
+    let clients = adapter.clients().clone();
+    if let Some(state) = kept {
+        let open = |handle| operations.reading(handle).filter(|_| left.mount.is_some());
+        clients.take(Kept::load(&state), open);
+        kept::start(&clients, state)?;
+    }
+    let (notifier, mounted) = mount::serve(adapter.clone(), &config, ledger.as_ref(), left, &end_sender)?;
+    board.serve(&operations, &clients, wish.is_some() && adapter.agreed().passthrough);
     if let Some(ledger) = &ledger {
         ledger.taken_over();
     }
@@ -178,7 +196,7 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     manager.watch(config.mountpoint.clone())?;
     std::thread::Builder::new().name("updater".into()).spawn({
         let operations = operations.clone();
-        move || follow(&inbox, &mut updater, &operations, &notifier, hook.as_ref(), &cache, &manager)
+        move || follow(&inbox, &mut updater, &operations, &board, &notifier, hook.as_ref(), &manager)
     })?;
     ready()?;
     let _listener = ledger.as_ref().map(|ledger| {
@@ -205,6 +223,15 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
         End::Failed(reason) => return ended(&reason),
     }
     Ok(())
+}
+
+fn about(config: &Config, takeovers: u64) -> About {
+    About {
+        mountpoint: config.mountpoint.display().to_string(),
+        iso_directory: config.iso_dir.display().to_string(),
+        cache_limit: config.cache_size,
+        takeovers,
+    }
 }
 
 /// Ends with a failure. In the background nobody reads what is said at the end, but in the log.
@@ -264,12 +291,13 @@ fn follow(
     inbox: &Receiver<Event>,
     updater: &mut Updater,
     operations: &Operations,
+    board: &Board,
     notifier: &Notifier,
     hook: Option<&Hook>,
-    cache: &BlockCache,
     manager: &Manager,
 ) {
     let mut shown = Instant::now();
+    updater.keep();
     loop {
         let wait = if updater.owed { VERDICTS.saturating_sub(shown.elapsed()) } else { Duration::MAX };
         // What has come in while a look took its time is answered by one look.
@@ -280,7 +308,7 @@ fn follow(
         };
         let any = |wanted: fn(&Event) -> bool| events.iter().any(wanted);
         if any(|event| matches!(event, Event::Report)) {
-            log::info!("cache: {:?}", cache.counters());
+            log::info!("cache: {:?}", board.counters());
         }
         if any(|event| matches!(event, Event::ProbeResult)) {
             updater.enter_probe_results();
@@ -288,6 +316,7 @@ fn follow(
         let looked =
             if any(|event| matches!(event, Event::Look)) { updater.look_again() } else { Change::Nothing };
         manager.status(updater.summary());
+        updater.tell();
         let results = updater.owed && shown.elapsed() >= VERDICTS;
         if looked == Change::Nothing && !results {
             continue;
@@ -295,11 +324,13 @@ fn follow(
         updater.owed = false;
         shown = Instant::now();
         let old = operations.replace(updater.lay_out());
+        board.shown();
         updater.directories.keep_only(&updater.catalog);
         for (directory, name) in old.changed_names(&operations.tree()) {
             // A name that the kernel doesn't know is ENOENT, and just as well.
             let _ = notifier.inval_entry(INodeNo(directory), OsStr::new(name));
         }
+        updater.keep();
         if looked == Change::Isos
             && let Some(hook) = hook
         {

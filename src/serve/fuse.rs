@@ -22,10 +22,13 @@ use fuser::{
     ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyXattr, Request,
 };
 
+use crate::catalog::config::question::Question;
+use crate::serve::clients::{Clients, Who};
 use crate::serve::failures::Failures;
 use crate::serve::handover::ledger::{Ledger, Left};
 use crate::serve::operations::{Error, Operations};
 use crate::serve::slow_operations::SlowOperations;
+use crate::serve::usage::{INTERNAL, READ_FAILED, Usage};
 use crate::storage::passthrough::DataPath;
 use crate::tree::arena::{Kind, Node};
 use crate::tree::lazy::Type;
@@ -41,6 +44,9 @@ use io_mode::IoModes;
 /// How long the kernel may use a name or attributes without asking again. Names that change are invalidated at once;
 /// this bounds what a look-up that overtakes the invalidation can do.
 const TTL: Duration = Duration::from_secs(1);
+
+/// How long it may use the name of what is another file the next time ([`Kind::Moment`]).
+const NO_TIME: Duration = Duration::ZERO;
 
 /// Requests that the kernel keeps in flight for read-ahead, of all files together: with 64, twenty readers of an ISO that
 /// hangs held up those of all others. Fewer than 64 also made readers of disks slower.
@@ -85,6 +91,8 @@ pub struct Adapter {
     agreed: Arc<OnceLock<Agreed>>,
     /// Whether it has been said that the kernel doesn't take them.
     refused: Arc<AtomicBool>,
+    /// The machines behind those who ask.
+    clients: Arc<Clients>,
 }
 
 /// The agreement with the kernel when the mount was made.
@@ -110,7 +118,13 @@ impl Adapter {
     ) -> Self {
         let (slow, io_modes) = (Arc::new(SlowOperations::new(loops)), Arc::new(IoModes::new()));
         let (backings, agreed) = (Arc::new(Backings::new(ledger)), Arc::default());
-        Self { operations, owner, slow, io_modes, backings, hand_over, agreed, refused: Arc::default() }
+        let (refused, clients) = (Arc::default(), Arc::default());
+        Self { operations, owner, slow, io_modes, backings, hand_over, agreed, refused, clients }
+    }
+
+    /// The machines behind those who ask.
+    pub fn clients(&self) -> &Arc<Clients> {
+        &self.clients
     }
 
     /// Serves a mount that was made by a process before this one, with what it has left.
@@ -131,6 +145,12 @@ impl Adapter {
         self.backings.end(stray.map(|(_, id)| *id), left.last_backing);
     }
 
+    /// What a loader asks with a name, if it is one of those by which it names its machine.
+    fn question(&self, parent: INodeNo, name: &OsStr) -> Option<Question> {
+        let question = Question::parse(name.to_str()?)?;
+        question.is_asked_in(&self.operations.tree().path(parent.0)?).then_some(question)
+    }
+
     /// The device by which the kernel is given files.
     pub fn set_device(&self, device: OwnedFd) {
         self.backings.set_device(device);
@@ -147,7 +167,8 @@ impl Owner {
         // Whoever may read may search a directory, or execute what can be executed.
         let readers = (self.mode & 0o444) >> 2;
         let (size, perm, nlink) = match &node.kind {
-            Kind::File(content) => (content.size(), self.mode, 1),
+            Kind::File(content) | Kind::Moment(content) => (content.size(), self.mode, 1),
+            Kind::Live(_) => (0, self.mode, 1),
             Kind::Unopened(file) => (file.size(), self.mode | file.execute() & readers, 1),
             Kind::Link(target) => (target.len() as u64, 0o777, 1),
             Kind::Directory(_) | Kind::Lazy(_) => (0, self.mode | readers, 2),
@@ -182,6 +203,7 @@ fn file_type(kind: Type) -> FileType {
 
 /// Runs an operation, and logs what goes wrong.
 fn run<T>(
+    usage: &Usage,
     operation: &'static str,
     ino: INodeNo,
     name: &str,
@@ -191,6 +213,7 @@ fn run<T>(
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => {
+            usage.failed(error.kind());
             match error.level() {
                 log::Level::Debug => log::debug!("{}: {error}", what()),
                 level => FAILURES.tell(level, (operation, ino.0), &error.to_string(), what),
@@ -198,9 +221,31 @@ fn run<T>(
             Err(Errno::from_i32(error.errno()))
         }
         Err(_) => {
+            usage.failed(INTERNAL);
             log::error!("{}: internal error, see above", what());
             Err(Errno::EIO)
         }
+    }
+}
+
+/// Answers a look-up.
+fn look_up(
+    operations: &Operations,
+    owner: Owner,
+    asker: u32,
+    parent: INodeNo,
+    name: &OsStr,
+    reply: ReplyEntry,
+) {
+    let found = run(operations.usage(), "lookup", parent, &name.to_string_lossy(), || {
+        operations.lookup_for(asker, parent.0, name)
+    });
+    match found {
+        Ok(node) => {
+            let named = if matches!(node.kind, Kind::Moment(_)) { &NO_TIME } else { &TTL };
+            reply.entry_with_ttls(&TTL, named, &owner.attr(&node), Generation(0));
+        }
+        Err(errno) => reply.error(errno),
     }
 }
 
@@ -216,13 +261,15 @@ fn tell_of_iso(operations: &Operations, ino: INodeNo, handle: FileHandle, error:
 fn read(operations: &Operations, ino: INodeNo, handle: FileHandle, offset: u64, size: u32, reply: ReplyData) {
     BUFFER.with_borrow_mut(|buffer| {
         let buf = buffer.get(size as usize);
-        let outcome = run("read", ino, "", || match operations.read(handle.0, offset, buf) {
-            Err(Error::Backing(error)) => {
-                tell_of_iso(operations, ino, handle, &error);
-                Ok(None)
-            }
-            outcome => outcome.map(Some),
-        });
+        let outcome =
+            run(operations.usage(), "read", ino, "", || match operations.read(handle.0, offset, buf) {
+                Err(Error::Backing(error)) => {
+                    operations.usage().failed(READ_FAILED);
+                    tell_of_iso(operations, ino, handle, &error);
+                    Ok(None)
+                }
+                outcome => outcome.map(Some),
+            });
         match outcome {
             Ok(Some(len)) => reply.data(buf.get(..len).unwrap_or_default()),
             Ok(None) => reply.error(Errno::EIO),
@@ -243,6 +290,81 @@ fn opened(reply: ReplyOpen, handle: u64, backing: Option<Arc<Backing>>) {
         Some(backing) => backing.answer(reply, FileHandle(handle)),
         // The bytes of an inode never change, so what is cached stays right.
         None => reply.opened(FileHandle(handle), FopenFlags::FOPEN_KEEP_CACHE),
+    }
+}
+
+/// Who opens a file.
+enum Asker {
+    /// It has been found out.
+    Known(Who),
+    /// It can be found out from this process, which stays while the file is open.
+    Process(u32),
+}
+
+/// An open that is to be answered.
+struct Opening {
+    adapter: Adapter,
+    /// Of the request.
+    number: u64,
+    ino: INodeNo,
+    direct: bool,
+    reply: ReplyOpen,
+}
+
+impl Opening {
+    fn run(self, asker: Asker) {
+        let Adapter { operations, slow, .. } = &self.adapter;
+        // EROFS can't read past the page cache for others (`O_DIRECT`), so it is not asked to.
+        let hand_over = self.adapter.hand_over.is_some() && self.adapter.agreed().passthrough && !self.direct;
+        let waits_for = operations.waits_for(self.ino.0);
+        let waits_for =
+            waits_for.or_else(|| operations.hand_over_waits_for(self.ino.0).filter(|_| hand_over));
+        slow.clone().run(waits_for, move || self.answer(hand_over, asker));
+    }
+
+    fn answer(self, hand_over: bool, asker: Asker) {
+        let Self { adapter, number, ino, direct, reply } = self;
+        let Adapter { operations, io_modes, backings, refused, clients, .. } = adapter;
+        if let Some(handle) = operations.opened_before(number, ino.0) {
+            return opened(reply, handle, io_modes.of(ino.0));
+        }
+        let prepared = run(operations.usage(), "open", ino, "", || {
+            let handle = operations.open_for(number, ino.0)?;
+            Ok((handle, if hand_over { operations.file(handle)? } else { None }))
+        });
+        let (handle, file) = match prepared {
+            Ok(prepared) => prepared,
+            Err(errno) => return reply.error(errno),
+        };
+        let io_mode = io_modes.enter(ino.0, || {
+            backings
+                .give(ino.0, file?)
+                .inspect_err(|error| {
+                    // In a user namespace of its own it never takes one; said once, it is said.
+                    let level = if refused.swap(true, Ordering::Relaxed) {
+                        log::Level::Debug
+                    } else {
+                        log::Level::Info
+                    };
+                    log::log!(level, "inode {}: read through the block cache: FUSE says {error}", ino.0);
+                })
+                .ok()
+        });
+        if direct && io_mode.is_some() {
+            io_modes.leave(ino.0);
+            operations.release(handle);
+            return reply.error(Errno::EINVAL);
+        }
+        if let Some(reading) = operations.reading(handle) {
+            if io_mode.is_some() {
+                reading.by_kernel();
+            }
+            match asker {
+                Asker::Known(who) => clients.opened(&who, &reading),
+                Asker::Process(pid) => clients.find(pid, move |clients, who| clients.opened(&who, &reading)),
+            }
+        }
+        opened(reply, handle, io_mode);
     }
 }
 
@@ -270,14 +392,23 @@ impl Filesystem for Adapter {
         Ok(())
     }
 
-    fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let (operations, owner, name) = (self.operations.clone(), self.owner, name.to_owned());
-        self.slow.run(self.operations.waits_for(parent.0), move || {
-            match run("lookup", parent, &name.to_string_lossy(), || operations.lookup(parent.0, &name)) {
-                Ok(node) => reply.entry(&TTL, &owner.attr(&node), Generation(0)),
-                Err(errno) => reply.error(errno),
-            }
-        });
+    fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let (operations, slow, owner) = (self.operations.clone(), self.slow.clone(), self.owner);
+        let (asker, asked) = (request.pid(), self.question(parent, name));
+        let name = name.to_owned();
+        let lookup = move || {
+            slow.run(operations.waits_for(parent.0), {
+                let operations = operations.clone();
+                move || look_up(&operations, owner, asker, parent, &name, reply)
+            });
+        };
+        match asked {
+            Some(question) => self.clients.find(asker, move |clients, who| {
+                clients.asked(&who, &question);
+                lookup();
+            }),
+            None => lookup(),
+        }
     }
 
     fn forget(&self, _request: &Request, ino: INodeNo, nlookup: u64) {
@@ -285,59 +416,28 @@ impl Filesystem for Adapter {
     }
 
     fn getattr(&self, _request: &Request, ino: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
-        match run("getattr", ino, "", || self.operations.node(ino.0)) {
+        match run(self.operations.usage(), "getattr", ino, "", || self.operations.node(ino.0)) {
             Ok(node) => reply.attr(&TTL, &self.owner.attr(&node)),
             Err(errno) => reply.error(errno),
         }
     }
 
     fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        let (operations, io_modes) = (self.operations.clone(), self.io_modes.clone());
-        let (backings, refused) = (self.backings.clone(), self.refused.clone());
-        // EROFS can't read past the page cache for others (`O_DIRECT`), so it is not asked to.
         let direct = flags.0 & libc::O_DIRECT != 0;
-        let hand_over = self.hand_over.is_some() && self.agreed().passthrough && !direct;
-        let number = original(request);
-        let waits_for = self.operations.waits_for(ino.0);
-        let waits_for =
-            waits_for.or_else(|| self.operations.hand_over_waits_for(ino.0).filter(|_| hand_over));
-        self.slow.run(waits_for, move || {
-            if let Some(handle) = operations.opened_before(number, ino.0) {
-                return opened(reply, handle, io_modes.of(ino.0));
-            }
-            let prepared = run("open", ino, "", || {
-                let handle = operations.open_for(number, ino.0)?;
-                Ok((handle, if hand_over { operations.file(handle)? } else { None }))
-            });
-            let (handle, file) = match prepared {
-                Ok(prepared) => prepared,
-                Err(errno) => return reply.error(errno),
-            };
-            let io_mode = io_modes.enter(ino.0, || {
-                backings
-                    .give(ino.0, file?)
-                    .inspect_err(|error| {
-                        // In a user namespace of its own it never takes one; said once, it is said.
-                        let level = if refused.swap(true, Ordering::Relaxed) {
-                            log::Level::Debug
-                        } else {
-                            log::Level::Info
-                        };
-                        log::log!(level, "inode {}: read through the block cache: FUSE says {error}", ino.0);
-                    })
-                    .ok()
-            });
-            if direct && io_mode.is_some() {
-                io_modes.leave(ino.0);
-                operations.release(handle);
-                return reply.error(Errno::EINVAL);
-            }
-            opened(reply, handle, io_mode);
-        });
+        let opening = Opening { adapter: self.clone(), number: original(request), ino, direct, reply };
+        let (pid, path) = (request.pid(), self.operations.path(ino.0).unwrap_or_default());
+        if path.starts_with("tftp/") {
+            // A TFTP server's process may be gone as soon as it has sent a small file.
+            self.clients.find(pid, move |_, who| opening.run(Asker::Known(who)));
+        } else if path.starts_with("images/") {
+            opening.run(Asker::Process(pid));
+        } else {
+            opening.run(Asker::Known(Who::Nobody));
+        }
     }
 
     fn readlink(&self, _request: &Request, ino: INodeNo, reply: ReplyData) {
-        match run("readlink", ino, "", || self.operations.target(ino.0)) {
+        match run(self.operations.usage(), "readlink", ino, "", || self.operations.target(ino.0)) {
             Ok(target) => reply.data(target.as_bytes()),
             Err(errno) => reply.error(errno),
         }
@@ -391,7 +491,7 @@ impl Filesystem for Adapter {
                 Some(handle) => Ok(handle),
                 None => operations.open_directory_for(number, ino.0),
             };
-            match run("opendir", ino, "", open) {
+            match run(operations.usage(), "opendir", ino, "", open) {
                 Ok(handle) => reply.opened(FileHandle(handle), FopenFlags::empty()),
                 Err(errno) => reply.error(errno),
             }
@@ -406,7 +506,7 @@ impl Filesystem for Adapter {
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        let listed = run("readdir", ino, "", || {
+        let listed = run(self.operations.usage(), "readdir", ino, "", || {
             self.operations.read_directory(handle.0, offset, |next, entry| {
                 !reply.add(INodeNo(entry.ino), next, file_type(entry.kind), &entry.name)
             })

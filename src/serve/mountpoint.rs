@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use rustix::fs::{Access, AtFlags, CWD, StatxFlags, access, statx};
@@ -79,6 +79,18 @@ pub fn is_ours_there(mountpoint: &Path) -> bool {
         |line: &&str| line.split(' ').nth(4).is_some_and(|path| Path::new(&unescape(path)) == mountpoint);
     let source = |line: &str| line.split_once(" - ")?.1.split(' ').nth(1).map(str::to_owned);
     mounts.lines().rfind(there).and_then(source).as_deref() == Some(NAME)
+}
+
+/// Where netrootfs is mounted, each place once; nothing is asked of who serves it.
+pub fn all() -> Vec<PathBuf> {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let ours =
+        |line: &&str| line.split_once(" - ").and_then(|(_, rest)| rest.split(' ').nth(1)) == Some(NAME);
+    let path = |line: &str| Some(PathBuf::from(unescape(line.split(' ').nth(4)?)));
+    let mut paths: Vec<PathBuf> = mounts.lines().filter(ours).filter_map(path).collect();
+    paths.sort();
+    paths.dedup();
+    paths
 }
 
 /// A path as mountinfo writes it: space, tab, newline and backslash are octal (proc(5)).

@@ -16,9 +16,11 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::image::printable;
 use crate::serve::handover::ledger::{Ledger, OpenFile};
+use crate::serve::usage::{READ_FAILED, Reading, Usage};
 use crate::storage::content::Content;
 use crate::tree::arena::{Kind, Node, ROOT_INO, Tree};
 use crate::tree::lazy::{self, Listed, Type};
+use crate::tree::live;
 
 mod adopted;
 
@@ -68,6 +70,18 @@ impl Error {
         }
     }
 
+    /// Its place in [`KINDS`](crate::serve::usage::KINDS).
+    pub fn kind(&self) -> usize {
+        match self {
+            Self::NotFound => 0,
+            Self::Stale => 1,
+            Self::NotADirectory | Self::IsADirectory | Self::Link => 2,
+            Self::BadHandle => 3,
+            Self::Lazy(_) => 4,
+            Self::Backing(_) => READ_FAILED,
+        }
+    }
+
     /// How loudly to log it. Loaders ask for many files that need not be there.
     pub fn level(&self) -> log::Level {
         match self {
@@ -80,7 +94,7 @@ impl Error {
 
 /// The object of an open handle.
 enum Handle {
-    File(Arc<Content>),
+    File(Arc<Content>, Arc<Reading>),
     Directory(Vec<Listed>),
 }
 
@@ -102,6 +116,7 @@ pub struct Operations {
     ledger: Option<Arc<Ledger>>,
     /// What it has from a process before it.
     adopted: Adopted,
+    usage: Arc<Usage>,
 }
 
 impl Operations {
@@ -119,7 +134,40 @@ impl Operations {
             next_handle: AtomicU64::new(1),
             ledger,
             adopted: Adopted::default(),
+            usage: Arc::default(),
         }
+    }
+
+    /// What has been opened and read.
+    pub fn usage(&self) -> &Arc<Usage> {
+        &self.usage
+    }
+
+    /// How an open file is being read.
+    pub fn reading(&self, handle: u64) -> Option<Arc<Reading>> {
+        match self.handle(handle).ok()?.as_ref() {
+            Handle::File(_, reading) => Some(reading.clone()),
+            Handle::Directory(_) => None,
+        }
+    }
+
+    /// How each of the open files is being read.
+    pub fn readings(&self) -> Vec<Arc<Reading>> {
+        let handles = self.handles.read();
+        let file = |handle: &Arc<Handle>| match handle.as_ref() {
+            Handle::File(_, reading) => Some(reading.clone()),
+            Handle::Directory(_) => None,
+        };
+        handles.values().filter_map(file).collect()
+    }
+
+    /// The path of an inode of the tree, such as `tftp/vmlinuz_F42`; of one below `trees/`, that of its ISO's.
+    pub fn path(&self, ino: u64) -> Option<String> {
+        let tree = self.tree();
+        tree.path(ino).or_else(|| {
+            let top = self.known.lock().get(&ino)?.top;
+            tree.path(top)
+        })
     }
 
     /// Shows another tree from now on, and returns the one before.
@@ -133,6 +181,7 @@ impl Operations {
                 known.node = Arc::new(stale);
             }
         }
+        self.usage.keep_only(|path| tree.resolve(path).is_some());
         before
     }
 
@@ -146,11 +195,22 @@ impl Operations {
     /// # Errors
     /// [`Error::NotFound`], [`Error::NotADirectory`], [`Error::Lazy`].
     pub fn lookup(&self, parent: u64, name: impl AsRef<OsStr>) -> Result<Arc<Node>, Error> {
+        self.lookup_for(0, parent, name)
+    }
+
+    /// The same for a process.
+    ///
+    /// # Errors
+    /// As for [`Operations::lookup`].
+    pub fn lookup_for(&self, asker: u32, parent: u64, name: impl AsRef<OsStr>) -> Result<Arc<Node>, Error> {
         loop {
             let tree = self.tree();
             let (directory, top) = self.directory(&tree, parent)?;
             let node = tree.enter(&directory, name.as_ref()).map_err(Error::Lazy)?;
-            let node = node.ok_or(Error::NotFound)?;
+            let mut node = node.ok_or(Error::NotFound)?;
+            if let Kind::Live(live) = &node.kind {
+                node = Arc::new(live::node(live.as_ref(), node.ino, asker).map_err(Error::Lazy)?);
+            }
             let top = if let Kind::Lazy(_) = directory.kind { top } else { node.ino };
             let mut known = self.known.lock();
             if matches!(node.kind, Kind::Lazy(_) | Kind::Unopened(_)) && self.tree().by_ino(top).is_none() {
@@ -186,7 +246,7 @@ impl Operations {
     /// What a read of an open file may have to wait for, as a number; `None` if its bytes are in memory.
     pub fn reads_from(&self, handle: u64) -> Option<u64> {
         match self.handle(handle).ok()?.as_ref() {
-            Handle::File(content) => content.waits_for(),
+            Handle::File(content, _) => content.waits_for(),
             Handle::Directory(_) => None,
         }
     }
@@ -194,7 +254,7 @@ impl Operations {
     /// The path of the file that an open file is read from, as it is now, for people.
     pub fn backing_path(&self, handle: u64) -> Option<String> {
         let handle = self.handle(handle).ok()?;
-        let Handle::File(content) = handle.as_ref() else { return None };
+        let Handle::File(content, _) = handle.as_ref() else { return None };
         let file = content.backing_file()?;
         // The kernel knows it, also when it has another name by now, or none (proc_pid_fd(5)).
         let path = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
@@ -269,12 +329,17 @@ impl Operations {
     pub fn open_for(&self, request: u64, ino: u64) -> Result<u64, Error> {
         let node = self.node(ino)?;
         let content = match &node.kind {
-            Kind::File(content) => content.clone(),
+            Kind::File(content) | Kind::Moment(content) => content.clone(),
             Kind::Unopened(file) => file.open().map_err(Error::Lazy)?,
+            // The kernel knows only what a look-up made of it.
+            Kind::Live(_) => return Err(Error::NotFound),
             Kind::Link(_) => return Err(Error::Link),
             Kind::Directory(_) | Kind::Lazy(_) => return Err(Error::IsADirectory),
         };
-        let handle = self.enter(Handle::File(content.clone()));
+        let path = self.path(ino).unwrap_or_default();
+        let reading = self.usage.opened(path, content.size());
+        let handle = self.enter(Handle::File(content.clone(), reading.clone()));
+        reading.enter(handle);
         if let Some(ledger) = &self.ledger {
             ledger.opened(&OpenFile { handle, ino, request }, adopted::seconds(node.mtime), &content);
         }
@@ -287,7 +352,7 @@ impl Operations {
     /// [`Error::BadHandle`].
     pub fn file(&self, handle: u64) -> Result<Option<Arc<File>>, Error> {
         match self.handle(handle)?.as_ref() {
-            Handle::File(content) => Ok(content.file()),
+            Handle::File(content, _) => Ok(content.file()),
             Handle::Directory(_) => Ok(None),
         }
     }
@@ -309,7 +374,11 @@ impl Operations {
     /// [`Error::BadHandle`], [`Error::Backing`].
     pub fn read(&self, handle: u64, offset: u64, buf: &mut [u8]) -> Result<usize, Error> {
         match self.handle(handle)?.as_ref() {
-            Handle::File(content) => Ok(content.read_into(buf, offset)?),
+            Handle::File(content, reading) => {
+                let len = content.read_into(buf, offset)?;
+                reading.has_read(len);
+                Ok(len)
+            }
             Handle::Directory(_) => Err(Error::IsADirectory),
         }
     }
@@ -366,11 +435,16 @@ impl Operations {
 
     /// Closes a handle of either kind; whether it was open.
     pub fn release(&self, handle: u64) -> bool {
-        let closed = self.handles.write().remove(&handle).is_some();
-        if closed && let Some(ledger) = &self.ledger {
+        let closed = self.handles.write().remove(&handle);
+        if let Some(Handle::File(_, reading)) = closed.as_deref() {
+            reading.close();
+        }
+        if closed.is_some()
+            && let Some(ledger) = &self.ledger
+        {
             ledger.closed(handle);
         }
-        closed
+        closed.is_some()
     }
 
     fn enter(&self, handle: Handle) -> u64 {

@@ -20,6 +20,8 @@ const KEPT: CapabilitySet = CapabilitySet::empty()
     // To look into ISOs as nobody.
     .union(CapabilitySet::SETUID)
     .union(CapabilitySet::SETGID)
+    // To see which machine the process of another user's server is connected to.
+    .union(CapabilitySet::SYS_PTRACE)
     // To end a command that takes too long and runs as somebody else.
     .union(CapabilitySet::KILL);
 

@@ -267,6 +267,11 @@ impl Content {
         identity(self)
     }
 
+    /// Whether it is text that is on no disk, and nothing else.
+    pub fn is_rendered(&self) -> bool {
+        matches!(self, Self::Rendered(_) | Self::Lazy(_))
+    }
+
     /// What it is made of, in a few words for a dump of the tree.
     pub fn describe(&self) -> String {
         match self {

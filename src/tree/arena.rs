@@ -18,6 +18,7 @@ use crate::storage::content::Content;
 use crate::storage::identity::identity;
 
 use super::lazy::{Directory, Listed, Type, Unopened};
+use super::live::Live;
 
 /// The inode number of the root directory, as FUSE has it (FUSE_ROOT_ID).
 pub const ROOT_INO: u64 = 1;
@@ -50,6 +51,10 @@ pub enum Kind {
     Unopened(Arc<dyn Unopened>),
     /// A symbolic link below such a directory, with its target.
     Link(Box<OsStr>),
+    /// A file that has other bytes each time that its name is looked up.
+    Live(Arc<dyn Live>),
+    /// One look-up's bytes of such a file. Its name may stand for others in the next moment.
+    Moment(Arc<Content>),
 }
 
 impl Node {
@@ -57,7 +62,7 @@ impl Node {
     pub fn file_type(&self) -> Type {
         match &self.kind {
             Kind::Directory(_) | Kind::Lazy(_) => Type::Directory,
-            Kind::File(_) | Kind::Unopened(_) => Type::File,
+            Kind::File(_) | Kind::Unopened(_) | Kind::Live(_) | Kind::Moment(_) => Type::File,
             Kind::Link(_) => Type::Link,
         }
     }
@@ -78,6 +83,8 @@ pub struct Tree {
     by_ino: HashMap<u64, NodeId>,
     /// Where directories, by inode number, find the names that they don't have themselves.
     bases: HashMap<u64, NodeId>,
+    /// The directory and the first name of each node but the root, by its id less one.
+    places: Vec<(NodeId, Box<str>)>,
 }
 
 impl Tree {
@@ -92,6 +99,35 @@ impl Tree {
     /// The node with that inode number.
     pub fn by_ino(&self, ino: u64) -> Option<&Arc<Node>> {
         self.nodes.get(*self.by_ino.get(&ino)?)
+    }
+
+    /// The path of an inode of the arena by its first name, such as `tftp/vmlinuz_F42`.
+    pub fn path(&self, ino: u64) -> Option<String> {
+        let mut id = *self.by_ino.get(&ino)?;
+        let mut names = Vec::new();
+        while let Some((parent, name)) = id.checked_sub(1).and_then(|place| self.places.get(place)) {
+            names.push(name.as_ref());
+            id = *parent;
+        }
+        names.reverse();
+        Some(names.join("/"))
+    }
+
+    /// Gives each rendered file another time: `date` makes it of path, identity of the content and the time that it has.
+    pub fn date_rendered(&mut self, mut date: impl FnMut(String, u64, SystemTime) -> SystemTime) {
+        for id in 0..self.nodes.len() {
+            let Some(node) = self.nodes.get(id) else { continue };
+            let (ino, mtime) = (node.ino, node.mtime);
+            let identity = match &node.kind {
+                Kind::File(content) if content.is_rendered() => content.identity(),
+                _ => continue,
+            };
+            let path = self.path(ino).unwrap_or_default();
+            // Nobody else has a node of a tree that is not shown yet.
+            if let Some(node) = self.nodes.get_mut(id).and_then(Arc::get_mut) {
+                node.mtime = date(path, identity, mtime);
+            }
+        }
     }
 
     /// The node of that name in a directory of the arena.
@@ -213,7 +249,8 @@ impl Tree {
                 Kind::Directory(_) => writeln!(out, "{shown}/"),
                 Kind::File(content) => writeln!(out, "{shown} {} {}", content.size(), content.describe()),
                 Kind::Lazy(_) => writeln!(out, "{shown}/ …"),
-                Kind::Unopened(_) | Kind::Link(_) => writeln!(out, "{shown}"),
+                Kind::Live(_) => writeln!(out, "{shown} live"),
+                Kind::Unopened(_) | Kind::Link(_) | Kind::Moment(_) => writeln!(out, "{shown}"),
             };
             self.dump_into(out, node, &format!("{path}{name}/"));
         }
@@ -225,13 +262,15 @@ pub struct Builder {
     nodes: Vec<Node>,
     by_ino: HashMap<u64, NodeId>,
     bases: HashMap<u64, NodeId>,
+    places: Vec<(NodeId, Box<str>)>,
 }
 
 impl Builder {
     /// A tree with nothing but its root.
     pub fn new(mtime: SystemTime) -> Self {
         let root = Node { ino: ROOT_INO, mtime, kind: Kind::Directory(BTreeMap::new()) };
-        Self { nodes: vec![root], by_ino: HashMap::from([(ROOT_INO, Tree::ROOT)]), bases: HashMap::new() }
+        let by_ino = HashMap::from([(ROOT_INO, Tree::ROOT)]);
+        Self { nodes: vec![root], by_ino, bases: HashMap::new(), places: Vec::new() }
     }
 
     /// Adds a directory.
@@ -323,6 +362,12 @@ impl Builder {
         self.add(parent, name, wanted, Node { ino: 0, mtime, kind: Kind::Lazy(directory) }, true)
     }
 
+    /// Adds a file whose bytes are made when somebody looks it up.
+    pub fn live(&mut self, parent: NodeId, name: &str, live: Arc<dyn Live>, mtime: SystemTime) -> NodeId {
+        let wanted = hash(&(self.ino(parent), name, "live"));
+        self.add(parent, name, wanted, Node { ino: 0, mtime, kind: Kind::Live(live) }, true)
+    }
+
     /// Gives a node a second name that no listing shows.
     pub fn alias(&mut self, parent: NodeId, name: &str, node: NodeId) {
         self.enter(parent, name, Dentry { node, listed: false });
@@ -341,7 +386,7 @@ impl Builder {
     /// The finished tree.
     pub fn build(self) -> Tree {
         let nodes = self.nodes.into_iter().map(Arc::new).collect();
-        Tree { nodes, by_ino: self.by_ino, bases: self.bases }
+        Tree { nodes, by_ino: self.by_ino, bases: self.bases, places: self.places }
     }
 
     fn ino(&self, id: NodeId) -> u64 {
@@ -357,6 +402,7 @@ impl Builder {
         node.ino = ino;
         let id = self.nodes.len();
         self.nodes.push(node);
+        self.places.push((parent, name.into()));
         self.by_ino.insert(ino, id);
         self.enter(parent, name, Dentry { node: id, listed });
         id
@@ -395,6 +441,14 @@ mod tests {
             tree("abc").dump(),
             "images/\n(images/F) 1 rendered\nimages/liveos_F.img 1 rendered\nimages/nbd.conf 3 rendered\n"
         );
+    }
+
+    #[test]
+    fn a_path_is_that_of_the_first_name() {
+        let tree = tree("abc");
+        let path = |path: &str| tree.path(tree.resolve(path).unwrap().ino).unwrap();
+        assert_eq!(path("images/F"), "images/liveos_F.img");
+        assert_eq!((path("images").as_str(), path("").as_str(), tree.path(7)), ("images", "", None));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //!      netroot_<LABEL>.img where it is ready
 //!      boot loaders and their menus (see `loaders`)     for the TFTP server
 //! trees/<LABEL>/                                        the ISO's own files, for HTTP and NFS servers
+//! status.json, metrics, index.html                      how it fares, where it is mounted: for people and programs
 //! ```
 //!
 //! The root image has a second name that isn't listed, `images/<LABEL>`: nbdkit exports the files of a directory by
@@ -38,6 +39,7 @@ use crate::storage::identity::identity;
 use crate::storage::source::{FileSource, PageCache, ReadAt};
 use crate::tree::arena::{Builder, NodeId, Tree};
 use crate::tree::iso_files::{self, DirectoryCache};
+use crate::tree::live::Live;
 use crate::tree::render::{self, Firmware, IsoEntry, Item, LeftOut, grub, ipxe, nbd, pxelinux};
 
 mod by_itself;
@@ -148,11 +150,25 @@ pub fn lay_out(
     host: &[LoaderFile],
     directories: &Arc<DirectoryCache>,
 ) -> Tree {
+    lay_out_with(&[], catalog, settings, host, directories)
+}
+
+/// The same with files in the root that are made when somebody looks them up, by name.
+pub fn lay_out_with(
+    live: &[(&str, Arc<dyn Live>)],
+    catalog: &Catalog,
+    settings: &Settings,
+    host: &[LoaderFile],
+    directories: &Arc<DirectoryCache>,
+) -> Tree {
     let newest = catalog.isos.iter().map(|iso| iso.disc.mtime).max().unwrap_or(SystemTime::UNIX_EPOCH);
     let mut builder = Builder::new(newest);
     let images = builder.directory(Tree::ROOT, names::IMAGES, newest);
     let tftp = builder.directory(Tree::ROOT, names::TFTP, newest);
     let trees = builder.directory(Tree::ROOT, names::TREES, newest);
+    for (name, file) in live {
+        builder.live(Tree::ROOT, name, file.clone(), newest);
+    }
     for iso in &catalog.isos {
         add_iso(&mut builder, images, tftp, iso);
         let root = Arc::new(iso_files::Directory::root(directories, iso));
@@ -426,4 +442,12 @@ fn initrds(iso: &Iso, entry: &Entry, files: &BootFiles, transport: Transport) ->
         initrds.insert(if first { 0 } else { initrds.len() }, names::netroot(&iso.label, own));
     }
     initrds
+}
+
+/// The title of an ISO's row, whether or not it is in a menu.
+pub fn title_of(iso: &Iso, settings: &Settings) -> String {
+    let facts = &iso.disc.facts;
+    let of_menu = facts.entries.first().map_or("", |first| &first.title);
+    let called = || called::called(iso.label.as_str(), &facts.volume_id, facts.product.as_deref(), of_menu);
+    settings.config.iso(&iso.label, &iso.name).title.clone().unwrap_or_else(|| called().1)
 }

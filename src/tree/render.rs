@@ -15,6 +15,7 @@ pub mod nbd;
 pub mod pxelinux;
 mod refusal;
 mod rows;
+pub mod status;
 mod title;
 
 pub use refusal::{LeftOut, Refusal, left_out};

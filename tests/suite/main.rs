@@ -39,6 +39,7 @@ mod nbd_reload;
 mod netroot_init;
 mod rooms;
 mod serving;
+mod status;
 mod terminal;
 mod trees;
 

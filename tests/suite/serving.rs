@@ -5,5 +5,5 @@
 //! it is looked for in the PATH and in /var/tmp/netrootfs-tools. What is missing is an error, never a pass.
 
 mod crowd;
-mod nbd;
-mod tftp;
+pub mod nbd;
+pub mod tftp;

@@ -15,12 +15,15 @@ use crate::catalog::probe::{ProbeResults, Workers};
 use crate::catalog::scan::{Catalog, Iso, Scanner, Skipped};
 use crate::catalog::standing::Standing;
 use crate::catalog::unknown;
+use crate::serve::status::Board;
 use crate::serve::watch::Pace;
 use crate::tree::arena::Tree;
 use crate::tree::iso_files::DirectoryCache;
 use crate::tree::layout::{self, Given, LoaderFile, Settings};
+use crate::tree::live::Live;
 
 use super::Config;
+use super::times::Times;
 
 /// The outcome of a look at the directory.
 #[derive(PartialEq, Eq)]
@@ -28,6 +31,16 @@ pub(super) enum Change {
     Nothing,
     Menu,
     Isos,
+}
+
+/// What a tree shows besides the catalog.
+pub(super) struct Shown {
+    /// Where it is told what is served.
+    pub board: Arc<Board>,
+    /// Its files: the same in each tree, so that a process gets again what it has got.
+    pub live: Vec<(&'static str, Arc<dyn Live>)>,
+    /// The times of rendered files.
+    pub times: Times,
 }
 
 /// Keeps the catalog.
@@ -48,6 +61,7 @@ pub(super) struct Updater {
     /// What was said of names that stand for no ISO, and of ISOs that are in no menu.
     said: BTreeSet<String>,
     unreadable: bool,
+    shown: Shown,
     /// Whether there are results that the tree doesn't show yet.
     pub(super) owed: bool,
 }
@@ -61,6 +75,7 @@ impl Updater {
         results: Arc<ProbeResults>,
         workers: Workers,
         pace: Pace,
+        shown: Shown,
     ) -> Self {
         Self {
             given: config.given.clone(),
@@ -76,6 +91,7 @@ impl Updater {
             reported: Vec::new(),
             said: BTreeSet::new(),
             unreadable: false,
+            shown,
             owed: false,
         }
     }
@@ -207,7 +223,20 @@ impl Updater {
     pub(super) fn lay_out(&mut self) -> Tree {
         self.say_what_is_missing();
         self.let_stand();
-        layout::lay_out(&self.catalog, &self.settings(), &self.loaders, &self.directories)
+        let (live, settings) = (&self.shown.live, self.settings());
+        let mut tree = layout::lay_out_with(live, &self.catalog, &settings, &self.loaders, &self.directories);
+        self.shown.times.date(&mut tree);
+        tree
+    }
+
+    /// Keeps for the next start what is known of the files that are shown.
+    pub(super) fn keep(&mut self) {
+        self.shown.times.save();
+    }
+
+    /// Tells the board what is served.
+    pub(super) fn tell(&self) {
+        self.shown.board.catalog(&self.catalog, &self.settings(), !self.unreadable);
     }
 
     /// Chooses what boots by itself where nobody says it, and stays with it.

@@ -64,7 +64,13 @@ impl Operations {
             let content = contents.entry(file.ino).or_insert_with(|| self.content(file.ino, left, find));
             match content {
                 Some(content) => {
-                    handles.insert(file.handle, Arc::new(Handle::File(content.clone())));
+                    let path = self.tree().path(file.ino).unwrap_or_default();
+                    let reading = self.usage.opened(path, content.size());
+                    reading.enter(file.handle);
+                    if left.backings.contains_key(&file.ino) {
+                        reading.by_kernel();
+                    }
+                    handles.insert(file.handle, Arc::new(Handle::File(content.clone(), reading)));
                 }
                 None => lost += 1,
             }

@@ -113,3 +113,35 @@ fn labels_are_made_of_what_every_server_takes() {
     assert!(place.tree("images/CentOS_7_x86_64.iso").exists());
     assert_eq!(std::fs::read_dir(place.tree("images")).unwrap().count(), 1 + 2 * 5);
 }
+
+#[test]
+fn a_menu_that_changes_to_one_of_the_same_length_has_a_new_time_and_keeps_it() {
+    let place = Place::with("one.iso", &Disc::new("One", 1));
+    let config = place.elsewhere("netrootfs.toml");
+    let title = |title: &str| {
+        let new = place.elsewhere("new");
+        std::fs::write(&new, format!("[iso.One]\ntitle = \"{title}\"\n")).unwrap();
+        std::fs::rename(new, &config).unwrap();
+    };
+    let stat = |path: &str| {
+        let stat = std::fs::metadata(place.tree(path)).unwrap();
+        (stat.modified().unwrap(), stat.len())
+    };
+    title("First title");
+    let options = ["--config", config.to_str().unwrap()];
+    let daemon = place.start(&options);
+    place.eventually("the look into the initrd", || {
+        place.text("tftp/pxelinux.cfg/default").contains("/dev/nbd0")
+    });
+    place.eventually("the first title", || place.text("tftp/boot.ipxe").contains("First title"));
+    let (menu, conf) = (stat("tftp/boot.ipxe"), stat("images/nbd.conf"));
+    title("Other title");
+    place.eventually("the other title", || place.text("tftp/boot.ipxe").contains("Other title"));
+    place.eventually("its time", || stat("tftp/boot.ipxe").0 > menu.0);
+    let changed = stat("tftp/boot.ipxe");
+    assert_eq!((changed.1, stat("images/nbd.conf")), (menu.1, conf));
+    daemon.stop();
+    let daemon = place.start(&options);
+    assert_eq!((stat("tftp/boot.ipxe"), stat("images/nbd.conf")), (changed, conf));
+    daemon.stop();
+}

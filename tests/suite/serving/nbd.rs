@@ -24,12 +24,12 @@ fn user(name: &str) -> (u32, u32) {
 }
 
 /// nbd-server as Debian runs it: a daemon, as user nbd, with the tree's own configuration.
-pub(super) struct NbdServer {
+pub struct NbdServer {
     group: Pid,
 }
 
 impl NbdServer {
-    pub(super) fn start(place: &Place, port: u16) -> Self {
+    pub fn start(place: &Place, port: u16) -> Self {
         let (uid, gid) = user("nbd");
         let pid_file = place.top().join("nbd-server.pid");
         File::create(&pid_file).unwrap();

@@ -17,7 +17,7 @@ use crate::support::place::{Place, said};
 
 /// The servers, and how they run.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Kind {
+pub enum Kind {
     TftpdHpa,
     Atftpd,
     Dnsmasq,
@@ -25,13 +25,13 @@ pub(super) enum Kind {
 }
 
 /// A server on an address of its own, since dnsmasq knows no port but 69.
-pub(super) struct Server {
-    pub(super) address: Ipv4Addr,
+pub struct Server {
+    pub address: Ipv4Addr,
     _process: Process,
 }
 
 impl Server {
-    pub(super) fn start(kind: Kind, place: &Place) -> Self {
+    pub fn start(kind: Kind, place: &Place) -> Self {
         static NEXT: AtomicU8 = AtomicU8::new(1);
         let [.., high, low] = std::process::id().to_be_bytes();
         let address = Ipv4Addr::new(127, high | 1, low, NEXT.fetch_add(1, Ordering::Relaxed));

@@ -17,6 +17,9 @@ use testkit::promise::promised;
 
 use crate::support::writers::wait_for_writers;
 
+/// What is made anew each time that it is looked up, in the root of a tree.
+pub const LIVE: [&str; 3] = ["index.html", "metrics", "status.json"];
+
 /// Everything that one test has.
 pub struct Place {
     dir: TempDir,
