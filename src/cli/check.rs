@@ -5,6 +5,8 @@
 
 use serde::Serialize;
 
+pub mod against;
+
 use crate::boot::inspect::BootFiles;
 use crate::boot::names;
 use crate::boot::netroot::Netroot;

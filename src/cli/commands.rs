@@ -19,6 +19,7 @@ use crate::catalog::config::ByItself;
 use crate::catalog::probe::{Place, ProbeResults};
 use crate::catalog::scan::{self, Catalog, Iso, Plain, Scanner, Skipped};
 use crate::catalog::unknown;
+use crate::cli::check::against::{Both, Comparison};
 use crate::cli::check::{Report, verify};
 use crate::cli::doctor::{self, Host, State};
 use crate::cli::manual;
@@ -275,6 +276,7 @@ fn check(args: &options::Check) -> Result<ExitCode> {
             places.resize(catalog.isos.len(), path.clone());
         }
     }
+    let against = args.against.as_deref().map(|path| Comparison::new(&catalog, path, &pins)).transpose()?;
     let progress = Progress::start();
     let programs = Programs::find(args.tree.netroot_init.as_deref());
     let mut host: Vec<String> =
@@ -297,12 +299,20 @@ fn check(args: &options::Check) -> Result<ExitCode> {
         }
     }
     drop(progress);
+    let against = against.as_ref();
     let text = match args.json {
-        true => printable::json(&serde_json::to_string_pretty(&report)?) + "\n",
-        false => printable::lines(&report.to_string()),
+        true => printable::json(&serde_json::to_string_pretty(&Both { report: &report, against })?) + "\n",
+        false => {
+            let compared = against.map(Comparison::to_string).unwrap_or_default();
+            printable::lines(&format!("{report}{compared}"))
+        }
     };
     print(text.as_bytes())?;
-    Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.is_good() && against.is_none_or(Comparison::is_good) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// Why ISOs can't be given netroot-init: for the processor of nearly all of them.

@@ -33,11 +33,12 @@ macro_rules! pages {
 }
 
 /// All pages. The first is shown if none is named; of two with one name, the first has it.
-pub const PAGES: [Page; 10] = pages![
+pub const PAGES: [Page; 11] = pages![
     ("netrootfs", 1),
     ("netrootfs.toml", 5),
     ("netrootfs", 7),
     ("netrootfs-servers", 7),
+    ("netrootfs-many", 7),
     ("netrootfs-status", 7),
     ("netrootfs-security", 7),
     ("netrootfs-boots", 7),

@@ -196,6 +196,9 @@ pub struct Check {
     /// ISOs, or directories of them
     #[arg(required = true, value_name = "ISO_OR_DIR")]
     pub paths: Vec<PathBuf>,
+    /// Compare with another server's ISOs, or with the images/ of its tree; exit with 1 if labels, sizes or sampled bytes differ
+    #[arg(long, value_name = "DIR")]
+    pub against: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -24,6 +24,7 @@ mod speed {
     pub mod rounds;
     pub mod scale;
     pub mod served;
+    pub mod storm;
     pub mod tables;
     pub mod workload;
 }
@@ -49,9 +50,12 @@ struct Options {
     /// Only these parts; may be given several times
     #[arg(long, value_enum)]
     only: Vec<Part>,
-    /// Only workloads whose name contains this, such as "cold, 16 readers"
+    /// Only workloads, or servers of a storm, whose name contains this, such as "cold, 16 readers"
     #[arg(long, value_name = "TEXT", default_value = "")]
     name: String,
+    /// Machines of a storm [default: 1, 16, 64, 256, 1000]
+    #[arg(long, value_name = "NUMBER", value_delimiter = ',')]
+    machines: Vec<usize>,
     /// Where the ISO and its copies lie meanwhile
     #[arg(long, value_name = "DIR", default_value = "/var/tmp")]
     work: PathBuf,
@@ -76,6 +80,8 @@ enum Part {
     Bootable,
     /// Growth with the number of ISOs
     Scale,
+    /// Many machines that boot at once
+    Storm,
 }
 
 /// Where netrootfs-numbers(7) takes its plot from.
@@ -105,6 +111,11 @@ fn main() -> Result<()> {
     }
     if wanted(Part::Bootable) {
         results.bootable = speed::bootable::measure(&place, count.min(3))?;
+    }
+    if wanted(Part::Storm) {
+        let few: &[usize] = if options.quick { &[1, 4] } else { &[1, 16, 64, 256, 1000] };
+        let machines = if options.machines.is_empty() { few } else { &options.machines };
+        results.storms = speed::storm::measure(&place, &options.name, machines, count)?;
     }
     drop(place);
     if wanted(Part::Scale) {

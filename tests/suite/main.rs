@@ -19,6 +19,7 @@ mod support {
     pub mod writers;
 }
 
+mod against;
 mod catalog;
 mod check;
 mod config;

@@ -18,7 +18,7 @@ use crate::speed::place::{LABEL, Place};
 /// nbd-server, a process a client; or nbdkit, a thread a request.
 pub struct Server {
     address: SocketAddr,
-    export: &'static str,
+    export: String,
     running: Daemon,
     /// Clients connect one after the other: nbd-server's queue for them holds ten.
     door: Mutex<()>,
@@ -40,23 +40,30 @@ impl Server {
         }
     }
 
-    fn nbd_server(file: &Path) -> Result<Self> {
+    /// nbd-server over a file.
+    pub fn nbd_server(file: &Path) -> Result<Self> {
         let address = free_port()?;
         let dir = tempfile::tempdir()?;
         let (conf, pid_file) = (dir.path().join("nbd.conf"), dir.path().join("pid"));
-        let text = format!(
-            "[generic]\n  listenaddr = 127.0.0.1\n  port = {}\n[{LABEL}]\n  exportname = {}\n  readonly = true\n  \
-             virtstyle = none\n",
-            address.port(),
-            file.display()
-        );
-        fs::write(&conf, text)?;
+        write_conf(&conf, &format!("  listenaddr = 127.0.0.1\n  port = {}\n", address.port()), file)?;
         let started = Command::new("nbd-server").arg("-C").arg(&conf).arg("-p").arg(&pid_file).output();
         let output = started.context("nbd-server: is it installed?")?;
         anyhow::ensure!(output.status.success(), "nbd-server: {}", String::from_utf8_lossy(&output.stderr));
         let pid = wait(|| fs::read_to_string(&pid_file).ok()?.trim().parse().ok().and_then(Pid::from_raw));
         let running = Daemon::Group(pid.context("nbd-server's pid file")?);
-        Self { address, export: LABEL, running, door: Mutex::default(), _conf: Some(dir) }.ready()
+        Self { address, export: LABEL.into(), running, door: Mutex::default(), _conf: Some(dir) }.ready()
+    }
+
+    /// An nbd-server for each connection.
+    pub fn per_connection(file: &Path) -> Result<Self> {
+        let address = free_port()?;
+        let dir = tempfile::tempdir()?;
+        let conf = dir.path().join("nbd.conf");
+        write_conf(&conf, "", file)?;
+        let mut command = Command::new("systemd-socket-activate");
+        command.args(["--accept", "--inetd", "--listen", &address.to_string()]);
+        command.args(["nbd-server", "-d", "-C"]).arg(&conf).arg("127.0.0.1:0");
+        Self::child(command, address, LABEL, Some(dir))
     }
 
     /// nbdkit's offset filter over the ISO.
@@ -68,18 +75,24 @@ impl Server {
     }
 
     /// nbdkit with every file of a directory, those that are yet to come too.
-    pub fn directory(images: &Path, export: &'static str) -> Result<Self> {
+    pub fn directory(images: &Path, export: &str) -> Result<Self> {
         let mut command = Command::new("nbdkit");
         command.arg("file").arg(format!("dir={}", images.display()));
         Self::nbdkit(command, export)
     }
 
-    fn nbdkit(mut command: Command, export: &'static str) -> Result<Self> {
+    fn nbdkit(mut command: Command, export: &str) -> Result<Self> {
         let address = free_port()?;
         command.args(["--foreground", "--readonly", "--ipaddr", "127.0.0.1"]);
-        command.args(["--port", &address.port().to_string()]).stdin(Stdio::null()).stderr(Stdio::null());
-        let child = command.spawn().context("nbdkit: is it installed?")?;
-        Self { address, export, running: Daemon::Child(child), door: Mutex::default(), _conf: None }.ready()
+        command.args(["--port", &address.port().to_string()]);
+        Self::child(command, address, export, None)
+    }
+
+    fn child(mut command: Command, address: SocketAddr, export: &str, conf: Option<TempDir>) -> Result<Self> {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn().with_context(|| format!("{command:?}: is it installed?"))?;
+        let (export, running) = (export.to_owned(), Daemon::Child(child));
+        Self { address, export, running, door: Mutex::default(), _conf: conf }.ready()
     }
 
     fn ready(self) -> Result<Self> {
@@ -91,7 +104,20 @@ impl Server {
     /// A new connection.
     pub fn client(&self) -> Result<Client> {
         let _door = self.door.lock().expect("the door");
-        Ok(Client::connect(self.address, self.export)?)
+        Ok(Client::connect(self.address, &self.export)?)
+    }
+
+    /// A new connection, whoever else calls at that moment, without more than this of silence.
+    pub fn call(&self, patience: Duration) -> std::io::Result<Client> {
+        Client::connect_within(self.address, &self.export, patience)
+    }
+
+    /// The process that all others of it come from.
+    pub fn process(&self) -> u32 {
+        match &self.running {
+            Daemon::Child(child) => child.id(),
+            Daemon::Group(pid) => pid.as_raw_nonzero().get().unsigned_abs(),
+        }
     }
 }
 
@@ -108,6 +134,12 @@ impl Drop for Server {
             }
         }
     }
+}
+
+fn write_conf(conf: &Path, generic: &str, file: &Path) -> Result<()> {
+    let file = file.display();
+    let export = format!("[{LABEL}]\n  exportname = {file}\n  readonly = true\n  virtstyle = none\n");
+    Ok(fs::write(conf, format!("[generic]\n{generic}{export}"))?)
 }
 
 /// An address that nobody listens on.

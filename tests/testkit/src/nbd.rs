@@ -53,7 +53,15 @@ impl Client {
     /// [`io::ErrorKind::NotFound`] with the server's words if it refuses the export; otherwise what the socket says, or
     /// [`io::ErrorKind::InvalidData`] for an answer outside the protocol.
     pub fn connect(server: SocketAddr, export: &str) -> io::Result<Self> {
-        let mut stream = handshake(server)?;
+        Self::connect_within(server, export, PATIENCE)
+    }
+
+    /// The same, without more than this of silence until the export is there.
+    ///
+    /// # Errors
+    /// As for [`Client::connect`]; silence is [`io::ErrorKind::WouldBlock`].
+    pub fn connect_within(server: SocketAddr, export: &str, patience: Duration) -> io::Result<Self> {
+        let mut stream = handshake(server, patience)?;
         let mut ask = length(export.len())?.to_be_bytes().to_vec();
         ask.extend_from_slice(export.as_bytes());
         ask.extend_from_slice(&0u16.to_be_bytes()); // no particular information wanted
@@ -74,6 +82,7 @@ impl Client {
             }
         }
         let (size, flags) = found.ok_or_else(|| invalid("no size before the ACK"))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
         Ok(Self { stream, size, flags, cookie: 0 })
     }
 
@@ -163,7 +172,7 @@ impl Client {
 /// # Errors
 /// As for [`Client::connect`]; a server that does not allow listing is [`io::ErrorKind::NotFound`].
 pub fn list(server: SocketAddr) -> io::Result<Vec<String>> {
-    let mut stream = handshake(server)?;
+    let mut stream = handshake(server, PATIENCE)?;
     send_option(&mut stream, OPT_LIST, &[])?;
     let mut names = Vec::new();
     loop {
@@ -183,9 +192,9 @@ pub fn list(server: SocketAddr) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-fn handshake(server: SocketAddr) -> io::Result<TcpStream> {
+fn handshake(server: SocketAddr, patience: Duration) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect_timeout(&server, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.set_nodelay(true)?;
     if &take::<8>(&mut stream)? != SERVER_MAGIC || &take::<8>(&mut stream)? != OPTION_MAGIC {
