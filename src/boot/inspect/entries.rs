@@ -167,6 +167,7 @@ impl Entries {
         if let Some(other) = self.entries.iter_mut().find(same) {
             if other.firmware != firmware {
                 other.firmware = Firmware::Both;
+                other.title = of_both(&other.title);
             }
         } else if self.entries.len() < MAX_ENTRIES {
             self.entries.push(Entry {
@@ -216,6 +217,14 @@ impl BootFiles {
         let extents = |files: &[iso::File]| files.iter().map(|file| file.extents.clone()).collect::<Vec<_>>();
         self.kernel.extents == kernel.extents && extents(&self.initrds) == extents(initrds)
     }
+}
+
+/// A title that is shown to machines of both kinds, where the ISO's own menus name one: "Arch Linux (x86_64, UEFI)".
+fn of_both(title: &str) -> String {
+    const KINDS: [&str; 3] = ["UEFI", "BIOS", "EFI"];
+    let among_others = KINDS.iter().map(|kind| (format!(", {kind})"), ")"));
+    let alone = KINDS.iter().map(|kind| (format!(" ({kind})"), ""));
+    among_others.chain(alone).fold(title.to_owned(), |title, (named, left)| title.replace(&named, left))
 }
 
 /// A path as a part of a file's name: `casper-hwe-vmlinuz`.
@@ -302,6 +311,13 @@ mod tests {
             found.files.push(BootFiles { name, kernel: kernel.clone(), initrds: initrds.clone() });
         }
         found.files.into_iter().map(|files| files.name).collect()
+    }
+
+    #[test]
+    fn a_title_for_machines_of_both_kinds_names_neither() {
+        assert_eq!(of_both("Arch Linux install medium (x86_64, UEFI)"), "Arch Linux install medium (x86_64)");
+        assert_eq!(of_both("Live system (BIOS)"), "Live system");
+        assert_eq!(of_both("Kernel with EFI stub"), "Kernel with EFI stub");
     }
 
     #[test]
