@@ -12,4 +12,4 @@ pub mod serve;
 pub mod storage;
 
 pub use locks::{Condvar, Mutex, MutexGuard, RwLock};
-pub use netrootfs::tree;
+pub use netrootfs::{image, tree};

@@ -2,6 +2,6 @@
 
 #![allow(missing_docs, reason = "the program's own modules, with all that is in them")]
 
-pub use netrootfs::serve::handover;
+pub use netrootfs::serve::{handover, usage};
 
 pub mod operations;
