@@ -192,13 +192,20 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
         kept::start(&clients, state)?;
     }
     let (notifier, mounted) = mount::serve(adapter.clone(), &config, ledger.as_ref(), left, &end_sender)?;
-    board.serve(&operations, &clients, wish.is_some() && adapter.agreed().passthrough);
+    let by_kernel = wish.is_some() && adapter.agreed().passthrough;
+    board.serve(&operations, &clients, by_kernel);
     if let Some(ledger) = &ledger {
         ledger.taken_over();
     }
     updater.leave_descriptors(RESERVE);
     let hook = config.on_change.as_deref().map(Hook::start).transpose()?;
     log::info!("{}: mounted; ISOs: {}", config.mountpoint.display(), updater.catalog.isos.len());
+    log::info!(
+        "netrootfs {}; ISOs are read {}; {}",
+        env!("CARGO_PKG_VERSION"),
+        if by_kernel { "by the kernel" } else { "through the block cache" },
+        updater.address()
+    );
     let manager = Manager::find();
     manager.status(updater.summary());
     manager.watch(config.mountpoint.clone())?;

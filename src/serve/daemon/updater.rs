@@ -243,6 +243,14 @@ impl Updater {
         self.owed = true;
     }
 
+    /// The address in the menus, in a sentence.
+    pub(super) fn address(&self) -> String {
+        match self.settings().host.as_str() {
+            "" => "no address is known for the menus".into(),
+            host => format!("the address in the menus is {host}"),
+        }
+    }
+
     /// What is served, in a line.
     pub(super) fn summary(&self) -> String {
         let count = |number: usize| match number {

@@ -19,6 +19,20 @@ fn a_file_can_be_read_when_the_command_returns() {
 }
 
 #[test]
+fn the_log_begins_with_version_data_path_and_the_address_in_the_menus() {
+    let place = Place::new();
+    for (path, words) in [("kernel", "by the kernel"), ("cache", "through the block cache")] {
+        let daemon = place.start(&["--data-path", path]);
+        let line = format!(
+            "netrootfs {}; ISOs are read {words}; the address in the menus is 192.0.2.1",
+            env!("CARGO_PKG_VERSION")
+        );
+        assert!(place.log().contains(&line), "{}", place.log());
+        daemon.stop();
+    }
+}
+
+#[test]
 fn it_stays_in_the_background_in_a_session_of_its_own() {
     let place = Place::new();
     let daemon = place.start(&[]);
