@@ -1,17 +1,15 @@
 //! A directory of ISOs, as it is now: which can be served under which label, and why the others can't.
 //!
 //! [`Scanner`] remembers between scans what it has looked into, so a rescan costs one `stat` a file, and which label an
-//! ISO has, so that clients find under a name what they have booted from. Files are looked into side by side. One that
+//! ISO has, so that clients find under a name what they have booted from. Files are looked at side by side (`look`). One that
 //! is bad is left out with its reason, and nothing else is lost by it.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
 use std::io;
-use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::panic::{self, AssertUnwindSafe};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,7 +17,6 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
-use rustix::process::{Resource, getrlimit};
 use serde::{Deserialize, Serialize};
 
 use crate::boot::inspect::{self, Facts};
@@ -29,14 +26,19 @@ use crate::catalog::standing::{self, Standing};
 use crate::image::initrd::Features;
 use crate::image::iso;
 use crate::image::label::Label;
-use crate::image::printable;
 use crate::storage::backing::Backing;
 use crate::storage::identity::identity;
 use crate::storage::source::{FileSource, PageCache, ReadAt};
 use crate::storage::spare::Spare;
 use crate::storage::state::StateDir;
 use crate::storage::workers::{Limits, Workers};
-use crate::storage::writers::{self, Writers};
+use crate::storage::writers::Writers;
+
+mod look;
+
+pub use look::{is_iso_name, open_again, open_file};
+
+use look::{Candidate, Listing, Look, Looker, display, nanoseconds};
 
 /// Identity of a file's content, as far as `stat` tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -288,43 +290,6 @@ pub struct Scanner {
     last: HashMap<OsString, Candidate>,
 }
 
-/// The looks at files, beside the scan.
-struct Looker {
-    directory: PathBuf,
-    opener: Arc<dyn Opener>,
-    outcomes: Mutex<HashMap<FileId, Outcome>>,
-    writers: Writers,
-    /// When files were written to that were served before, by device and inode: with that they are other files.
-    written: Mutex<HashMap<(u64, u64), i64>>,
-    spare: Spare,
-    /// Descriptors that ISOs leave to all else.
-    left: AtomicUsize,
-}
-
-type Outcome = Result<Arc<IsoFile>, Reason>;
-
-/// The names in the directory that are an ISO's, and whether changes there, or of one of them, go unnoticed.
-struct Listing {
-    names: Vec<OsString>,
-    remote: bool,
-}
-
-/// A find under a name.
-struct Look {
-    name: OsString,
-    /// `None` is no file.
-    found: Result<Option<Candidate>, Skipped>,
-    remote: bool,
-}
-
-#[derive(Clone)]
-struct Candidate {
-    name: OsString,
-    id: FileId,
-    mtime: SystemTime,
-    outcome: Outcome,
-}
-
 /// How long a scan waits for the next answer. Whatever has not answered by then is as it was, and looked at when it does.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -561,98 +526,6 @@ impl Scanner {
     }
 }
 
-impl Looker {
-    fn list(&self) -> io::Result<Listing> {
-        // With no descriptor left, what is gone would never be noticed, and its descriptors never come back.
-        self.spare.with(|| {
-            let remote = writers::is_remote(&File::open(&self.directory)?) || has_links(&self.directory);
-            let mut listing = Listing { names: Vec::new(), remote };
-            for entry in std::fs::read_dir(&self.directory)? {
-                let entry = entry?;
-                if is_iso_name(&entry.file_name()) {
-                    // What becomes of the file that a link leads to is seen by no watch on this directory.
-                    listing.remote |= entry.file_type().is_ok_and(|kind| kind.is_symlink());
-                    listing.names.push(entry.file_name());
-                }
-            }
-            Ok(listing)
-        })
-    }
-
-    fn look(&self, name: OsString) -> Look {
-        let mut remote = false;
-        let found = self.find(&name, &mut remote);
-        Look { name, found, remote }
-    }
-
-    /// Looks at one name: a candidate, or nothing (a directory), or a reason.
-    fn find(&self, name: &OsStr, remote: &mut bool) -> Result<Option<Candidate>, Skipped> {
-        let skip = |reason, pending| Skipped { name: display(name), reason, pending };
-        let path = self.directory.join(name);
-        // A file may vanish or be unreadable only for now, so such reasons are not remembered.
-        let fault = |error: io::Error| {
-            let pending = is_of_this_moment(&error);
-            skip(explain(error, &path), pending)
-        };
-        let stat = std::fs::metadata(&path).map_err(fault)?;
-        if !stat.is_file() {
-            return Ok(None);
-        }
-        let id = self.id_of(&stat);
-        let known = self.outcomes.lock().get(&id).cloned();
-        if let Some(outcome) = known.filter(is_unchanged) {
-            return Ok(Some(Candidate { name: name.to_owned(), id, mtime: modified(&stat), outcome }));
-        }
-        let before: Vec<Outcome> = {
-            let outcomes = self.outcomes.lock();
-            outcomes
-                .iter()
-                .filter(|(other, _)| id.is_of_same_file(other))
-                .map(|(_, one)| one.clone())
-                .collect()
-        };
-        if !before.iter().all(is_unchanged) {
-            // Who writes in several goes gets the chance to.
-            self.writers.expect_more(&stat);
-            let when = nanoseconds(stat.ctime(), stat.ctime_nsec());
-            self.written.lock().insert((id.device, id.inode), when);
-        }
-        let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(&path).map_err(fault)?;
-        self.leaves_descriptors(&file).map_err(fault)?;
-        *remote = writers::is_remote(&file);
-        if let Some(reason) = self.writers.check(&file).map_err(fault)? {
-            return Err(skip(Reason::Unfinished(reason), true));
-        }
-        // Over a network, opening a file is what brings its attributes up to date (nfs(5)).
-        let stat = file.metadata().map_err(fault)?;
-        let (id, mtime) = (self.id_of(&stat), modified(&stat));
-        let outcome = open_disc(id, mtime, file, self.opener.as_ref());
-        match outcome {
-            Err(reason) if !reason.lasts() => {
-                let pending = reason.error().is_some_and(is_of_this_moment);
-                Err(skip(reason, pending))
-            }
-            outcome => Ok(Some(Candidate { name: name.to_owned(), id, mtime, outcome })),
-        }
-    }
-
-    /// Refuses a file that has one of the last descriptors. The lowest free number is taken (open(2)), so what is below is
-    /// in use.
-    fn leaves_descriptors(&self, file: &File) -> io::Result<()> {
-        let left = self.left.load(Ordering::Relaxed) as u64;
-        let Some(limit) = getrlimit(Resource::Nofile).current else { return Ok(()) };
-        match (file.as_raw_fd() as u64).saturating_add(left) < limit {
-            true => Ok(()),
-            false => Err(io::Error::from_raw_os_error(libc::EMFILE)),
-        }
-    }
-
-    fn id_of(&self, stat: &Metadata) -> FileId {
-        let id = FileId::of(stat);
-        FileId { written: self.written.lock().get(&(id.device, id.inode)).copied().unwrap_or_default(), ..id }
-    }
-}
-
 /// The volume id, else the file's name; whatever is taken or reserved gets the file's name behind it.
 fn new_label(name: &OsStr, disc: &IsoFile, taken: &HashSet<Label>) -> Label {
     let stem = Path::new(name).file_stem().unwrap_or(name).as_bytes();
@@ -677,54 +550,6 @@ impl FileId {
     }
 }
 
-fn nanoseconds(seconds: i64, rest: i64) -> i64 {
-    seconds.saturating_mul(1_000_000_000).saturating_add(rest)
-}
-
-/// Whether the bytes that were looked into are still those of the file, as far as it is served.
-fn is_unchanged(outcome: &Outcome) -> bool {
-    outcome.as_ref().map_or(true, |disc| disc.source.check().is_ok())
-}
-
-/// Looks into a single file, whatever its name.
-///
-/// # Errors
-/// The reason why it can't be served.
-pub fn open_file(path: &Path) -> Result<Arc<IsoFile>, Reason> {
-    let fault = |error: io::Error| explain(error, path);
-    let stat = std::fs::metadata(path).map_err(fault)?;
-    if !stat.is_file() {
-        return Err(Reason::NotAFile);
-    }
-    let file = File::open(path).map_err(fault)?;
-    open_disc(FileId::of(&stat), modified(&stat), file, &Plain)
-}
-
-/// Looks into a file that is open, as before.
-///
-/// # Errors
-/// The reason why it can't be served.
-pub fn open_again(file: File) -> Result<Arc<IsoFile>, Reason> {
-    let stat = file.metadata()?;
-    open_disc(FileId::of(&stat), modified(&stat), file, &Plain)
-}
-
-fn open_disc(id: FileId, mtime: SystemTime, file: File, opener: &dyn Opener) -> Outcome {
-    let look = || -> Result<(Facts, Opened), Reason> {
-        let opened = opener.open(Arc::new(file))?;
-        Ok((inspect::inspect(&opened.plain)?, opened))
-    };
-    // Whatever an ISO does to the readers of it, the others are served. Nothing that is shared is left half done.
-    let (facts, Opened { served, plain }) =
-        panic::catch_unwind(AssertUnwindSafe(look)).unwrap_or(Err(Reason::Panic))?;
-    Ok(Arc::new(IsoFile { id, len: served.len(), source: served, plain, mtime, facts }))
-}
-
-/// Whether an error is of the moment, and none of the file: no descriptor is left, in this process or at all.
-fn is_of_this_moment(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
-}
-
 /// A number for what waits for this path.
 fn number_of(path: &Path) -> u64 {
     identity(&path.as_os_str().as_bytes())
@@ -732,34 +557,4 @@ fn number_of(path: &Path) -> u64 {
 
 fn label_key(disc: &IsoFile) -> labels::Key {
     (disc.id.device, disc.id.inode, disc.facts.volume_id.clone())
-}
-
-/// Whether a file of that name is taken for an ISO.
-pub fn is_iso_name(name: &OsStr) -> bool {
-    let bytes = name.as_bytes();
-    let extension = bytes.len().checked_sub(4).and_then(|start| bytes.get(start..));
-    !bytes.starts_with(b".") && extension.is_some_and(|extension| extension.eq_ignore_ascii_case(b".iso"))
-}
-
-/// A link that is switched is seen by no watch on the directory that it leads to.
-fn has_links(directory: &Path) -> bool {
-    directory.canonicalize().is_ok_and(|real| real != directory)
-}
-
-fn modified(stat: &Metadata) -> SystemTime {
-    stat.modified().unwrap_or(SystemTime::UNIX_EPOCH)
-}
-
-fn explain(error: io::Error, path: &Path) -> Reason {
-    let link = path.symlink_metadata().is_ok_and(|stat| stat.is_symlink());
-    match error.kind() {
-        io::ErrorKind::NotFound if link => Reason::DanglingLink,
-        io::ErrorKind::PermissionDenied => Reason::Denied,
-        _ => error.into(),
-    }
-}
-
-/// A file name on one line, whatever bytes it is made of.
-fn display(name: &OsStr) -> String {
-    printable::line(&name.to_string_lossy())
 }
