@@ -151,7 +151,7 @@ impl Machine {
         );
         let process = Process::spawn(
             Command::new("qemu-system-x86_64")
-                .args(["-machine", "q35,accel=tcg", "-cpu", "max,-erms", "-smp", "2", "-m", "1024"])
+                .args(["-machine", "q35,accel=tcg", "-cpu", "max,-erms", "-m", "1024"])
                 .args(["-display", "none", "-monitor", "none", "-no-reboot", "-device", "virtio-rng-pci"])
                 .args([
                     "-netdev",
