@@ -351,14 +351,7 @@ mod tests {
             crate::image::initrd::probe_for(archive.finish().as_slice(), Default::default(), MADE_UP.marks)
                 .unwrap()
         };
-        let servers = Servers {
-            host: Some("h".into()),
-            port: 10809,
-            several: vec![],
-            prefer: None,
-            http: None,
-            nfs: None,
-        };
+        let servers = Servers::at("h");
         let label = Label::parse("M").unwrap();
         let boot = |initrd: Option<&Features>, netroot| {
             let (medium, len, root) = (&Medium::default(), 1, None);

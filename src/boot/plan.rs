@@ -43,7 +43,7 @@ const INIT: &str = "rdinit=/netrootfs/init";
 /// ```
 /// use netrootfs::boot::families::{self, Subject};
 /// use netrootfs::boot::plan;
-/// use netrootfs::boot::servers::{NBD_PORT, Servers};
+/// use netrootfs::boot::servers::Servers;
 /// use netrootfs::image::label::Label;
 ///
 /// let iso = Subject {
@@ -58,8 +58,7 @@ const INIT: &str = "rdinit=/netrootfs/init";
 ///     has_initrd: true,
 ///     checks_media: false,
 /// };
-/// let servers =
-///     Servers { host: Some("10.0.0.1".into()), port: NBD_PORT, several: vec![], prefer: None, http: None, nfs: None };
+/// let servers = Servers::at("10.0.0.1");
 /// assert_eq!(
 ///     plan::boot(&iso, "quiet splash".into(), None, &servers).unwrap().args,
 ///     "rdinit=/netrootfs/init netroot.nbd=10.0.0.1/Ubuntu.iso \

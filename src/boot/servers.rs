@@ -24,6 +24,21 @@ pub struct Servers {
     pub nfs: Option<String>,
 }
 
+impl Servers {
+    /// One NBD server of that address, on its usual port, and no other server.
+    ///
+    /// ```
+    /// use netrootfs::boot::servers::{NBD_PORT, Servers};
+    ///
+    /// let servers = Servers::at("10.0.0.1");
+    /// assert_eq!((servers.host.as_deref(), servers.port, servers.http), (Some("10.0.0.1"), NBD_PORT, None));
+    /// ```
+    pub fn at(host: &str) -> Self {
+        let host = Some(host.to_owned());
+        Self { host, port: NBD_PORT, several: Vec::new(), prefer: None, http: None, nfs: None }
+    }
+}
+
 /// The address by which clients reach this host: that of the interface with the default route, else the only one that it
 /// has. With several and no default route nobody can tell but an administrator.
 pub fn own_address() -> Option<Ipv4Addr> {

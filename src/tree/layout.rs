@@ -117,6 +117,15 @@ impl Given {
     }
 }
 
+impl Settings {
+    /// For a tree mounted there and servers of that address, with all else as it is where nobody says anything.
+    pub fn of_server(mountpoint: &str, host: &str) -> Self {
+        let options = Defaults { server: Some(host.to_owned()), ..Defaults::default() };
+        let own_host = String::new();
+        Given { mountpoint: mountpoint.to_owned(), own_host, options }.settings(&Arc::default())
+    }
+}
+
 /// A boot loader's file of this host, ready to be passed through.
 pub struct LoaderFile {
     /// Path below `tftp/`.

@@ -8,7 +8,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use netrootfs::boot::inspect::{self, Facts};
-use netrootfs::boot::servers::Servers;
 use netrootfs::catalog::scan::{Catalog, FileId, Iso, IsoFile};
 use netrootfs::image::iso::{self, Image, MAX_READS};
 use netrootfs::image::label::Label;
@@ -834,23 +833,7 @@ fn tree_of_source(source: Arc<dyn ReadAt>, facts: Facts, label: &Label) -> Tree 
         further: Vec::new(),
         netroot: Default::default(),
     };
-    let settings = Settings {
-        host: "10.0.2.2".into(),
-        mountpoint: "/srv/netboot".into(),
-        servers: Servers {
-            host: Some("10.0.2.2".into()),
-            port: 10809,
-            several: vec![],
-            prefer: None,
-            http: None,
-            nfs: None,
-        },
-        host_given: true,
-        append: "".into(),
-        default: None,
-        timeout: 10,
-        config: Default::default(),
-    };
+    let settings = Settings::of_server("/srv/netboot", "10.0.2.2");
     layout::lay_out(&Catalog { isos: vec![iso], ..Catalog::default() }, &settings, &[], &Arc::default())
 }
 

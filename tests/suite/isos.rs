@@ -13,7 +13,6 @@ use std::sync::Arc;
 use netrootfs::boot::families::{generic, live_os};
 use netrootfs::boot::format::Format;
 use netrootfs::boot::inspect::Facts;
-use netrootfs::boot::servers::Servers;
 use netrootfs::catalog::scan::{self, Catalog, Plain, Scanner};
 use netrootfs::image::iso::Image;
 use netrootfs::image::menu::Firmware;
@@ -673,23 +672,7 @@ fn scan(directory: &Path) -> Catalog {
 }
 
 fn lay_out(catalog: &Catalog) -> Tree {
-    let settings = Settings {
-        host: "10.0.2.2".into(),
-        mountpoint: "/srv/netboot".into(),
-        servers: Servers {
-            host: Some("10.0.2.2".into()),
-            port: 10809,
-            several: vec![],
-            prefer: None,
-            http: None,
-            nfs: None,
-        },
-        host_given: true,
-        append: "".into(),
-        default: None,
-        timeout: 10,
-        config: Default::default(),
-    };
+    let settings = Settings::of_server("/srv/netboot", "10.0.2.2");
     layout::lay_out(catalog, &settings, &[], &Arc::default())
 }
 

@@ -13,7 +13,6 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use netrootfs::boot::servers::Servers;
 use netrootfs::catalog::scan::{self, Catalog, Iso, IsoFile};
 use netrootfs::image::label::Label;
 use netrootfs::storage::source::testing::Counting;
@@ -310,24 +309,7 @@ fn nothing_is_read_until_somebody_looks_and_then_only_that_directory() {
         netroot: Default::default(),
     };
     let catalog = Catalog { isos: vec![iso], ..Catalog::default() };
-    let servers = Servers {
-        host: Some("192.0.2.1".into()),
-        port: 10809,
-        several: vec![],
-        prefer: None,
-        http: None,
-        nfs: None,
-    };
-    let settings = Settings {
-        host: "192.0.2.1".into(),
-        mountpoint: "/srv/netboot".into(),
-        servers,
-        host_given: true,
-        config: Arc::default(),
-        append: "".into(),
-        default: None,
-        timeout: 10,
-    };
+    let settings = Settings::of_server("/srv/netboot", "192.0.2.1");
     let tree = layout::lay_out(&catalog, &settings, &[], &Arc::default());
     assert!(tree.dump().contains("trees/LIVE/"));
     assert_eq!(source.reads().len(), 0, "laying out has read the ISO");

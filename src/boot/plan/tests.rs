@@ -14,14 +14,7 @@ use crate::image::label::Label;
 const OWN: &str = "root=live:CDLABEL=Fedora-42 rd.live.image rd.live.check quiet rhgb";
 
 fn servers() -> Servers {
-    Servers {
-        host: Some("10.0.2.2".into()),
-        port: 10809,
-        several: vec![],
-        prefer: None,
-        http: None,
-        nfs: None,
-    }
+    Servers::at("10.0.2.2")
 }
 
 fn http() -> Servers {

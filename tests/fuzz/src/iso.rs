@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use netrootfs::boot::inspect;
-use netrootfs::boot::servers::Servers;
 use netrootfs::catalog::scan::{Catalog, FileId, Iso, IsoFile};
 use netrootfs::image::iso::MAX_READS;
 use netrootfs::image::label::Label;
@@ -140,23 +139,7 @@ fn lay_out(source: Arc<dyn ReadAt>, facts: inspect::Facts, label: Label) -> Tree
         further: Vec::new(),
         netroot: Default::default(),
     };
-    let settings = Settings {
-        host: "10.0.2.2".into(),
-        mountpoint: "/srv/netboot".into(),
-        servers: Servers {
-            host: Some("10.0.2.2".into()),
-            port: 10809,
-            several: vec![],
-            prefer: None,
-            http: None,
-            nfs: None,
-        },
-        host_given: true,
-        append: "".into(),
-        default: None,
-        timeout: 10,
-        config: Default::default(),
-    };
+    let settings = Settings::of_server("/srv/netboot", "10.0.2.2");
     layout::lay_out(&Catalog { isos: vec![iso], ..Catalog::default() }, &settings, &[], &Arc::default())
 }
 

@@ -7,7 +7,6 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use netrootfs::boot::servers::Servers;
 use netrootfs::catalog::scan::{Opened, Opener, Scanner};
 use netrootfs::serve::operations::{Error, Operations};
 use netrootfs::storage::backing::Backing;
@@ -71,24 +70,7 @@ impl Library {
     fn new(directory: &Path) -> Self {
         let tuning = Tuning { block: 4096, large: 16 << 10, ..Tuning::default() };
         let opener = Cached(BlockCache::with_tuning(64 << 10, tuning), FileWatch::start().unwrap());
-        let servers = Servers {
-            host: Some("10.0.2.2".into()),
-            port: 10809,
-            several: vec![],
-            prefer: None,
-            http: None,
-            nfs: None,
-        };
-        let settings = Settings {
-            host: "10.0.2.2".into(),
-            mountpoint: "/srv/netboot".into(),
-            servers,
-            host_given: true,
-            append: "".into(),
-            default: None,
-            timeout: 10,
-            config: Default::default(),
-        };
+        let settings = Settings::of_server("/srv/netboot", "10.0.2.2");
         let mut scanner = Scanner::new(directory.to_owned(), HashMap::new(), Arc::new(opener));
         let directories = Arc::default();
         let tree = layout::lay_out(&scanner.scan().unwrap(), &settings, &[], &directories);
