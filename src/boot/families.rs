@@ -351,7 +351,7 @@ mod tests {
             crate::image::initrd::probe_for(archive.finish().as_slice(), Default::default(), MADE_UP.marks)
                 .unwrap()
         };
-        let servers = Servers::at("h");
+        let servers = Servers::at("10.0.0.1");
         let label = Label::parse("M").unwrap();
         let boot = |initrd: Option<&Features>, netroot| {
             let (medium, len, root) = (&Medium::default(), 1, None);
@@ -370,11 +370,11 @@ mod tests {
             crate::boot::plan::boot(&iso, "quiet".into(), None, &servers).map(|boot| boot.args.to_string())
         };
         let (able, unable) = (probe("hooks/made-up"), probe("hooks/another"));
-        assert_eq!(boot(None, false).unwrap(), "made-up=h/M.iso quiet");
-        assert_eq!(boot(Some(&able), true).unwrap(), "made-up=h/M.iso quiet");
+        assert_eq!(boot(None, false).unwrap(), "made-up=10.0.0.1/M.iso quiet");
+        assert_eq!(boot(Some(&able), true).unwrap(), "made-up=10.0.0.1/M.iso quiet");
         assert_eq!(
             boot(Some(&unable), true).unwrap(),
-            "rdinit=/netrootfs/init netroot.nbd=h/M.iso made-up=/dev/nbd0 quiet"
+            "rdinit=/netrootfs/init netroot.nbd=10.0.0.1/M.iso made-up=/dev/nbd0 quiet"
         );
         assert_eq!(boot(Some(&unable), false), Err(Refusal::NoNetwork));
     }

@@ -99,7 +99,8 @@ fn wished(iso: &Subject<'_>, own: Args, wish: Wish, servers: &Servers) -> Result
         Wish::Exactly(Transport::Nbd(export)) => {
             nbd(iso, own, &Servers { prefer: Some(export), ..servers.clone() })
         }
-        Wish::Exactly(Transport::Netroot) if iso.netroot => Ok(netroot(iso, own, servers)),
+        Wish::Exactly(Transport::Netroot) if has_netroot(iso, servers) => Ok(netroot(iso, own, servers)),
+        Wish::Exactly(Transport::Netroot) if iso.netroot => Err(Refusal::NamedServer),
         Wish::Exactly(Transport::Netroot) => Err(Refusal::NoNetroot),
         Wish::Exactly(Transport::Http) => from(&servers.http, &iso.family.http, Refusal::NoHttp),
         Wish::Exactly(Transport::Nfs) => from(&servers.nfs, &iso.family.nfs, Refusal::NoNfs),
@@ -119,9 +120,9 @@ fn best(iso: &Subject<'_>, own: Args, servers: &Servers) -> Result<Boot, Refusal
     match nbd {
         _ if matches!(family.otherwise, Otherwise::ByItself) => return Ok(Boot::by(Transport::Own, own)),
         // What an ISO's own initrd has knows one server, for ever.
-        _ if iso.netroot && servers.several.len() > 1 => return Ok(netroot(iso, own, servers)),
+        _ if has_netroot(iso, servers) && servers.several.len() > 1 => return Ok(netroot(iso, own, servers)),
         Some((way, Ability::Yes)) => return Ok((way.boot)(iso, own, servers)),
-        _ if iso.netroot => return Ok(netroot(iso, own, servers)),
+        _ if has_netroot(iso, servers) => return Ok(netroot(iso, own, servers)),
         Some((way, Ability::Perhaps)) => return Ok((way.boot)(iso, own, servers)),
         Some((_, Ability::No)) | None => {}
     }
@@ -129,6 +130,8 @@ fn best(iso: &Subject<'_>, own: Args, servers: &Servers) -> Result<Boot, Refusal
     let http = family.http.as_ref().filter(|way| (way.able)(iso));
     match (nfs, &servers.nfs, http, &servers.http) {
         (Some(way), Some(place), _, _) | (_, _, Some(way), Some(place)) => Ok((way.boot)(iso, own, place)),
+        // It could, had the server an address.
+        _ if iso.netroot => Err(Refusal::NamedServer),
         (Some(_), None, Some(_), None) => Err(Refusal::NoHttpOrNfs),
         (Some(_), None, None, _) => Err(Refusal::NoNfs),
         (None, _, Some(_), None) => Err(Refusal::NoHttp),
@@ -138,6 +141,11 @@ fn best(iso: &Subject<'_>, own: Args, servers: &Servers) -> Result<Boot, Refusal
             Otherwise::ByItself => Ok(Boot::by(Transport::Own, own)),
         },
     }
+}
+
+/// Whether there is a second initramfs that can be told where the ISO is: it has no resolver.
+fn has_netroot(iso: &Subject<'_>, servers: &Servers) -> bool {
+    iso.netroot && (!servers.by_name || !servers.several.is_empty())
 }
 
 /// netroot-init is told where the whole ISO is, and the ISO's own `/init` finds it attached.

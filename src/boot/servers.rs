@@ -12,6 +12,8 @@ pub const NBD_PORT: u16 = 10809;
 pub struct Servers {
     /// Address or name of the NBD server, as clients call it; `None` leaves it to their loader, which came from there.
     pub host: Option<String>,
+    /// Whether clients are told a name for it, and no address.
+    pub by_name: bool,
     /// Its TCP port.
     pub port: u16,
     /// All NBD servers with the same exports, where there are several.
@@ -34,9 +36,14 @@ impl Servers {
     /// assert_eq!((servers.host.as_deref(), servers.port, servers.http), (Some("10.0.0.1"), NBD_PORT, None));
     /// ```
     pub fn at(host: &str) -> Self {
-        let host = Some(host.to_owned());
-        Self { host, port: NBD_PORT, several: Vec::new(), prefer: None, http: None, nfs: None }
+        let (by_name, host) = (is_name(host), Some(host.to_owned()));
+        Self { host, by_name, port: NBD_PORT, several: Vec::new(), prefer: None, http: None, nfs: None }
     }
+}
+
+/// Whether it is not an IPv4 address, as netroot-init needs one.
+pub fn is_name(host: &str) -> bool {
+    host.parse::<Ipv4Addr>().is_err()
 }
 
 /// The address by which clients reach this host: that of the interface with the default route, else the only one that it

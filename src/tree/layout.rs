@@ -16,7 +16,7 @@
 mod loaders;
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -100,6 +100,7 @@ impl Given {
             host_given,
             servers: Servers {
                 host: Some(host.clone()).filter(|host| !host.is_empty()),
+                by_name: host_given && servers::is_name(&host),
                 port,
                 several: several
                     .map(|server| SocketAddrV4::new(server.address, server.port.unwrap_or(port)))
@@ -290,10 +291,6 @@ fn boot_with(
         checks_media: entry.checks_media,
     };
     let boot = plan::boot(&subject, own_args(iso, entry, choice), choice.transport, servers)?;
-    let named = settings.host_given && settings.host.parse::<Ipv4Addr>().is_err();
-    if boot.transport == Transport::Netroot && named && servers.several.is_empty() {
-        return Err(Refusal::NamedServer);
-    }
     Ok(Boot { args: boot.args.append(added_args(choice, settings)), ..boot })
 }
 

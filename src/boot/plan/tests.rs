@@ -288,6 +288,24 @@ fn with_several_servers_netroot_init_is_told_all_of_them() {
 }
 
 #[test]
+fn a_server_with_a_name_and_no_address_is_none_for_netroot_init() {
+    let label = Label::parse("F42").unwrap();
+    let iso = |family| Subject { netroot: true, ..subject(family, &label, None) };
+    let named = Servers::at("nas.example.org");
+    let best = |family, servers: &Servers| boot(&iso(family), "quiet".into(), None, servers);
+    assert_eq!(best(&debian_installer::FAMILY, &named), Err(Refusal::NamedServer));
+    assert_eq!(best(&casper::FAMILY, &named), Err(Refusal::NamedServer), "and not for want of HTTP");
+    // Another way is taken where there is one.
+    let with_http = Servers { http: Some("http://nas.example.org/nb".into()), ..named.clone() };
+    assert_eq!(best(&casper::FAMILY, &with_http).unwrap().transport, Transport::Http);
+    let wish = Some(Wish::Exactly(Transport::Netroot));
+    assert_eq!(boot(&iso(&casper::FAMILY), "".into(), wish, &with_http), Err(Refusal::NamedServer));
+    let several = vec!["10.0.0.1:10809".parse().unwrap()];
+    let addressed = Servers { several, ..named };
+    assert_eq!(best(&casper::FAMILY, &addressed).unwrap().transport, Transport::Netroot);
+}
+
+#[test]
 fn an_attached_iso_boots_with_its_own_arguments() {
     const INIT: &str = "rdinit=/netrootfs/init netroot.nbd=10.0.2.2/F42.iso";
     let stock = features(&[Feature::Dracut, Feature::DmsquashLive, Feature::Livenet]);
