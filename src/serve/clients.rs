@@ -13,8 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use parking_lot::Mutex;
 
 use crate::catalog::config::question::{Key, Question};
-use crate::serve::status::seconds;
-use crate::serve::usage::Reading;
+use crate::serve::usage::{Reading, seconds};
 use crate::storage::workers::{Limits, Workers};
 use crate::tree::render::status::{Boot, Fetched, Machine as Shown, Root, Server};
 

@@ -28,7 +28,7 @@ use crate::serve::failures::Failures;
 use crate::serve::handover::ledger::{Ledger, Left};
 use crate::serve::operations::{Error, Operations};
 use crate::serve::slow_operations::SlowOperations;
-use crate::serve::usage::{INTERNAL, READ_FAILED, Usage};
+use crate::serve::usage::{Failure, Usage};
 use crate::storage::passthrough::DataPath;
 use crate::tree::arena::{Kind, Node};
 use crate::tree::lazy::Type;
@@ -221,7 +221,7 @@ fn run<T>(
             Err(Errno::from_i32(error.errno()))
         }
         Err(_) => {
-            usage.failed(INTERNAL);
+            usage.failed(Failure::Internal);
             log::error!("{}: internal error, see above", what());
             Err(Errno::EIO)
         }
@@ -264,7 +264,7 @@ fn read(operations: &Operations, ino: INodeNo, handle: FileHandle, offset: u64, 
         let outcome =
             run(operations.usage(), "read", ino, "", || match operations.read(handle.0, offset, buf) {
                 Err(Error::Backing(error)) => {
-                    operations.usage().failed(READ_FAILED);
+                    operations.usage().failed(Failure::ReadFailed);
                     tell_of_iso(operations, ino, handle, &error);
                     Ok(None)
                 }

@@ -16,7 +16,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::image::printable;
 use crate::serve::handover::ledger::{Ledger, OpenFile};
-use crate::serve::usage::{READ_FAILED, Reading, Usage};
+use crate::serve::usage::{Failure, Reading, Usage, seconds};
 use crate::storage::content::Content;
 use crate::tree::arena::{Kind, Node, ROOT_INO, Tree};
 use crate::tree::lazy::{self, Listed, Type};
@@ -70,15 +70,15 @@ impl Error {
         }
     }
 
-    /// Its place in [`KINDS`](crate::serve::usage::KINDS).
-    pub fn kind(&self) -> usize {
+    /// As it is counted.
+    pub fn kind(&self) -> Failure {
         match self {
-            Self::NotFound => 0,
-            Self::Stale => 1,
-            Self::NotADirectory | Self::IsADirectory | Self::Link => 2,
-            Self::BadHandle => 3,
-            Self::Lazy(_) => 4,
-            Self::Backing(_) => READ_FAILED,
+            Self::NotFound => Failure::NotFound,
+            Self::Stale => Failure::Stale,
+            Self::NotADirectory | Self::IsADirectory | Self::Link => Failure::WrongType,
+            Self::BadHandle => Failure::BadHandle,
+            Self::Lazy(_) => Failure::IsoUnreadable,
+            Self::Backing(_) => Failure::ReadFailed,
         }
     }
 
@@ -341,7 +341,7 @@ impl Operations {
         let handle = self.enter(Handle::File(content.clone(), reading.clone()));
         reading.enter(handle);
         if let Some(ledger) = &self.ledger {
-            ledger.opened(&OpenFile { handle, ino, request }, adopted::seconds(node.mtime), &content);
+            ledger.opened(&OpenFile { handle, ino, request }, seconds(node.mtime), &content);
         }
         Ok(handle)
     }

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 
@@ -14,6 +14,7 @@ use crate::boot::names;
 use crate::catalog::scan::{self, Catalog};
 use crate::serve::clients::Clients;
 use crate::serve::operations::Operations;
+use crate::serve::usage::seconds;
 use crate::storage::cache::{BlockCache, Counters};
 use crate::storage::content::Content;
 use crate::tree::layout::{self, Settings};
@@ -252,11 +253,6 @@ impl Live for NoMount {
     fn now(&self, _asker: u32) -> io::Result<Moment> {
         Err(io::Error::other("tells of a mount, and there is none"))
     }
-}
-
-/// Whole seconds since 1970.
-pub(super) fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 #[cfg(test)]

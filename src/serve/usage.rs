@@ -6,25 +6,41 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
+use strum::{EnumCount as _, VariantArray as _};
 
-/// Kinds of errors, as they are called for programs.
-pub const KINDS: [&str; 7] =
-    ["not-found", "stale", "wrong-type", "bad-handle", "iso-unreadable", "read-failed", "internal"];
+/// Kinds of errors; their names are for programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumCount, strum::IntoStaticStr, strum::VariantArray)]
+#[strum(serialize_all = "kebab-case")]
+pub enum Failure {
+    /// No such name or inode.
+    NotFound,
+    /// An inode that only a process before this one knew.
+    Stale,
+    /// A directory, a file or a link where it is none.
+    WrongType,
+    /// A handle that isn't open.
+    BadHandle,
+    /// A directory or file of an ISO that can't be served.
+    IsoUnreadable,
+    /// Bytes of an ISO that can't be read.
+    ReadFailed,
+    /// An error of our own.
+    Internal,
+}
 
-/// The place in [`KINDS`] of an ISO that can't be read.
-pub const READ_FAILED: usize = 5;
-
-/// The place in [`KINDS`] of an error of our own.
-pub const INTERNAL: usize = 6;
+/// Whole seconds since 1970, as far as they can be told.
+pub fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
 
 /// The counters.
 #[derive(Default)]
 pub struct Usage {
     files: Mutex<BTreeMap<String, Arc<Counts>>>,
-    errors: [AtomicU64; KINDS.len()],
+    errors: [AtomicU64; Failure::COUNT],
 }
 
 /// The counters of a file.
@@ -76,15 +92,16 @@ impl Usage {
     }
 
     /// Something was answered with an error of that kind.
-    pub fn failed(&self, kind: usize) {
-        if let Some(count) = self.errors.get(kind) {
+    pub fn failed(&self, kind: Failure) {
+        if let Some(count) = self.errors.get(kind as usize) {
             count.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// How often something was, by kind.
     pub fn errors(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        KINDS.into_iter().zip(&self.errors).map(|(kind, count)| (kind, count.load(Ordering::Relaxed)))
+        let counts = Failure::VARIANTS.iter().zip(&self.errors);
+        counts.map(|(kind, count)| (kind.into(), count.load(Ordering::Relaxed)))
     }
 
     /// Forgets files that are gone and that nobody has open.
@@ -216,9 +233,8 @@ mod tests {
     #[test]
     fn errors_are_counted_by_kind() {
         let usage = Usage::default();
-        usage.failed(INTERNAL);
-        usage.failed(READ_FAILED);
-        usage.failed(99);
+        usage.failed(Failure::Internal);
+        usage.failed(Failure::ReadFailed);
         let counted: Vec<_> = usage.errors().filter(|(_, count)| *count > 0).collect();
         assert_eq!(counted, [("read-failed", 1), ("internal", 1)]);
     }

@@ -67,6 +67,8 @@ pub(super) struct Updater {
     said: BTreeSet<String>,
     unreadable: bool,
     shown: Shown,
+    /// Whether the board has not been told yet of what is served now.
+    untold: bool,
     /// Whether there are results that the tree doesn't show yet.
     pub(super) owed: bool,
 }
@@ -99,6 +101,7 @@ impl Updater {
             said: BTreeSet::new(),
             unreadable: false,
             shown,
+            untold: true,
             owed: false,
         }
     }
@@ -125,6 +128,7 @@ impl Updater {
         let configured = self.look_at_file();
         let moved = self.follow_address();
         let loaders = self.look_at_loaders();
+        self.untold |= configured || moved;
         match self.look_at_isos() {
             Change::Nothing if configured || moved || loaders => Change::Menu,
             change => change,
@@ -185,7 +189,7 @@ impl Updater {
     fn look_at_isos(&mut self) -> Change {
         match self.scanner.scan() {
             Ok(catalog) => {
-                self.unreadable = false;
+                self.untold |= std::mem::replace(&mut self.unreadable, false);
                 if self.take(catalog) { Change::Isos } else { Change::Nothing }
             }
             Err(error) => {
@@ -199,6 +203,7 @@ impl Updater {
     /// Says it once, and looks often.
     fn say_unreadable(&mut self, error: &io::Error) {
         if !std::mem::replace(&mut self.unreadable, true) {
+            self.untold = true;
             log::error!("{}: {error}; its ISOs stay as they were", self.config.iso_dir.display());
         }
         self.pace.set_often(true);
@@ -228,6 +233,7 @@ impl Updater {
         self.pace.set_often(catalog.remote || catalog.pending());
         self.report(&catalog);
         let same = self.catalog.serves_same(&catalog);
+        self.untold |= !same;
         self.catalog = catalog;
         !same
     }
@@ -240,7 +246,7 @@ impl Updater {
         {
             log::warn!("what is known of the initrds can't be kept for the next start: {error}");
         }
-        self.owed = true;
+        (self.owed, self.untold) = (true, true);
     }
 
     /// The address in the menus, in a sentence.
@@ -280,9 +286,11 @@ impl Updater {
         self.shown.times.save();
     }
 
-    /// Tells the board what is served.
-    pub(super) fn tell(&self) {
-        self.shown.board.catalog(&self.catalog, &self.settings(), !self.unreadable);
+    /// Tells the board what is served, if it is anything new.
+    pub(super) fn tell(&mut self) {
+        if std::mem::take(&mut self.untold) {
+            self.shown.board.catalog(&self.catalog, &self.settings(), !self.unreadable);
+        }
     }
 
     /// Chooses what boots by itself where nobody says it, and stays with it.
@@ -341,6 +349,8 @@ impl Updater {
                 false => log::warn!("{name} is not served: {reason}"),
             }
         }
-        self.reported = new.skipped.iter().map(said).collect();
+        let reported: Vec<_> = new.skipped.iter().map(said).collect();
+        self.untold |= reported != self.reported;
+        self.reported = reported;
     }
 }

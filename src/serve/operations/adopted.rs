@@ -151,8 +151,3 @@ impl Operations {
         if self.adopted.with(|adopted| adopted.any) { Error::Stale } else { Error::NotFound }
     }
 }
-
-/// Whole seconds since 1970, as far as they can be told.
-pub(super) fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
-}

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use netrootfs::cli::manual::Page;
-use netrootfs::serve::usage::KINDS;
+use netrootfs::serve::usage::Usage;
 use netrootfs::tree::render::status::{
     Boot, Fetched, File, Iso, LeftOut, Machine, Root, Server, Status, json, metrics,
 };
@@ -24,7 +24,7 @@ fn full() -> Status {
         machines: vec![machine],
         boots: vec![Boot::default()],
         servers: vec![Server::default()],
-        errors: KINDS.map(|kind| (kind.to_owned(), 0)).into(),
+        errors: Usage::default().errors().map(|(kind, count)| (kind.to_owned(), count)).collect(),
         ..Status::default()
     }
 }
