@@ -418,10 +418,7 @@ fn entry(iso: &Iso, choice: &IsoChoice, servers: &Servers, settings: &Settings) 
     // A row that boots a live system by itself isn't called by the installer that its own menu would boot.
     let stands_for_first = items.first().is_none_or(|item| item.live) || !items.iter().any(|item| item.live);
     let of_menu = if stands_for_first { first.title.as_str() } else { "" };
-    let (name, title) = match &choice.title {
-        Some(title) => (title.clone(), title.clone()),
-        None => called::called(iso.label.as_str(), &facts.volume_id, facts.product.as_deref(), of_menu),
-    };
+    let (name, title) = names_of(iso, choice, of_menu);
     Some(IsoEntry {
         label: iso.label.to_string(),
         name,
@@ -467,8 +464,15 @@ fn initrds(iso: &Iso, entry: &Entry, files: &BootFiles, transport: Transport) ->
 
 /// The title of an ISO's row, whether or not it is in a menu.
 pub fn title_of(iso: &Iso, settings: &Settings) -> String {
+    let of_menu = iso.disc.facts.entries.first().map_or("", |first| &first.title);
+    names_of(iso, &settings.config.iso(&iso.label, &iso.name), of_menu).1
+}
+
+/// Name and title of an ISO whose own menu calls it that: as an administrator calls it, or as what is on it.
+fn names_of(iso: &Iso, choice: &IsoChoice, of_menu: &str) -> (String, String) {
     let facts = &iso.disc.facts;
-    let of_menu = facts.entries.first().map_or("", |first| &first.title);
-    let called = || called::called(iso.label.as_str(), &facts.volume_id, facts.product.as_deref(), of_menu);
-    settings.config.iso(&iso.label, &iso.name).title.clone().unwrap_or_else(|| called().1)
+    match &choice.title {
+        Some(title) => (title.clone(), title.clone()),
+        None => called::called(iso.label.as_str(), &facts.volume_id, facts.product.as_deref(), of_menu),
+    }
 }

@@ -72,20 +72,19 @@ impl Held {
             address: value(words, "address")?.parse().ok()?,
             gateway: optional(words, "gateway")?,
             terms: value(words, "lease").map_or(Some(None), |terms| parse_terms(terms).map(Some))?,
-            disk_servers: all(words, "server")?,
+            disk_servers: values(words, "server").map(|value| value.parse().ok()).collect::<Option<_>>()?,
         })
     }
 }
 
 /// The value of that key among `key=value` words.
 pub fn value<'a>(words: &'a [String], key: &str) -> Option<&'a str> {
-    words.iter().find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
+    values(words, key).next()
 }
 
-/// The values of that key, which may come several times; `None` if one is bad.
-fn all<T: FromStr>(words: &[String], key: &str) -> Option<Vec<T>> {
-    let values = words.iter().filter_map(|word| word.strip_prefix(key)?.strip_prefix('='));
-    values.map(|value| value.parse().ok()).collect()
+/// The values of that key, which may come several times.
+pub fn values<'a>(words: &'a [String], key: &str) -> impl Iterator<Item = &'a str> {
+    words.iter().filter_map(move |word| word.strip_prefix(key)?.strip_prefix('='))
 }
 
 /// `Some(None)` without that key, `None` if its value is a bad one.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::address::value;
+use crate::address::{value, values};
 use crate::console::{complain, say};
 use crate::dial::{self, Connection, RemoteDisk};
 use crate::disk;
@@ -59,8 +59,7 @@ pub fn words(remote: &RemoteDisk, first: &Connection) -> Vec<String> {
 impl Kept {
     /// Reads the words, and takes over the sockets that they name.
     pub fn from_words(words: &[String]) -> Option<Self> {
-        let sockets = words.iter().filter_map(|word| word.strip_prefix("socket="));
-        let sockets: Option<Vec<RawFd>> = sockets.map(|number| number.parse().ok()).collect();
+        let sockets: Option<Vec<RawFd>> = values(words, "socket").map(|number| number.parse().ok()).collect();
         let servers = value(words, "nbd")?.split(',').map(|server| server.parse().ok());
         Some(Self {
             remote: RemoteDisk {

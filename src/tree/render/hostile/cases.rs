@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 use proptest::sample::select;
 
+use super::Booted;
 use crate::image::args::{Arg, Args};
 use crate::tree::render::{Choice, Firmware, IsoEntry, Item, Menu};
 
@@ -98,13 +99,16 @@ fn item(number: usize) -> impl Strategy<Value = Item> {
     )
 }
 
-/// Menus with arguments around the length that a kernel keeps.
-pub fn around_the_limit() -> impl Iterator<Item = Menu> {
-    (1900..2060).map(|len| {
+/// Arguments of every length around the one that a kernel keeps: an entry is in the menu as long as all of them are kept.
+/// `read` renders a menu and reads it back, which asserts the length of what the kernel gets.
+pub fn assert_the_kernel_keeps_all(read: impl Fn(&Menu) -> Vec<Booted>) {
+    let said = (1900..2060).map(|len| {
         let mut menu = crate::tree::render::tests::plain_menu();
         menu.entries[0].items[0].args = Args::parse(&"a".repeat(len));
-        menu
-    })
+        read(&menu).iter().any(|booted| booted.name == "F42")
+    });
+    let said: Vec<bool> = said.collect();
+    assert!(said.is_sorted_by(|one, other| one >= other) && said[0] && !said[said.len() - 1]);
 }
 
 fn entry() -> impl Strategy<Value = IsoEntry> {

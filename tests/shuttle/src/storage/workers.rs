@@ -1,20 +1,10 @@
 //! The threads that read ahead, in the place of the program's: shuttle's, one at a time.
 
 use std::sync::Arc;
-use std::time::Duration;
+
+pub use netrootfs::storage::workers::Limits;
 
 use crate::Mutex;
-
-/// As the program has them. Only `waiting` counts here.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    pub name: &'static str,
-    pub threads: usize,
-    pub per_key: usize,
-    pub waiting: usize,
-    pub patience: Option<Duration>,
-    pub nice: bool,
-}
 
 /// Runs each job in a thread of its own, when its turn has come.
 #[derive(Debug)]
