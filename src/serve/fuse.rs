@@ -12,7 +12,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
@@ -36,10 +36,12 @@ use crate::tree::lazy::Type;
 mod backing;
 mod buffer;
 mod io_mode;
+mod opening;
 
 use backing::{Backing, Backings};
 use buffer::Buffer;
 use io_mode::IoModes;
+use opening::{Asker, Opening};
 
 /// How long the kernel may use a name or attributes without asking again. Names that change are invalidated at once;
 /// this bounds what a look-up that overtakes the invalidation can do.
@@ -281,91 +283,6 @@ fn read(operations: &Operations, ino: INodeNo, handle: FileHandle, offset: u64, 
 /// The number of a request, also if it comes again (FUSE_UNIQUE_RESEND, Linux, include/uapi/linux/fuse.h).
 fn original(request: &Request) -> u64 {
     request.unique().0 & !(1 << 63)
-}
-
-/// Answers an open, with the backing file that all open files of this inode are read from, if they are.
-fn opened(reply: ReplyOpen, handle: u64, backing: Option<Arc<Backing>>) {
-    match backing {
-        // What is cached is cached with the backing file.
-        Some(backing) => backing.answer(reply, FileHandle(handle)),
-        // The bytes of an inode never change, so what is cached stays right.
-        None => reply.opened(FileHandle(handle), FopenFlags::FOPEN_KEEP_CACHE),
-    }
-}
-
-/// Who opens a file.
-enum Asker {
-    /// It has been found out.
-    Known(Who),
-    /// It can be found out from this process, which stays while the file is open.
-    Process(u32),
-}
-
-/// An open that is to be answered.
-struct Opening {
-    adapter: Adapter,
-    /// Of the request.
-    number: u64,
-    ino: INodeNo,
-    direct: bool,
-    reply: ReplyOpen,
-}
-
-impl Opening {
-    fn run(self, asker: Asker) {
-        let Adapter { operations, slow, .. } = &self.adapter;
-        // EROFS can't read past the page cache for others (`O_DIRECT`), so it is not asked to.
-        let hand_over = self.adapter.hand_over.is_some() && self.adapter.agreed().passthrough && !self.direct;
-        let waits_for = operations.waits_for(self.ino.0);
-        let waits_for =
-            waits_for.or_else(|| operations.hand_over_waits_for(self.ino.0).filter(|_| hand_over));
-        slow.clone().run(waits_for, move || self.answer(hand_over, asker));
-    }
-
-    fn answer(self, hand_over: bool, asker: Asker) {
-        let Self { adapter, number, ino, direct, reply } = self;
-        let Adapter { operations, io_modes, backings, refused, clients, .. } = adapter;
-        if let Some(handle) = operations.opened_before(number, ino.0) {
-            return opened(reply, handle, io_modes.of(ino.0));
-        }
-        let prepared = run(operations.usage(), "open", ino, "", || {
-            let handle = operations.open_for(number, ino.0)?;
-            Ok((handle, if hand_over { operations.file(handle)? } else { None }))
-        });
-        let (handle, file) = match prepared {
-            Ok(prepared) => prepared,
-            Err(errno) => return reply.error(errno),
-        };
-        let io_mode = io_modes.enter(ino.0, || {
-            backings
-                .give(ino.0, file?)
-                .inspect_err(|error| {
-                    // In a user namespace of its own it never takes one; said once, it is said.
-                    let level = if refused.swap(true, Ordering::Relaxed) {
-                        log::Level::Debug
-                    } else {
-                        log::Level::Info
-                    };
-                    log::log!(level, "inode {}: read through the block cache: FUSE says {error}", ino.0);
-                })
-                .ok()
-        });
-        if direct && io_mode.is_some() {
-            io_modes.leave(ino.0);
-            operations.release(handle);
-            return reply.error(Errno::EINVAL);
-        }
-        if let Some(reading) = operations.reading(handle) {
-            if io_mode.is_some() {
-                reading.by_kernel();
-            }
-            match asker {
-                Asker::Known(who) => clients.opened(&who, &reading),
-                Asker::Process(pid) => clients.find(pid, move |clients, who| clients.opened(&who, &reading)),
-            }
-        }
-        opened(reply, handle, io_mode);
-    }
 }
 
 impl Filesystem for Adapter {

@@ -1,7 +1,7 @@
-//! Which io_mode the open files of each inode are read.
+//! How the open files of each inode are read: by asking, or from a backing file.
 //!
-//! The kernel lets all files of an inode that are open at a time be read the same io_mode: either it asks for the bytes, or
-//! it takes them from one backing file (Linux, fs/fuse/iomode.c). So the first one that is opened decides, and its io_mode
+//! The kernel lets all files of an inode that are open at a time be read in the same way only: either it asks for the bytes, or
+//! it takes them from one backing file (Linux, fs/fuse/iomode.c). So the first one that is opened decides, and its mode
 //! is kept until the last one is closed.
 
 use std::collections::HashMap;
@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 /// How the open files of one inode are read: from a backing file, or by asking (`None`).
 type IoMode<B> = Option<Arc<B>>;
 
-/// The io_modes of all inodes that have open files; `B` stands for a backing file.
+/// The modes of all inodes that have open files; `B` stands for a backing file.
 pub(super) struct IoModes<B>(Mutex<HashMap<u64, (IoMode<B>, usize)>>);
 
 impl<B> IoModes<B> {
