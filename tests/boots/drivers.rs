@@ -4,7 +4,7 @@
 //! error, never a pass.
 
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
@@ -16,10 +16,10 @@ use netrootfs::image::initrd::{self, Features};
 use netrootfs::storage::content::Content;
 use netrootfs::storage::source::ReadAt;
 
+use crate::support::isos::isos;
+
 fn open(name: &str) -> Arc<IsoFile> {
-    let isos = std::env::var_os("NETROOTFS_BOOT_ISOS")
-        .expect("NETROOTFS_BOOT_ISOS, the directory of the test ISOs, is not set: run scripts/boot-test");
-    let path = PathBuf::from(isos).join(name);
+    let path = isos().unwrap().join(name);
     scan::open_file(&path).unwrap_or_else(|reason| panic!("{}: {reason}", path.display()))
 }
 

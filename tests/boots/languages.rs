@@ -129,15 +129,14 @@ fn boot(way: &Way, isos: &Path, work: &Work) -> Result<()> {
 
 /// A directory of ISOs, one a title.
 fn isos(work: &Work) -> Result<PathBuf> {
-    let from = std::env::var_os("NETROOTFS_BOOT_ISOS")
-        .context("NETROOTFS_BOOT_ISOS, the directory of the test ISOs, is not set: run scripts/boot-test")?;
+    let from = crate::support::isos::isos()?;
     let (disc, isos) = (work.scratch("disc"), work.scratch("isos"));
     for directory in [&disc.join("images/pxeboot"), &disc.join("LiveOS"), &disc.join("isolinux"), &isos] {
         fs::create_dir_all(directory)?;
     }
     let kernel = disc.join("images/pxeboot/vmlinuz");
     let mut extract = Command::new("xorriso");
-    extract.args(["-osirrox", "on", "-indev"]).arg(Path::new(&from).join(ISO));
+    extract.args(["-osirrox", "on", "-indev"]).arg(from.join(ISO));
     run(extract.args(["-extract", "/live/vmlinuz"]).arg(&kernel))?;
     initrd(&work.scratch("initrd"), &disc.join("images/pxeboot/initrd.img"))?;
     fs::write(disc.join("LiveOS/squashfs.img"), format!("hsqs{:04092}", 0))?;

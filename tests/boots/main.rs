@@ -15,6 +15,7 @@
 mod support {
     pub mod boot;
     pub mod container;
+    pub mod isos;
     pub mod loaders;
     pub mod qemu;
     pub mod report;

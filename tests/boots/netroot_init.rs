@@ -17,6 +17,7 @@ use testkit::ports;
 use testkit::process::{self, Process, run, wait_for};
 use testkit::work::Work;
 
+use crate::support::isos::isos;
 use crate::support::report::Report;
 
 const LABEL: &str = "Live-Debian-12";
@@ -85,14 +86,6 @@ fn try_servers(work: &Work) -> Result<()> {
     drop(other.1);
     machine.wait_for_words(&format!("the NBD server {HOST}:{} takes its place", own.0))?;
     machine.report_of(&isos).map(drop)
-}
-
-/// The directory of the test ISOs.
-fn isos() -> Result<PathBuf> {
-    let isos = std::env::var_os("NETROOTFS_BOOT_ISOS");
-    let isos = isos
-        .context("NETROOTFS_BOOT_ISOS, the directory of the test ISOs, is not set: run scripts/boot-test")?;
-    Ok(isos.into())
 }
 
 /// nbdkit with all ISOs, ready.

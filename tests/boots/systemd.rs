@@ -13,6 +13,7 @@ use testkit::process::{PATIENCE, wait_for};
 use testkit::work::Work;
 
 use crate::support::container::Container;
+use crate::support::isos::isos;
 
 #[test]
 fn the_package_serves_through_restart_crash_hang_and_upgrade_on_debian_12() -> Result<()> {
@@ -61,10 +62,7 @@ struct Server {
 
 impl Server {
     fn boot(form: &str, work: &Work) -> Result<Self> {
-        let isos = std::env::var_os("NETROOTFS_BOOT_ISOS").context(
-            "NETROOTFS_BOOT_ISOS, the directory of the roots and packages, is not set: run scripts/boot-test",
-        )?;
-        let isos = PathBuf::from(isos);
+        let isos = isos()?;
         let container = Container::boot(&isos.join(format!("servers-{form}.tar")), work)?;
         let server = Self { container, isos };
         server.install("0.0.1")?;

@@ -73,11 +73,9 @@ impl<'a> Boot<'a> {
 
     fn run_in(&self, work: &Work) -> Result<Booted> {
         let Self { label, loaders, root, .. } = self;
-        let isos = std::env::var_os("NETROOTFS_BOOT_ISOS").context(
-            "NETROOTFS_BOOT_ISOS, the directory of the test ISOs, is not set: run scripts/boot-test",
-        )?;
+        let isos = super::isos::isos()?;
         netns::enter()?;
-        let mounted = self.mount(Path::new(&isos), work)?;
+        let mounted = self.mount(&isos, work)?;
         let tree = mounted.tree();
         // Until the initrd is looked into, the menu may have another way.
         let argument = root.argument(label);
