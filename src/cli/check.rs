@@ -289,6 +289,8 @@ impl Uefi {
 mod tests {
     use std::collections::BTreeSet;
 
+    use super::against::{Both, Comparison, Difference};
+
     use super::*;
 
     pub(super) fn served() -> Served {
@@ -472,7 +474,14 @@ mod tests {
         let full = Served { verified: Some(verified), ..served() };
         let report = Report { served: vec![full, generic()], ..report() };
         let mut keys = BTreeSet::new();
-        enter(&serde_json::to_value(report).unwrap(), "", &mut keys);
+        let difference = Difference { name: "F42".into(), reason: "differs".into(), code: "size" };
+        let against = Comparison {
+            directory: "/there".into(),
+            same: vec!["F41".into()],
+            differences: vec![difference],
+        };
+        let both = Both { report: &report, against: Some(&against) };
+        enter(&serde_json::to_value(both).unwrap(), "", &mut keys);
         let page = include_str!("../manual/netrootfs.1.md");
         let section = page.split_once("\n## Output of check\n").unwrap().1.split("\n## ").next().unwrap();
         let lines: Vec<&str> = section.lines().collect();
