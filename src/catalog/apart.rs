@@ -11,7 +11,7 @@
 use std::env;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
 
@@ -23,7 +23,7 @@ use crate::catalog::probe::{self, Looked};
 use crate::catalog::scan::{self, IsoFile};
 use crate::image::printable;
 use crate::storage::identity::identity;
-use crate::storage::source::ReadAt as _;
+use crate::storage::source::{self, ReadAt as _};
 
 /// The name that the program has then, as `ps` shows it.
 const NAME: &str = "netrootfs-look";
@@ -90,10 +90,7 @@ pub fn look(disc: &IsoFile) -> Result<Vec<Looked>, Error> {
 
 /// The path of an ISO, as it is now, for people.
 pub fn path_of(disc: &IsoFile) -> String {
-    let path = disc
-        .source
-        .origin()
-        .and_then(|(file, _)| std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok());
+    let path = disc.source.origin().and_then(|(file, _)| source::path_of(&file).ok());
     path.map_or_else(|| "an ISO".into(), |path| printable::line(&path.to_string_lossy()))
 }
 

@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -18,6 +17,7 @@ use crate::image::printable;
 use crate::serve::handover::ledger::{Ledger, OpenFile};
 use crate::serve::usage::{Failure, Reading, Usage, seconds};
 use crate::storage::content::Content;
+use crate::storage::source::path_of;
 use crate::tree::arena::{Kind, Node, ROOT_INO, Tree};
 use crate::tree::lazy::{self, Listed, Type};
 use crate::tree::live;
@@ -255,9 +255,7 @@ impl Operations {
     pub fn backing_path(&self, handle: u64) -> Option<String> {
         let handle = self.handle(handle).ok()?;
         let Handle::File(content, _) = handle.as_ref() else { return None };
-        let file = content.backing_file()?;
-        // The kernel knows it, also when it has another name by now, or none (proc_pid_fd(5)).
-        let path = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
+        let path = path_of(content.backing_file()?.as_ref()).ok()?;
         Some(printable::line(&path.to_string_lossy()))
     }
 

@@ -7,7 +7,9 @@
 
 use std::fs::File;
 use std::io::{self, IoSliceMut};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -212,6 +214,15 @@ impl<R: ReadAt + ?Sized> ReadAt for &R {
     fn origin(&self) -> Option<(Arc<File>, u64)> {
         (**self).origin()
     }
+}
+
+/// Where a file lies now, for people: the kernel knows it, also when it has another name by now, or none
+/// (proc_pid_fd(5)).
+///
+/// # Errors
+/// If there is no /proc.
+pub fn path_of(file: &File) -> io::Result<PathBuf> {
+    std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
 /// Refuses a read that goes past `total`.

@@ -12,7 +12,6 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -23,7 +22,7 @@ use parking_lot::Mutex;
 use crate::storage::extent::SECTOR;
 use crate::storage::identity::identity;
 use crate::storage::inotify::Events;
-use crate::storage::source::{FileSource, PageCache, ReadAt};
+use crate::storage::source::{FileSource, PageCache, ReadAt, path_of};
 use crate::storage::writers;
 
 mod watch;
@@ -222,8 +221,7 @@ impl Unchanged {
 
     /// Where it lies now, for people.
     pub fn name(&self) -> String {
-        let path = std::fs::read_link(format!("/proc/self/fd/{}", self.file.as_raw_fd()));
-        path.map(|path| path.display().to_string()).unwrap_or_default()
+        path_of(&self.file).map(|path| path.display().to_string()).unwrap_or_default()
     }
 }
 
