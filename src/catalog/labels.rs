@@ -1,7 +1,7 @@
 //! Which label each file has, kept from one start to the next: clients boot from these names, so a newcomer never gets
 //! one, whatever its time says.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -51,6 +51,7 @@ struct StoredLabel {
     /// Bytes, as file names are.
     name: Vec<u8>,
     volume_id: Vec<u8>,
+    /// Both are 0 for a file that is being written anew, or doesn't answer: then its name alone has the label.
     device: u64,
     inode: u64,
     /// Number of its coming, from 1 on.
@@ -75,11 +76,12 @@ impl Kept {
         (Self { state, last }, labels, written)
     }
 
-    /// Writes them, if they are others than before.
+    /// Writes them, if they are others than before: those of ISOs that are served, under these names, and those of `all`
+    /// whose files can't be served just now.
     ///
     /// # Errors
     /// If they can't be written.
-    pub fn save(&mut self, isos: &[Iso], names: &[OsString]) -> io::Result<()> {
+    pub fn save(&mut self, isos: &[Iso], names: &[OsString], all: &Labels) -> io::Result<()> {
         let stored = |(iso, name): (&Iso, &OsString)| {
             let FileId { device, inode, written, .. } = iso.disc.id;
             let (label, volume_id) = (iso.label.to_string(), iso.disc.facts.volume_id.clone());
@@ -87,6 +89,17 @@ impl Kept {
             StoredLabel { label, name, volume_id, device, inode, arrived, written }
         };
         let mut labels: Vec<_> = isos.iter().zip(names).map(stored).collect();
+        let served: HashSet<&OsString> = names.iter().collect();
+        let waiting = all.names.iter().filter(|(name, _)| !served.contains(name));
+        labels.extend(waiting.map(|(name, (volume_id, label))| StoredLabel {
+            label: label.to_string(),
+            name: name.as_bytes().to_vec(),
+            volume_id: volume_id.clone(),
+            device: 0,
+            inode: 0,
+            arrived: all.arrived.get(label).copied().unwrap_or_default(),
+            written: 0,
+        }));
         labels.sort_by(|one, other| one.label.cmp(&other.label));
         let bytes = serde_json::to_vec(&Stored { version: VERSION, labels })?;
         if bytes == self.last {
@@ -110,7 +123,9 @@ fn parse(bytes: &[u8]) -> Option<(Labels, Written)> {
         if entry.arrived != 0 {
             labels.arrived.insert(label.clone(), entry.arrived);
         }
-        labels.files.insert((entry.device, entry.inode, entry.volume_id.clone()), label.clone());
+        if entry.inode != 0 {
+            labels.files.insert((entry.device, entry.inode, entry.volume_id.clone()), label.clone());
+        }
         labels.names.insert(OsString::from_vec(entry.name), (entry.volume_id, label));
     }
     Some((labels, written))

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -288,6 +288,8 @@ pub struct Scanner {
     answers: (Sender<Look>, Receiver<Look>),
     /// The last answer under a name.
     last: HashMap<OsString, Candidate>,
+    /// Until when clients can wait for what was served before the start.
+    known_until: Option<Instant>,
 }
 
 /// How long a scan waits for the next answer. Whatever has not answered by then is as it was, and looked at when it does.
@@ -321,7 +323,14 @@ impl Scanner {
             asked: HashSet::new(),
             answers: channel(),
             last: HashMap::new(),
+            known_until: None,
         }
+    }
+
+    /// Lets the next scan wait for that long for files that were served before the start: their clients wait, too, and an
+    /// error is worse for them.
+    pub fn wait_for_known(&mut self, patience: Duration) {
+        self.known_until = Some(Instant::now() + patience);
     }
 
     /// Gives files the labels that they had before the start, and keeps them from now on; so with the ISO that boots by
@@ -367,6 +376,7 @@ impl Scanner {
         catalog.isos.sort_by(|one, other| one.label.cmp(&other.label));
         catalog.standing = self.standing.find(&catalog);
         catalog.skipped.sort_by(|one, other| one.name.cmp(&other.name));
+        self.known_until = None;
         Ok(catalog)
     }
 
@@ -385,7 +395,7 @@ impl Scanner {
             self.workers.run(number_of(&self.directory), move || drop(sender.send(looker.list())));
             inbox
         });
-        match listing.recv_timeout(PATIENCE) {
+        match listing.recv_timeout(self.patience(|_| true)) {
             Ok(result) => result,
             Err(RecvTimeoutError::Timeout) => {
                 self.listing = Some(listing);
@@ -410,13 +420,19 @@ impl Scanner {
         // What comes late, of an earlier scan, comes beside what is waited for.
         while let Some(look) = match open {
             0 => self.answers.1.try_recv().ok(),
-            _ => self.answers.1.recv_timeout(PATIENCE).ok(),
+            _ => self.answers.1.recv_timeout(self.patience(|name| self.asked.contains(name))).ok(),
         } {
             open = open.saturating_sub(1);
             self.asked.remove(&look.name);
             looks.insert(look.name.clone(), look);
         }
         looks
+    }
+
+    /// How long to wait for the next answer: longer if one is due of a file that was served before the start.
+    fn patience(&self, due: impl Fn(&OsString) -> bool) -> Duration {
+        let until = self.known_until.filter(|_| self.labels.names.keys().any(due));
+        until.map_or(PATIENCE, |until| until.saturating_duration_since(Instant::now()).max(PATIENCE))
     }
 
     /// What is known of a name that doesn't answer: it is served as before, or waited for.
@@ -491,7 +507,9 @@ impl Scanner {
         }
         self.labels.files = labels;
         self.labels.arrived = arrivals;
-        if let Some(Err(error)) = self.kept.as_mut().map(|file| file.save(&catalog.isos, &names)) {
+        if let Some(Err(error)) =
+            self.kept.as_mut().map(|file| file.save(&catalog.isos, &names, &self.labels))
+        {
             log::warn!("the labels can't be kept for the next start: {error}");
         }
     }

@@ -54,6 +54,10 @@ use updater::{Change, Shown, Updater};
 /// How long to wait for the event loops after unmounting. Clients that still have files open would keep them for ever.
 const FAREWELL: Duration = Duration::from_secs(2);
 
+/// How long the clients of a process that has ended wait for ISOs that were served and don't answer. A disk that slept needs
+/// about as long.
+const TAKEOVER_PATIENCE: Duration = Duration::from_secs(10);
+
 /// Descriptors that ISOs leave to all else beside the event loops: a client's second opening of an ISO, files of the state, the
 /// administrator's command.
 const RESERVE: usize = 16;
@@ -174,7 +178,8 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     let board = Board::new(about(&config, takeovers), &cache);
     let shown = Shown { board: board.clone(), live: board.files(), times };
     let mut updater = Updater::new(&config, file, scanner, results, workers, pace, shown);
-    let tree = updater.first().with_context(|| config.iso_dir.display().to_string())?;
+    let known_for = left.mount.is_some().then_some(TAKEOVER_PATIENCE);
+    let tree = updater.first(known_for).with_context(|| config.iso_dir.display().to_string())?;
     updater.tell();
     board.shown();
     let operations = Arc::new(Operations::with(tree, ledger.clone()));

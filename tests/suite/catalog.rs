@@ -9,12 +9,15 @@ use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread::{sleep, spawn};
 use std::time::{Duration, SystemTime};
 
 use netrootfs::catalog::scan::{Catalog, Opened, Opener, Plain, Scanner, Skipped};
 use netrootfs::image::label::Label;
 use netrootfs::storage::source::ReadAt;
+use netrootfs::storage::state::StateDir;
 use tempfile::TempDir;
 
 use crate::support::isos::{self, Files, pattern, squashfs};
@@ -199,6 +202,7 @@ fn a_growing_file_appears_when_it_is_closed() {
         assert!(isos.scan().pending());
     }
     drop(writer);
+    wait_for_writers(&isos.path("a.iso"));
     assert_eq!(isos.labels(), ["LIVE a.iso"]);
 }
 
@@ -212,6 +216,7 @@ fn a_file_of_its_full_size_from_the_start_appears_when_it_is_closed() {
     assert_eq!(isos.reasons(), ["a.iso: it is being written"]);
     writer.write_all(&bytes[40_000..]).unwrap();
     drop(writer);
+    wait_for_writers(&isos.path("a.iso"));
     assert_eq!(isos.labels(), ["LIVE a.iso"]);
 }
 
@@ -335,6 +340,58 @@ fn an_iso_that_makes_a_reader_panic_is_the_only_one_that_is_left_out() {
     assert!(isos.reasons()[0].starts_with("b.iso: looking into it ended in a panic"), "{:?}", isos.reasons());
 }
 
+/// Opens files when the gate is open.
+struct Gated(Mutex<Receiver<()>>);
+
+impl Opener for Gated {
+    fn open(&self, file: Arc<File>) -> io::Result<Opened> {
+        let _ = self.0.lock().unwrap().recv();
+        Plain.open(file)
+    }
+}
+
+#[test]
+fn what_does_not_answer_at_the_start_keeps_its_label_for_the_next_one() {
+    let mut isos = Isos::new();
+    let state_directory = tempfile::tempdir().unwrap();
+    let state = Arc::new(StateDir::take(state_directory.path()).unwrap());
+    isos.add("a.iso", "SAME", hours_ago(2));
+    isos.add("b.iso", "SAME", hours_ago(1));
+    isos.scanner.as_mut().unwrap().keep_labels(state.clone());
+    assert_eq!(isos.labels(), ["SAME a.iso", "SAME-b b.iso"]);
+
+    // The next process looks while nothing answers, and ends.
+    let (open, gate) = channel::<()>();
+    isos.restart(Gated(Mutex::new(gate)), state.clone());
+    assert_eq!(isos.labels(), [""; 0]);
+    drop(open);
+
+    isos.remove("a.iso");
+    isos.restart(Plain, state);
+    assert_eq!(isos.labels(), ["SAME-b b.iso"]);
+}
+
+#[test]
+fn what_was_served_before_is_waited_for_where_clients_wait() {
+    let mut isos = Isos::new();
+    let state_directory = tempfile::tempdir().unwrap();
+    let state = Arc::new(StateDir::take(state_directory.path()).unwrap());
+    isos.add("a.iso", "ONE", hours_ago(1));
+    isos.scanner.as_mut().unwrap().keep_labels(state.clone());
+    assert_eq!(isos.labels(), ["ONE a.iso"]);
+
+    let (open, gate) = channel::<()>();
+    isos.restart(Gated(Mutex::new(gate)), state.clone());
+    isos.scanner.as_mut().unwrap().wait_for_known(Duration::from_secs(600));
+    // Longer than what isn't known is waited for.
+    let opens = spawn(move || {
+        sleep(Duration::from_millis(1500));
+        drop(open);
+    });
+    assert_eq!(isos.labels(), ["ONE a.iso"]);
+    opens.join().unwrap();
+}
+
 #[test]
 fn a_directory_that_is_not_there_is_an_error() {
     let mut isos = Isos::new();
@@ -363,6 +420,13 @@ impl Isos {
         let pins = pins.iter().map(|(name, label)| (OsString::from(name), Label::parse(label).unwrap()));
         let scanner = Scanner::new(directory.path().to_path_buf(), pins.collect(), Arc::new(Plain));
         Self { directory, scanner: Some(scanner), unprivileged: false }
+    }
+
+    /// Goes on with the scanner of another process.
+    fn restart(&mut self, opener: impl Opener + 'static, state: Arc<StateDir>) {
+        let mut scanner = Scanner::new(self.directory.path().to_path_buf(), HashMap::new(), Arc::new(opener));
+        scanner.keep_labels(state);
+        self.scanner = Some(scanner);
     }
 
     /// Scans as an ordinary user from now on; root may read everything.

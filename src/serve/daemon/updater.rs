@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::boot::loader;
 use crate::boot::servers;
@@ -106,13 +107,18 @@ impl Updater {
         }
     }
 
-    pub(super) fn first(&mut self) -> io::Result<Tree> {
+    /// The first tree; `known_for` is how long clients of the process before this one can wait for what they read, if there
+    /// was one.
+    pub(super) fn first(&mut self, known_for: Option<Duration>) -> io::Result<Tree> {
         self.look_at_loaders();
+        if let Some(patience) = known_for {
+            self.scanner.wait_for_known(patience);
+        }
         match self.scanner.scan() {
             Ok(catalog) => {
                 self.take(catalog);
             }
-            Err(error) if self.config.iso_dir_may_come => self.say_unreadable(&error),
+            Err(error) if self.config.iso_dir_may_come || known_for.is_some() => self.say_unreadable(&error),
             Err(error) => return Err(error),
         }
         Ok(self.lay_out())

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{FileExt, chown};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use crate::support::place::{Daemon, Place, said};
 use testkit::disc::Disc;
 use testkit::nbd::{self, Client};
+use testkit::ports::free;
 use testkit::process::{Process, run};
 use testkit::tftp;
 use testkit::work::Work;
@@ -69,7 +70,7 @@ fn killed_under_load(path: &str) {
         let name = format!("Other{number}");
         Disc::new(&name, 1).write_without_root(&place.iso(&format!("{name}.iso")));
     }
-    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+    let port = free();
     let daemon = place.start(&["--data-path", path, "--cache-size", "1M", "--nbd-port", &port.to_string()]);
     place.eventually("all ISOs", || fs::read_dir(place.tree("images")).unwrap().count() == 43);
     let (nbd_server, (_tftpd, tftp)) = (NbdServer::start(&place, port), tftpd(&place));

@@ -5,7 +5,8 @@
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, symlink};
 use std::path::Path;
-use std::thread::{JoinHandle, spawn};
+use std::thread::{JoinHandle, sleep, spawn};
+use std::time::Duration;
 
 use rustix::process::Signal;
 
@@ -114,6 +115,39 @@ fn a_new_iso_that_hangs_keeps_no_other_out_and_comes_when_it_answers() {
         place.eventually("the ISO", || place.tree(&format!("images/{file}")).exists());
         assert!(place.read(&format!("images/{file}")) == disc.iso);
     }
+    daemon.stop();
+}
+
+#[test]
+fn clients_of_a_process_that_was_killed_wait_for_an_iso_that_answers_late() {
+    let Far { place, server, discs, .. } = far(&["One"]);
+    let daemon = place.start(&[]);
+    place.eventually("the ISO", || place.tree("images/One.iso").exists());
+    place.eventually("its label is kept", || place.top().join("state/labels.json").exists());
+    server.hang(Hang::Open("One.iso".into()));
+    let old = daemon.server().unwrap();
+    daemon.kill_server();
+    place.eventually("another process", || daemon.server().is_some_and(|new| new != old));
+    place.eventually("a look that hangs", || server.hung() > 0);
+    let reader = reader(&place.tree("images/One.iso"), &discs[0].1.iso, 300_000);
+    // Longer than a scan waits for a file that it doesn't know.
+    sleep(Duration::from_millis(1500));
+    server.release();
+    assert!(reader.join().unwrap(), "the right bytes");
+    daemon.stop();
+}
+
+#[test]
+fn a_takeover_comes_to_its_end_without_an_iso_that_does_not_answer() {
+    let Far { place, server, local, .. } = far(&["One"]);
+    let daemon = place.start(&[]);
+    place.eventually("the ISO", || place.tree("images/One.iso").exists());
+    server.hang(Hang::Open("One.iso".into()));
+    daemon.kill_server();
+    place.eventually("the takeover", || place.log().contains("taken over"));
+    all_goes_on(&place, &local, "");
+    server.release();
+    place.eventually("the ISO", || place.tree("images/One.iso").exists());
     daemon.stop();
 }
 
