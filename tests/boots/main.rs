@@ -24,6 +24,7 @@ mod support {
     pub mod trouble;
 }
 
+mod alpine;
 mod debian_installer;
 mod drivers;
 mod languages;
