@@ -27,6 +27,7 @@ mod support {
 mod alpine;
 mod debian_installer;
 mod drivers;
+mod kiwi;
 mod languages;
 mod matrix;
 mod netroot_init;
