@@ -24,8 +24,10 @@ mod support {
     pub mod trouble;
 }
 
+mod alpine;
 mod debian_installer;
 mod drivers;
+mod kiwi;
 mod languages;
 mod matrix;
 mod netroot_init;
