@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::boot::step;
+
 mod metrics;
 mod page;
 mod people;
@@ -151,6 +153,8 @@ pub struct Machine {
     pub uuid: Option<String>,
     /// The loader that asked for a menu last.
     pub loader: Option<String>,
+    /// What netroot-init has said last.
+    pub step: Option<Step>,
     /// When it was seen first.
     pub first_seen: u64,
     /// When it asked for something last.
@@ -163,6 +167,15 @@ pub struct Machine {
     pub root: Option<Root>,
     /// Whether it has an image open now.
     pub connected: bool,
+}
+
+/// What netroot-init has said.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// [What it has done](step::Step::code): a word that stays.
+    pub code: String,
+    /// When it said so.
+    pub time: u64,
 }
 
 /// A file that a machine fetched.
@@ -253,6 +266,13 @@ fn span(from: u64, to: u64) -> String {
     }
 }
 
+impl Step {
+    /// A few words for people. One that a newer program knows stays as it is.
+    fn words(&self) -> String {
+        self.code.parse::<step::Step>().map_or_else(|_| self.code.clone(), |step| step.to_string())
+    }
+}
+
 /// What a machine reads, as far as it is known.
 fn progress(root: &Root) -> String {
     match root.read_bytes {
@@ -330,6 +350,7 @@ mod tests {
                     mac: Some("52:54:00:12:34:56".into()),
                     uuid: Some("4c4c4544-0042-3510-8052-b4c04f4d3732".into()),
                     loader: Some("pxelinux".into()),
+                    step: Some(Step { code: "init".into(), time: 1_799_999_941 }),
                     first_seen: 1_799_999_000,
                     last_seen: 1_799_999_940,
                     kernel: Some(Fetched { path: "tftp/vmlinuz_F42".into(), time: 1_799_999_900 }),
