@@ -5,6 +5,7 @@
 mod files;
 mod machines;
 mod manual;
+mod top;
 mod web;
 
 use netrootfs::tree::render::status::{File, Status};

@@ -16,7 +16,7 @@ mod people;
 
 pub use metrics::metrics;
 pub use page::page;
-pub use people::people;
+pub use people::{people, summary};
 
 /// Version of the keys and what they mean.
 pub const SCHEMA: u32 = 1;
@@ -241,7 +241,7 @@ impl Machine {
 }
 
 /// So many bytes, in a few letters: `1.9 GB`.
-fn bytes(count: u64) -> String {
+pub fn bytes(count: u64) -> String {
     const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
     if count < 1000 {
         return format!("{count} B");
@@ -257,7 +257,7 @@ fn bytes(count: u64) -> String {
 }
 
 /// The time from one moment to another, in a few letters: `3 min`.
-fn span(from: u64, to: u64) -> String {
+pub fn span(from: u64, to: u64) -> String {
     match to.saturating_sub(from) {
         seconds @ 0..=119 => format!("{seconds} s"),
         seconds @ 120..=7199 => format!("{} min", seconds / 60),

@@ -17,7 +17,8 @@ pub fn people(status: &Status) -> String {
     })
 }
 
-fn summary(status: &Status) -> Vec<String> {
+/// What is said of the mount as a whole.
+pub fn summary(status: &Status) -> Vec<String> {
     let Status { version, mountpoint, time, .. } = status;
     let up = span(status.started, *time);
     let takeovers = match status.takeovers {
