@@ -16,10 +16,10 @@ use crate::serving::tftp::{Kind, Server};
 use crate::support::place::{Place, said};
 
 const UUID: &str = "4c4c4544-0042-3510-8052-b4c04f4d3732";
-const MAC: &str = "52:54:00:12:34:56";
+pub const MAC: &str = "52:54:00:12:34:56";
 
 /// Asks for its menu as pxelinux does, and loads what that says.
-fn load(server: &Server, disc: &Disc) {
+pub fn load(server: &Server, disc: &Disc) {
     for name in [UUID, "01-52-54-00-12-34-56", "7F000001", "7F00000"] {
         let answer = ask(server.address, &format!("pxelinux.cfg/{name}")).unwrap();
         assert!(matches!(answer, Answer::Refused(1, _)), "{name}: {answer:?}");
@@ -148,7 +148,7 @@ fn of_a_server_that_hides_its_clients_only_what_they_ask_is_known() {
 }
 
 /// Says it as netroot-init does, and waits until the mount knows.
-fn say(step: Step, place: &Place, server: &Server) -> Vec<Machine> {
+pub fn say(step: Step, place: &Place, server: &Server) -> Vec<Machine> {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.send_to(&step.request(MAC.parse().unwrap()), (server.address, PORT)).unwrap();
     let mut machines = Vec::new();
