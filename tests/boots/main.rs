@@ -29,6 +29,7 @@ mod drivers;
 mod languages;
 mod matrix;
 mod netroot_init;
+mod nfs;
 mod own_initramfs;
 mod packages;
 mod systemd;
