@@ -109,9 +109,10 @@ impl View {
             ("READ/S", Some(Order::Rate), Constraint::Length(7)),
             ("SEEN", Some(Order::Seen), Constraint::Length(7)),
         ];
-        let head = columns.map(|(title, order, _)| match order == Some(self.order) {
-            true => Cell::from(title).bold().underlined(),
-            false => Cell::from(title).bold(),
+        let head = columns.map(|(title, order, _)| {
+            let title = if order == Some(self.order) { title.bold().underlined() } else { title.bold() };
+            let is_number = matches!(order, Some(Order::Read | Order::Rate | Order::Seen));
+            if is_number { Text::from(title).right_aligned() } else { Text::from(title) }
         });
         let rows = self.sorted().into_iter().map(|machine| self.row(machine));
         let widths = columns.map(|(_, _, width)| width);
@@ -266,8 +267,8 @@ mod tests {
         assert_eq!(
             lines[row..row + 2],
             [
-                "MACHINE         CARD              BOOTS         STEP    READ    READ/S  SEEN",
-                "10.0.0.9        52:54:00:00:00:09 F42           init     350 MB             9 s",
+                "MACHINE         CARD              BOOTS          STEP       READ  READ/S    SEEN",
+                "10.0.0.9        52:54:00:00:00:09 F42            init     350 MB             9 s",
             ]
         );
         assert!(lines.iter().any(|line| line.starts_with("F42") && line.ends_with("NBD")), "{lines:#?}");
