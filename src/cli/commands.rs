@@ -210,6 +210,8 @@ fn configure(args: options::Mount, file: config::mount::Mount, supervised: bool)
         loaders: std::path::absolute(&args.tree.loaders)?,
         programs: args.tree.netroot_init.as_deref().map(std::path::absolute).transpose()?,
         state_dir: state_dir(args.state_dir)?,
+        log_file: args.log_file.as_deref().map(std::path::absolute).transpose()?,
+        background: !args.foreground,
         iso_dir,
         iso_dir_may_come,
         mountpoint,
