@@ -1,9 +1,9 @@
-//! A process with rights beside the daemon, which may then be bound ([`privileges`]): it mounts and unmounts, looks which
-//! machine a server's process is connected to, and runs the administrator's command.
+//! A process with rights beside the daemon, which may then be bound ([`privileges`]): it mounts, unmounts and has the kernel
+//! read ahead, looks which machine a server's process is connected to, and runs the administrator's command.
 //!
 //! The program starts itself under another name before it gives anything up. The mount point and the command are on that
-//! command line, so a question has no more in it than a kind and the number of a process: whoever takes over the daemon can
-//! unmount the tree and run the command, and that is all. Each question comes with a socket for its answer, so none waits for
+//! command line, so a question has no more in it than a kind and numbers: whoever takes over the daemon can unmount the
+//! tree, run the command and change read-ahead, and that is all. Each question comes with a socket for its answer, so none waits for
 //! another. It ends when nobody can ask any more. Where there is nothing to give up, the daemon does all of it itself.
 //!
 //! [`privileges`]: super::privileges
@@ -56,6 +56,7 @@ struct Tasks {
 enum Question {
     Mount,
     Unmount,
+    ReadAhead { device: (u32, u32), kib: u64 },
     Who(u32),
     Run,
 }
@@ -65,6 +66,7 @@ enum Answer {
     /// With the device.
     Mounted,
     Unmounted,
+    Raised,
     Is(Who),
     /// With the status that wait(2) has; `None` if the command had to be ended.
     Ran(Option<i32>),
@@ -122,6 +124,17 @@ impl Broker {
         }
     }
 
+    /// Has the kernel read so many KiB ahead on the file system of that device number.
+    ///
+    /// # Errors
+    /// If it can't.
+    pub fn read_ahead(&self, device: (u32, u32), kib: u64) -> io::Result<()> {
+        match self.ask(&Question::ReadAhead { device, kib })?.0 {
+            Answer::Raised => Ok(()),
+            answer => Err(unexpected(&answer)),
+        }
+    }
+
     /// Who is behind a process; nobody where that can't be found out.
     pub fn who(&self, pid: u32) -> Who {
         match self.ask(&Question::Who(pid)) {
@@ -165,6 +178,10 @@ impl Tasks {
                     mountpoint::unmount(&self.mountpoint)?;
                 }
                 Answer::Unmounted
+            }
+            (Question::ReadAhead { device, kib }, _) => {
+                std::fs::write(mountpoint::read_ahead(*device), kib.to_string())?;
+                Answer::Raised
             }
             (Question::Who(pid), _) => Answer::Is(look(*pid)),
             (Question::Run, Some(command)) => Answer::Ran(hook::run(command)?.map(ExitStatusExt::into_raw)),

@@ -28,6 +28,7 @@ use crate::boot::netroot::program::Programs;
 use crate::catalog::config::file::Followed;
 use crate::catalog::probe::{Place, ProbeResults, Workers};
 use crate::catalog::scan::{Opener as _, Scanner};
+use crate::catalog::values::Account;
 use crate::image::label::Label;
 use crate::serve::broker::Broker;
 use crate::serve::clients::kept::{self, Kept};
@@ -97,6 +98,8 @@ pub struct Config {
     pub programs: Option<PathBuf>,
     /// Root of the file system in which the host's loaders are looked for; absolute.
     pub loaders: PathBuf,
+    /// Who it is to be, if not root.
+    pub user: Option<Account>,
     /// The file that is logged to; absolute.
     pub log_file: Option<PathBuf>,
     /// Whether it is to let go of the terminal and the working directory.
@@ -138,6 +141,8 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     let mapper = served::mapper(config.data_path, ledger.clone().map(|ledger| ledger as _))?;
     let state = config.state_dir.as_deref().and_then(take_state);
     let by_kernel = mapper.is_some() || left.mount.as_ref().is_some_and(|mount| mount.passthrough);
+    // As root, whom `netrootfs upgrade` trusts.
+    let listener = ledger.as_ref().map(|_| upgrade::listen(&config.mountpoint));
     let bounds = Bounds {
         state_dir: state.as_ref().and(config.state_dir.as_deref()),
         log_file: config.log_file.as_deref(),
@@ -234,11 +239,12 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
         move || follow(&inbox, &mut updater, &operations, &board, &notifier, hook.as_ref(), &manager)
     })?;
     ready()?;
-    let _listener = ledger.as_ref().map(|ledger| {
-        let listener = upgrade::listen(&config.mountpoint);
+    if let Some(ledger) = &ledger {
         ledger.ready();
-        listener.inspect_err(|error| log::warn!("'netrootfs upgrade' won't find this mount: {error}"))
-    });
+    }
+    if let Some(Err(error)) = listener.map(|listener| upgrade::answer(listener?)) {
+        log::warn!("'netrootfs upgrade' won't find this mount: {error}");
+    }
     match end.recv()? {
         End::Unmounted if mounted.is_dead() => {
             // Nobody can go on with it; the next process makes a new one.
@@ -268,8 +274,16 @@ fn give_up(config: &Config, bounds: &Bounds<'_>, by_kernel: bool, end: &Sender<E
     }
     let (broker, mut process) =
         Broker::start(&config.mountpoint, command, config.background).context("the process for mounting")?;
-    if let Err(error) = privileges::give_up(bounds, by_kernel) {
-        log::warn!("rights that aren't needed can't be given up: {error}");
+    match (privileges::give_up(bounds, by_kernel, config.user.as_ref()), &config.user) {
+        (Ok(()), _) => {}
+        (Err(error), None) => log::warn!("rights that aren't needed can't be given up: {error}"),
+        (Err(error), Some(_)) => return Err(error).context("--user"),
+    }
+    if let (Some(directory), Some(_)) = (bounds.state_dir, &config.user) {
+        use rustix::fs::{Access, access};
+        access(directory, Access::WRITE_OK | Access::EXEC_OK).with_context(|| {
+            format!("state directory {}: the user of --user can't write there", directory.display())
+        })?;
     }
     let end = end.clone();
     std::thread::Builder::new().name("broker".into()).spawn(move || {

@@ -94,6 +94,11 @@ pub fn mount(mountpoint: &Path) -> io::Result<OwnedFd> {
     Ok(device.into())
 }
 
+/// The setting of how far the kernel reads ahead on a file system of that device number, in KiB.
+pub fn read_ahead((major, minor): (u32, u32)) -> PathBuf {
+    format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb").into()
+}
+
 /// Whether a netrootfs is what is mounted on top there; nothing is asked of who serves it.
 pub fn is_ours_there(mountpoint: &Path) -> bool {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();

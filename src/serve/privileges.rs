@@ -16,7 +16,13 @@ use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset,
     RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, Scope,
 };
-use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities, set_no_new_privs};
+use rustix::process::{Gid, Uid, parent_process_death_signal, set_parent_process_death_signal};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, set_capabilities, set_no_new_privs, set_thread_groups, set_thread_res_gid,
+    set_thread_res_uid,
+};
+
+use crate::catalog::values::Account;
 
 /// The rights that are kept (capabilities(7)).
 const KEPT: CapabilitySet = CapabilitySet::empty()
@@ -62,14 +68,30 @@ pub fn has_any() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Gives up all that serving doesn't take, for ever; `by_kernel` says whether the kernel reads ISOs by itself.
+/// Gives up all that serving doesn't take, for ever; `by_kernel` says whether the kernel reads ISOs by itself. As a `user` it
+/// keeps nothing.
 ///
 /// # Errors
 /// If the kernel doesn't let it.
-pub fn give_up(bounds: &Bounds<'_>, by_kernel: bool) -> io::Result<()> {
+pub fn give_up(bounds: &Bounds<'_>, by_kernel: bool, user: Option<&Account>) -> io::Result<()> {
     set_no_new_privs(true)?;
     bind(bounds).map_err(io::Error::other)?;
-    keep(if by_kernel { KEPT.union(KERNEL) } else { KEPT })
+    match user {
+        Some(user) => become_user(user),
+        None => keep(if by_kernel { KEPT.union(KERNEL) } else { KEPT }),
+    }
+}
+
+fn become_user(user: &Account) -> io::Result<()> {
+    let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+    let groups: Vec<Gid> = user.groups.iter().map(|&group| Gid::from_raw(group)).collect();
+    let signal = parent_process_death_signal()?;
+    set_thread_groups(&groups)?;
+    set_thread_res_gid(gid, gid, gid)?;
+    set_thread_res_uid(uid, uid, uid)?;
+    // That has taken it away (PR_SET_PDEATHSIG(2const)).
+    set_parent_process_death_signal(signal)?;
+    keep(CapabilitySet::empty())
 }
 
 /// Gives up all that the broker doesn't need where it runs no command, for ever.
@@ -151,7 +173,7 @@ mod tests {
             scope.spawn(|| {
                 let bounds =
                     Bounds { state_dir: Some(&at("state")), log_file: Some(&at("log/file")), memory: None };
-                give_up(&bounds, true).unwrap();
+                give_up(&bounds, true, None).unwrap();
                 fs::write(at("state/new"), "text").unwrap();
                 fs::rename(at("state/new"), at("state/old")).unwrap();
                 fs::remove_file(at("state/old")).unwrap();

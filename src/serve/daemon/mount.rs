@@ -98,7 +98,7 @@ pub(super) fn serve(
             left.devices.push(make(&adapter, config, broker)?);
             let device = mountpoint::device(&config.mountpoint)?;
             // A file that is open already would go on as it was.
-            read_ahead::raise(device, &config.iso_dir);
+            read_ahead::raise(broker, device, &config.iso_dir);
             let Agreed { passthrough, resends } = adapter.agreed();
             let (mountpoint, resends) = (config.mountpoint.clone(), resends && config.resend);
             Mount { mountpoint, device, passthrough, resends }

@@ -1,11 +1,14 @@
 //! The rights of the processes that serve, and of what they start.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process};
 use testkit::disc::Disc;
 
-use crate::support::place::{Daemon, Place};
+use crate::support::place::{Daemon, Place, said};
 
 /// CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_KILL, CAP_SETGID, CAP_SETUID and CAP_LEASE by their numbers (Linux,
 /// include/uapi/linux/capability.h).
@@ -114,4 +117,82 @@ fn the_process_that_mounts_ends_with_its_daemon() {
     place.eventually("its end", || status(first).is_empty() || status(first).contains("State:\tZ"));
     place.eventually("another one", || broker(&daemon).is_some_and(|pid| pid != first));
     daemon.stop();
+}
+
+/// The user that nothing belongs to.
+const NOBODY: u32 = 65534;
+
+#[test]
+fn a_daemon_of_a_user_has_no_rights_and_serves_everything() {
+    let disc = Disc::new("One", 1);
+    let place = Place::with("one.iso", &disc);
+    let user = place.elsewhere("user");
+    let command = format!("id -u > {0}.new; mv {0}.new {0}", user.display());
+    let daemon = place.start(&["--user", "nobody", "--on-change", &command]);
+    let is_nobody = || {
+        has_no_rights_but(&daemon, 0);
+        for status in daemon.tasks("status") {
+            assert!(status.contains("\nUid:\t65534\t65534\t65534\t65534\n"), "{status}");
+            assert!(status.contains("\nGid:\t65534\t65534\t65534\t65534\n"), "{status}");
+        }
+    };
+    is_nobody();
+    let menu = || place.text("tftp/pxelinux.cfg/default");
+    place.eventually("what is known", || menu().contains("netroot=nbd:192.0.2.1:One::ro"));
+    place.eventually("the state", || place.top().join("state/initrds.json").exists());
+    assert_eq!(fs::metadata(place.top().join("state/initrds.json")).unwrap().uid(), NOBODY);
+    place.look_again("Next");
+    place.eventually("the command", || user.exists());
+    assert_eq!(fs::read_to_string(&user).unwrap(), "0\n");
+    let device = fs::metadata(place.mnt()).unwrap().dev();
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    let kib = fs::read_to_string(format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb")).unwrap();
+    assert!(kib.trim().parse::<u64>().unwrap() >= 4096, "{kib}");
+
+    let open = File::open(place.tree("images/One.iso")).unwrap();
+    let server = daemon.server();
+    daemon.kill_server();
+    let mut bytes = vec![0; disc.iso.len()];
+    open.read_exact_at(&mut bytes, 0).unwrap();
+    assert!(bytes == disc.iso, "what was open is read on");
+    assert_ne!(daemon.server(), server);
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_netrootfs")).arg("upgrade").arg(place.mnt()).output().unwrap();
+    assert!(output.status.success(), "{}\n{}", said(&output), place.log());
+    assert!(place.read("images/One.iso") == disc.iso);
+    is_nobody();
+    daemon.stop();
+}
+
+#[test]
+fn an_iso_that_the_user_may_not_read_is_left_out() {
+    let place = Place::with("one.iso", &Disc::new("One", 1));
+    let secret = place.put("secret.iso", &Disc::new("Secret", 2));
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+    let daemon = place.start(&["--user", "nobody"]);
+    place.eventually("the other one", || place.tree("images/One.iso").exists());
+    assert!(!place.tree("images/Secret.iso").exists());
+    assert!(place.log().contains("secret.iso"), "{}", place.log());
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).unwrap();
+    place.eventually("it", || place.tree("images/Secret.iso").exists());
+    daemon.stop();
+}
+
+#[test]
+fn a_user_that_can_not_serve_is_refused_with_the_reason() {
+    let place = Place::with("one.iso", &Disc::new("One", 1));
+    let refused = |options: &[&str], reason: &str| {
+        let output = place.command(options).output().unwrap();
+        assert!(!output.status.success() && said(&output).contains(reason), "{}", said(&output));
+        assert_eq!(place.mounts(), 0);
+    };
+    refused(&["--user", "root"], "root is who it is without this option");
+    refused(&["--user", "nobody-of-that-name"], "this host has no user of that name");
+    refused(&["--user", "nobody", "--data-path", "kernel"], "--data-path kernel takes a right of root's");
+    fs::create_dir(place.top().join("state")).unwrap();
+    refused(&["--user", "nobody"], "the user of --user can't write there");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_netrootfs"));
+    command.arg(place.top().join("isos")).arg(place.mnt()).args(["--user", "nobody"]);
+    let output = command.uid(NOBODY).output().unwrap();
+    assert!(said(&output).contains("only root can become somebody else"), "{}", said(&output));
 }
