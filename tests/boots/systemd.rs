@@ -189,11 +189,13 @@ impl Server {
     }
 
     fn ends_in_order(&self) -> Result<()> {
-        // A file system that isn't there yet.
+        // A file system that isn't there yet, and a daemon that isn't root.
         self.bound_strictly()?;
         self.run("sed -i -e 's:/srv/isos:/mnt/late/isos:' -e 's:^# data-path = .*:data-path = \"cache\":' /etc/netrootfs.toml")?;
         self.run("sed -i 's:^# on-change = .*:on-change = \"systemctl is-active netrootfs >/run/changed\":' /etc/netrootfs.toml")?;
-        self.run("systemctl stop netrootfs && systemctl start netrootfs")?;
+        self.run("sed -i 's:^# user = :user = :' /etc/netrootfs.toml")?;
+        self.run("systemctl stop netrootfs && rm -r /var/cache/netrootfs && systemctl start netrootfs")?;
+        self.run("ps -o user= -p $(systemctl show -P MainPID netrootfs) | grep -qx nobody")?;
         self.status("no ISOs; the directory can't be read")?;
         self.run("mkdir -p /mnt/late && mount -t tmpfs none /mnt/late")?;
         self.put(&self.container.root.join("root/isos"), &Disc::new(LABEL, 1))?;
