@@ -248,7 +248,12 @@ fn make_for(directory: &Path, user: &Account) -> io::Result<()> {
         return Ok(());
     }
     std::fs::create_dir_all(directory)?;
-    std::os::unix::fs::chown(directory, Some(user.uid), Some(user.gid))
+    std::os::unix::fs::chown(directory, Some(user.uid), Some(user.gid)).map_err(|error| {
+        // One of root's would be in the way at the next start.
+        let _ = std::fs::remove_dir(directory);
+        let advice = format!("'install -d -o {} {}' helps", user.uid, directory.display());
+        io::Error::new(error.kind(), format!("it can't be given to the user of --user ({error}): {advice}"))
+    })
 }
 
 /// Who reads the ISOs. A user without rights can't have the kernel do so.

@@ -194,7 +194,9 @@ impl Server {
         self.run("sed -i -e 's:/srv/isos:/mnt/late/isos:' -e 's:^# data-path = .*:data-path = \"cache\":' /etc/netrootfs.toml")?;
         self.run("sed -i 's:^# on-change = .*:on-change = \"systemctl is-active netrootfs >/run/changed\":' /etc/netrootfs.toml")?;
         self.run("sed -i 's:^# user = :user = :' /etc/netrootfs.toml")?;
-        self.run("systemctl stop netrootfs && rm -r /var/cache/netrootfs && systemctl start netrootfs")?;
+        self.run("systemctl stop netrootfs && rm -r /var/cache/netrootfs && ! systemctl start netrootfs")?;
+        self.run("journalctl --no-pager --unit netrootfs | grep \"'install -d -o 65534 /var/cache/netrootfs' helps\"")?;
+        self.run("systemctl stop netrootfs && systemctl reset-failed netrootfs && install -d -o nobody /var/cache/netrootfs && systemctl start netrootfs")?;
         self.run("ps -o user= -p $(systemctl show -P MainPID netrootfs) | grep -qx nobody")?;
         self.status("no ISOs; the directory can't be read")?;
         self.run("mkdir -p /mnt/late && mount -t tmpfs none /mnt/late")?;

@@ -1,6 +1,7 @@
 //! The rights of the processes that serve, and of what they start.
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -175,6 +176,26 @@ fn an_iso_that_the_user_may_not_read_is_left_out() {
     assert!(place.log().contains("secret.iso"), "{}", place.log());
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).unwrap();
     place.eventually("it", || place.tree("images/Secret.iso").exists());
+    daemon.stop();
+}
+
+#[test]
+fn a_user_waits_for_an_iso_to_be_quiet_and_keeps_a_log_that_it_can_not_make_anew() {
+    let place = Place::with("one.iso", &Disc::new("One", 1));
+    let daemon = place.start(&["--user", "nobody"]);
+    let mut writer = File::create(place.iso("new.iso")).unwrap();
+    writer.write_all(&Disc::new("New", 2).iso).unwrap();
+    place.eventually("the one that is quiet", || place.tree("images/New.iso").exists());
+    drop(writer);
+    let renamed = place.top().join("log.1");
+    fs::rename(place.top().join("log"), &renamed).unwrap();
+    for _ in 0..2 {
+        let before = fs::read_to_string(&renamed).unwrap().matches("told to look again").count();
+        daemon.signal(Signal::HUP);
+        let lines = || fs::read_to_string(&renamed).unwrap().matches("told to look again").count();
+        place.eventually("a line in the old one", || lines() > before);
+    }
+    assert!(!place.top().join("log").exists());
     daemon.stop();
 }
 
