@@ -19,8 +19,8 @@ use crate::support::root::Root;
 use crate::support::servers::{HTTP_PORT, Servers};
 use crate::support::trouble::{End, Trouble};
 
-/// A boot takes a minute on two idle cores; the nested form has taken five on busy ones.
-const PATIENCE: Duration = Duration::from_secs(600);
+/// A boot takes a minute on two idle cores; the nested form has taken ten on busy ones.
+const PATIENCE: Duration = Duration::from_secs(1200);
 
 /// Size of a disk, which takes up what is written to it.
 const DISK: u64 = 8 << 30;

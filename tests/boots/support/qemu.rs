@@ -176,7 +176,7 @@ impl Firmware {
 }
 
 /// Has QEMU's monitor obey a command, and waits until it has.
-fn tell_monitor(socket: &Path, command: &str) -> Result<()> {
+pub fn tell_monitor(socket: &Path, command: &str) -> Result<()> {
     const PROMPT: &[u8] = b"\n(qemu) ";
     let mut monitor = UnixStream::connect(socket)?;
     monitor.set_read_timeout(Some(Duration::from_secs(20)))?;
