@@ -24,7 +24,7 @@ mod peer;
 use kept::{Kept, Writer};
 use machines::{Machine, Machines};
 use peer::Peers;
-pub use peer::Who;
+pub use peer::{Who, look};
 
 /// Looks into /proc: short, and never at what could hang.
 const LOOKS: Limits =
@@ -73,6 +73,11 @@ impl Default for Clients {
 }
 
 impl Clients {
+    /// Has somebody else look at processes from now on.
+    pub fn ask(&self, looks: impl Fn(u32) -> Who + Send + Sync + 'static) {
+        self.peers.ask(looks);
+    }
+
     /// Finds out who is behind a process, on another thread, and goes on there with what depends on it. With too many waiting,
     /// it goes on here, and nobody is known.
     pub fn find(self: &Arc<Self>, pid: u32, then: impl FnOnce(&Self, Who) + Send + 'static) {
