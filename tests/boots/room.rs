@@ -133,9 +133,8 @@ impl Room<'_> {
     }
 
     fn places(&self) -> Result<Vec<Ipv4Addr>> {
-        let place =
-            |machine: &Box<dyn Machine + '_>| place(&machine.said()?).context("a machine without a server");
-        self.machines.iter().map(place).collect()
+        let places = self.machines.iter().map(|machine| place(&machine.said()?).context("no server's name"));
+        places.collect()
     }
 }
 
