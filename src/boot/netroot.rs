@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::image::initrd::{Driver, Feature, Features, Presence};
 use crate::image::nics::NICS;
+use crate::image::product;
 use crate::storage::content::Content;
 use crate::storage::identity::identity;
 use crate::storage::source::ReadAt;
@@ -232,6 +233,16 @@ impl Source {
             Kind::Packages(packages) => Ok(Box::new(udeb::Udebs::open(packages, version)?)),
         }
     }
+}
+
+/// The name of the system in the first of these root images that has one.
+pub fn product_of(roots: &[Root]) -> Option<String> {
+    let of = |(path, image): &Root| {
+        let files = if udeb::is_package(path) { None } else { root::open(image.clone()).ok() }?;
+        let read = |path: &&str| files.read(path, product::MAX_FILE).ok().flatten();
+        product::from_os_release(&product::OS_RELEASE.iter().find_map(read)?)
+    };
+    roots.iter().find_map(of)
 }
 
 /// The images one by one, then all packages of that kernel together.

@@ -14,9 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::boot::families;
 use crate::boot::inspect::{self, BootFiles};
-use crate::boot::netroot::Finding;
 use crate::boot::netroot::program::Programs;
 use crate::boot::netroot::store::Store;
+use crate::boot::netroot::{self, Finding};
 use crate::catalog::apart;
 use crate::catalog::scan::{Catalog, FileId, IsoFile};
 use crate::image::initrd::{self, Features, Limits};
@@ -67,6 +67,9 @@ struct ProbeResult {
     /// The packed drivers that the finding names.
     #[serde(skip)]
     pack: Option<Arc<Content>>,
+    /// The name of the system on it, if that has been read.
+    #[serde(default)]
+    product: Option<String>,
     /// The same for the ISO's other kernels, in their order.
     #[serde(default)]
     further: Vec<ProbeResult>,
@@ -96,6 +99,8 @@ pub struct Looked {
     pub initrd: Features,
     /// Needs of a second initramfs.
     pub netroot: Finding,
+    /// The name of the system in its root, if that was read.
+    pub product: Option<String>,
     /// The packed drivers that the finding names.
     #[serde(skip)]
     pub packed: Option<Vec<u8>>,
@@ -142,6 +147,7 @@ impl ProbeResults {
                     };
                     let (initrd, netroot) = known(result);
                     (iso.initrd, iso.netroot) = (Some(initrd), netroot);
+                    iso.product = result.all().find_map(|result| result.product.clone());
                     iso.further = result.further.iter().map(known).collect();
                 }
             }
@@ -156,7 +162,8 @@ impl ProbeResults {
         }
         if disc.facts.files.is_empty() {
             let netroot = Finding::Refused("it has no kernel".into());
-            let nothing = ProbeResult { initrd: Arc::default(), netroot, pack: None, further: Vec::new() };
+            let initrd = Arc::default();
+            let nothing = ProbeResult { initrd, netroot, pack: None, product: None, further: Vec::new() };
             self.known.lock().insert(disc.id, nothing);
             return;
         }
@@ -178,9 +185,9 @@ impl ProbeResults {
     }
 
     fn keep(&self, looked: Looked) -> ProbeResult {
-        let Looked { initrd, netroot, packed } = looked;
+        let Looked { initrd, netroot, product, packed } = looked;
         let pack = netroot.pack().zip(packed).map(|(pack, bytes)| Arc::new(self.store.keep(pack, bytes)));
-        ProbeResult { initrd: Arc::new(initrd), netroot, pack, further: Vec::new() }
+        ProbeResult { initrd: Arc::new(initrd), netroot, pack, product, further: Vec::new() }
     }
 
     /// Writes down what is known of the ISOs of a catalog, and forgets the others.
@@ -241,11 +248,17 @@ pub fn look(disc: &IsoFile) -> Vec<Looked> {
 
 fn look_at(disc: &IsoFile, files: &BootFiles) -> Looked {
     let initrd = probe(disc, files);
+    let mut product = None;
+    let roots = || {
+        let roots = plain_roots(disc);
+        product = netroot::product_of(&roots).filter(|_| disc.facts.product.is_none());
+        roots
+    };
     let (netroot, packed) = match files.initrds.is_empty() {
         true => (Finding::Refused("its kernel has no initrd beside it".into()), None),
-        false => Finding::of(kernel_of(disc, files).reader(), &initrd, || plain_roots(disc)),
+        false => Finding::of(kernel_of(disc, files).reader(), &initrd, roots),
     };
-    Looked { initrd, netroot, packed }
+    Looked { initrd, netroot, product, packed }
 }
 
 /// The outcome where there is none: nothing is known of its initrds.
@@ -253,6 +266,7 @@ fn not_looked_into(disc: &IsoFile, reason: &str) -> Vec<Looked> {
     let looked = |_: &BootFiles| Looked {
         initrd: Features { damage: Some(reason.to_owned()), ..Features::default() },
         netroot: Finding::Refused(reason.to_owned()),
+        product: None,
         packed: None,
     };
     disc.facts.files.iter().map(looked).collect()

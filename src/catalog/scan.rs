@@ -84,6 +84,8 @@ pub struct Iso {
     pub disc: Arc<IsoFile>,
     /// Number of its coming, kept as its label is: whatever was there before has a lower one.
     pub arrived: u64,
+    /// The name of the system in its root, if that has been read.
+    pub product: Option<String>,
     /// Abilities of its initrd; `None` until they are known.
     pub initrd: Option<Arc<Features>>,
     /// Whether it can boot by a second initramfs.
@@ -500,6 +502,7 @@ impl Scanner {
                 name: display(&name),
                 disc,
                 arrived,
+                product: None,
                 initrd: None,
                 netroot: Netroot::Unknown,
                 further: Vec::new(),

@@ -349,6 +349,7 @@ fn check_file(path: &Path, pins: &HashMap<OsString, Label>, catalog: &mut Catalo
                 name,
                 disc,
                 arrived: catalog.isos.len() as u64 + 1,
+                product: None,
                 initrd: None,
                 netroot: Netroot::Unknown,
                 further: Vec::new(),

@@ -1,5 +1,5 @@
 //! The name of the product on a disc, as it says itself: `.disk/info` of Debian, Ubuntu and their relatives, `.treeinfo` of
-//! Fedora and EL (productmd, doc/treeinfo-1.x.rst).
+//! Fedora and EL (productmd, doc/treeinfo-1.x.rst), and os-release(5) of the system that is booted from it.
 //!
 //! It is for people only. What comes out is one line without control characters, of limited length.
 
@@ -55,6 +55,33 @@ pub fn from_tree_info(bytes: &[u8]) -> Option<String> {
     }
 }
 
+/// Where a system has its os-release(5). The one in `/etc` often is a link to the other.
+pub const OS_RELEASE: [&str; 2] = ["usr/lib/os-release", "etc/os-release"];
+
+/// From os-release(5): `PRETTY_NAME`, which a shell would read.
+///
+/// ```
+/// use netrootfs::image::product;
+///
+/// let text = b"NAME=Slackware\nPRETTY_NAME=\"Slackware 15.0 \\\"live\\\"\"\n";
+/// assert_eq!(product::from_os_release(text).as_deref(), Some("Slackware 15.0 \"live\""));
+/// ```
+pub fn from_os_release(bytes: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(bytes);
+    let value = text.lines().find_map(|line| line.trim().strip_prefix("PRETTY_NAME="))?.trim();
+    let quote = value.chars().next().filter(|first| matches!(first, '"' | '\''));
+    let inner = quote.map_or(value, |quote| value.trim_matches(quote));
+    let mut name = String::new();
+    let mut symbols = inner.chars();
+    while let Some(symbol) = symbols.next() {
+        match symbol {
+            '\\' if quote != Some('\'') => name.extend(symbols.next()),
+            other => name.push(other),
+        }
+    }
+    clean(&name)
+}
+
 fn clean(text: &str) -> Option<String> {
     let printable: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let line = printable.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -78,6 +105,19 @@ mod tests {
         assert_eq!(info(" - 12"), None);
         assert_eq!(info(" \n\n"), None);
         assert_eq!(info(&"é".repeat(100)).unwrap().chars().count(), MAX_NAME);
+    }
+
+    #[test]
+    fn a_system_says_its_name_in_a_shell_s_quotes_or_in_none() {
+        let info = |text: &str| from_os_release(text.as_bytes());
+        assert_eq!(info("PRETTY_NAME=\"Arch Linux\"\nNAME=x").as_deref(), Some("Arch Linux"));
+        assert_eq!(info("NAME=x\nPRETTY_NAME='Void \\ \"x\"'\r\n").as_deref(), Some("Void \\ \"x\""));
+        assert_eq!(info(" PRETTY_NAME=Alpine\n").as_deref(), Some("Alpine"));
+        assert_eq!(info("PRETTY_NAME=\"a\\$b \\`c\\` \\\\\"").as_deref(), Some("a$b `c` \\"));
+        for nothing in ["", "NAME=x", "PRETTY_NAME=", "PRETTY_NAME=\"\"", "PRETTY_NAME=\"", "#PRETTY_NAME=x"]
+        {
+            assert_eq!(info(nothing), None, "{nothing}");
+        }
     }
 
     #[test]

@@ -88,7 +88,8 @@ impl Board {
 
     /// Enters what the catalog is like, and whether its directory could be read.
     pub fn catalog(&self, catalog: &Catalog, settings: &Settings, readable: bool) {
-        let isos = catalog.isos.iter().map(|iso| iso_of(iso, settings)).collect();
+        let titles = layout::titles(catalog, settings);
+        let isos = catalog.isos.iter().zip(titles).map(|(iso, title)| iso_of(iso, title, settings)).collect();
         let left_out = catalog.skipped.iter().map(|file| LeftOut {
             file: file.name.clone(),
             reason: file.reason.to_string(),
@@ -166,7 +167,7 @@ impl Board {
     }
 }
 
-fn iso_of(iso: &scan::Iso, settings: &Settings) -> Iso {
+fn iso_of(iso: &scan::Iso, title: String, settings: &Settings) -> Iso {
     let (boots_by, caveat) = match layout::boot(iso, settings) {
         Ok(boot) => (Some(boot.transport.name()), boot.caveat.map(|one| (one.to_string(), one.code()))),
         Err(reason) => (None, Some((reason.to_string(), reason.code()))),
@@ -179,7 +180,7 @@ fn iso_of(iso: &scan::Iso, settings: &Settings) -> Iso {
     Iso {
         label: iso.label.to_string(),
         file: iso.name.clone(),
-        title: layout::title_of(iso, settings),
+        title,
         size: iso.disc.len,
         family: iso.disc.facts.family.name.into(),
         boots_by: boots_by.map(str::to_owned),

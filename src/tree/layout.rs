@@ -462,10 +462,19 @@ fn initrds(iso: &Iso, entry: &Entry, files: &BootFiles, transport: Transport) ->
     initrds
 }
 
-/// The title of an ISO's row, whether or not it is in a menu.
-pub fn title_of(iso: &Iso, settings: &Settings) -> String {
-    let of_menu = iso.disc.facts.entries.first().map_or("", |first| &first.title);
-    names_of(iso, &settings.config.iso(&iso.label, &iso.name), of_menu).1
+/// The title of each ISO's row, as it is in the menus, or would be if it were in one.
+pub fn titles(catalog: &Catalog, settings: &Settings) -> Vec<String> {
+    let offers = found(catalog, settings);
+    let of_rows: HashMap<&str, &str> =
+        offers.iter().map(|Offer { entry, .. }| (entry.label.as_str(), entry.title.as_str())).collect();
+    let title_of = |iso: &Iso| match of_rows.get(iso.label.as_str()) {
+        Some(title) => (*title).to_owned(),
+        None => {
+            let of_menu = iso.disc.facts.entries.first().map_or("", |first| &first.title);
+            names_of(iso, &settings.config.iso(&iso.label, &iso.name), of_menu).1
+        }
+    };
+    catalog.isos.iter().map(title_of).collect()
 }
 
 /// Name and title of an ISO whose own menu calls it that: as an administrator calls it, or as what is on it.
@@ -473,6 +482,9 @@ fn names_of(iso: &Iso, choice: &IsoChoice, of_menu: &str) -> (String, String) {
     let facts = &iso.disc.facts;
     match &choice.title {
         Some(title) => (title.clone(), title.clone()),
-        None => called::called(iso.label.as_str(), &facts.volume_id, facts.product.as_deref(), of_menu),
+        None => {
+            let product = facts.product.as_deref().or(iso.product.as_deref());
+            called::called(iso.label.as_str(), &facts.volume_id, product, of_menu)
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! The installer of Debian as it lies on its CD, with nothing of a network in its initramfs: it finds the attached disk as a
 //! disc in a drive, and loads its components from it.
 //!
-//! Kernel, initramfs, udev, main-menu, anna and components are Debian's; what asks for discs and what loads are ours, since
-//! the two scripts lie on Debian's CD images only (`tests/debian-cd/medium`).
+//! All programs and components are Debian's (`tests/debian-cd`); where a mirror has lost those of the release that find the CD and
+//! load from it, they are those of the stable one.
 
 use anyhow::{Result, ensure};
 

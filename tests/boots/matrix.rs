@@ -32,6 +32,7 @@ const BARE: Iso = Iso { label: "Live-Bare-12", what: "dracut 059 without network
 const BARE_NESTED: Iso =
     Iso { label: "Live-BareNested-12", what: "dracut 059 without network, ext4 in squashfs" };
 const BARE_EROFS: Iso = Iso { label: "Live-Erofs-13", what: "dracut 106 without network, EROFS" };
+const DEBIAN_INSTALLER: Iso = Iso { label: "Installer-CD-13", what: "Debian 13's installer, by preseed" };
 const INSTALLER: Iso = Iso { label: "Installer-12", what: "installer that looks for its label" };
 
 #[test]
@@ -154,21 +155,35 @@ fn installer_uefi_ipxe_virtio() -> Result<()> {
     row("52-installer-uefi", &INSTALLER, Loaders::uefi_ipxe(), Card::Virtio, None)
 }
 
+#[test]
+#[ignore = "half an hour for all of them: scripts/boot-matrix"]
+fn debian_installer_partitions_a_disk_unattended() -> Result<()> {
+    let boot = Boot {
+        card: Card::E1000,
+        disk: true,
+        ..Boot::new(DEBIAN_INSTALLER.label, Loaders::pxelinux(), Root::Netroot)
+    };
+    let booted = write("53-debian-installer", &DEBIAN_INSTALLER, boot)?;
+    let on_disk = |mount: &String| mount.starts_with("/dev/sda1 /target ext4 ");
+    ensure!(booted.report.mounts.iter().any(on_disk), "not on /target: {:?}", booted.report.mounts);
+    ensure!(booted.file_systems.contains(&"ext4".into()), "on the disk: {:?}", booted.file_systems);
+    ensure!(booted.file_systems.contains(&"swap".into()), "on the disk: {:?}", booted.file_systems);
+    Ok(())
+}
+
 /// The row of an ISO that is booted as it is, block by block.
 fn row(name: &str, iso: &Iso, loaders: Loaders, card: Card, trouble: Option<Trouble>) -> Result<()> {
-    write(
-        name,
-        iso,
-        Boot { card, trouble, end: End::PowerOff, ..Boot::new(iso.label, loaders, Root::Netroot) },
-    )
+    let boot = Boot { card, trouble, end: End::PowerOff, ..Boot::new(iso.label, loaders, Root::Netroot) };
+    write(name, iso, boot).map(drop)
 }
 
 /// The row of the same ISO with a copy of its root image in the machine's memory.
 fn http(name: &str, iso: &Iso, loaders: Loaders, image: &'static str) -> Result<()> {
-    write(name, iso, Boot { end: End::PowerOff, ..Boot::new(iso.label, loaders, Root::Http(image)) })
+    let boot = Boot { end: End::PowerOff, ..Boot::new(iso.label, loaders, Root::Http(image)) };
+    write(name, iso, boot).map(drop)
 }
 
-fn write(name: &str, iso: &Iso, boot: Boot<'_>) -> Result<()> {
+fn write(name: &str, iso: &Iso, boot: Boot<'_>) -> Result<Booted> {
     let rows = Path::new(env!("CARGO_TARGET_TMPDIR")).join("boot-matrix");
     fs::create_dir_all(&rows)?;
     let file = rows.join(name);
@@ -179,7 +194,8 @@ fn write(name: &str, iso: &Iso, boot: Boot<'_>) -> Result<()> {
     ensure!(booted.report.kernel.starts_with("6."), "a kernel {}", booted.report.kernel);
     let row = format!("| {} |\n", cells(iso, &boot, &booted).join(" | "));
     print!("{row}");
-    Ok(fs::write(file, row)?)
+    fs::write(file, row)?;
+    Ok(booted)
 }
 
 /// The columns are named in `scripts/boot-matrix`.

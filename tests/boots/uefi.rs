@@ -74,7 +74,7 @@ fn try_boot(grub: &str, bootfile: &str, firmware: Firmware, end: End, work: &Wor
     let mounted = Mounted::start(&work.scratch("isos"), &mountpoint, &options, work)?;
     let tftp = mounted.tree().tftp;
     let _dnsmasq = dnsmasq(&tftp, bootfile, work)?;
-    let machine = Machine::start(firmware, Card::Virtio, work)?;
+    let machine = Machine::start(firmware, Card::Virtio, None, work)?;
     wait_for("the machine to come so far", PATIENCE, || {
         let refused = machine.said().contains("Security Violation");
         match end {

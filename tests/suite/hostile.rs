@@ -829,6 +829,7 @@ fn tree_of_source(source: Arc<dyn ReadAt>, facts: Facts, label: &Label) -> Tree 
         name: "x.iso".into(),
         disc: Arc::new(disc),
         arrived: 1,
+        product: None,
         initrd: None,
         further: Vec::new(),
         netroot: Default::default(),

@@ -304,6 +304,7 @@ fn nothing_is_read_until_somebody_looks_and_then_only_that_directory() {
         name: "live.iso".into(),
         disc,
         arrived: 1,
+        product: None,
         initrd: None,
         further: Vec::new(),
         netroot: Default::default(),

@@ -1,8 +1,9 @@
 //! One boot, from the switch to the end: a mounted netrootfs, the real servers, a machine, and what must hold of it.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -21,6 +22,9 @@ use crate::support::trouble::{End, Trouble};
 /// A boot takes a minute on two idle cores; the nested form has taken five on busy ones.
 const PATIENCE: Duration = Duration::from_secs(600);
 
+/// Size of a disk, which takes up what is written to it.
+const DISK: u64 = 8 << 30;
+
 /// A machine, what it boots, and what happens to it then.
 pub struct Boot<'a> {
     /// The ISO.
@@ -31,6 +35,8 @@ pub struct Boot<'a> {
     pub root: Root,
     /// Its network card.
     pub card: Card,
+    /// Whether it has a disk, empty at first.
+    pub disk: bool,
     /// An accident while it runs.
     pub trouble: Option<Trouble>,
     /// How it ends.
@@ -47,6 +53,8 @@ pub struct Booted {
     pub nbd_bytes: u64,
     /// Size of the ISO.
     pub iso_bytes: u64,
+    /// What is on its disk then, if it has one: file systems by blkid(8), partition by partition.
+    pub file_systems: Vec<String>,
     /// Size of the archive that brings NBD, where one is served.
     pub archive_bytes: Option<u64>,
 }
@@ -54,7 +62,7 @@ pub struct Booted {
 impl<'a> Boot<'a> {
     /// A virtual machine that is switched off once it has told how it came up.
     pub fn new(label: &'a str, loaders: Loaders, root: Root) -> Self {
-        Self { label, loaders, root, card: Card::Virtio, trouble: None, end: End::AtOnce }
+        Self { label, loaders, root, card: Card::Virtio, disk: false, trouble: None, end: End::AtOnce }
     }
 
     /// Boots it. The name is that of the logs.
@@ -86,7 +94,11 @@ impl<'a> Boot<'a> {
 
         let mut servers = Servers::start(&tree, &loaders.dhcp, work)?;
         let start = Instant::now();
-        let mut machine = Machine::start(loaders.firmware, self.card, work)?;
+        let disk = self.disk.then(|| work.scratch("disk"));
+        if let Some(disk) = &disk {
+            File::create(disk)?.set_len(DISK)?;
+        }
+        let mut machine = Machine::start(loaders.firmware, self.card, disk.as_deref(), work)?;
         let report = machine.report(PATIENCE)?;
         let took = start.elapsed();
         let nbd_bytes = servers.nbd_bytes()?;
@@ -105,7 +117,8 @@ impl<'a> Boot<'a> {
         let archive_bytes = archive.ok().map(|archive| archive.len());
         drop(servers);
         mounted.stop()?;
-        Ok(Booted { report, took, nbd_bytes, iso_bytes, archive_bytes })
+        let file_systems = disk.map_or(Ok(Vec::new()), |disk| file_systems(&disk))?;
+        Ok(Booted { report, took, nbd_bytes, iso_bytes, file_systems, archive_bytes })
     }
 
     fn mount(&self, isos: &Path, work: &Work) -> Result<Mounted> {
@@ -139,6 +152,28 @@ impl<'a> Boot<'a> {
 
 /// The default of all machines where the one that boots has another.
 const OTHER: &str = "Live-Nested-12";
+
+/// The type of the file system on each partition of an image.
+fn file_systems(disk: &Path) -> Result<Vec<String>> {
+    let table = output(Command::new("sfdisk").arg("--json").arg(disk))?;
+    let table: serde_json::Value = serde_json::from_str(&table)?;
+    let sector = table["partitiontable"]["sectorsize"].as_u64().context("sectorsize")?;
+    let partitions = table["partitiontable"]["partitions"].as_array().context("partitions")?;
+    let of = |partition: &serde_json::Value| {
+        let start = partition["start"].as_u64().context("start")? * sector;
+        let mut blkid = Command::new("blkid");
+        blkid.args(["--probe", "--match-tag", "TYPE", "--output", "value", "--offset", &start.to_string()]);
+        // Status 2: there is none.
+        Ok(output(blkid.arg(disk)).unwrap_or_default().trim().to_owned())
+    };
+    partitions.iter().map(of).collect()
+}
+
+fn output(command: &mut Command) -> Result<String> {
+    let output = command.output()?;
+    ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
+}
 
 fn check_firmware(report: &Report, firmware: Firmware) -> Result<()> {
     let name = if firmware == Firmware::Bios { "bios" } else { "efi" };

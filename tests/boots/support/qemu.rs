@@ -15,7 +15,7 @@ use testkit::work::Work;
 
 use crate::support::report::Report;
 
-/// The firmware of a machine. There is no disk and no other way to boot than the network card.
+/// The firmware of a machine. There is no other way to boot than the network card.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Firmware {
     /// SeaBIOS, and the network card's iPXE ROM.
@@ -57,15 +57,17 @@ pub struct Machine {
 const POWER_OFF: Duration = Duration::from_secs(180);
 
 impl Machine {
-    /// Switches one on.
+    /// Switches one on, with this image as its disk.
     ///
     /// TCG, as KVM is rarely to be had where tests run. Without erms, as TCG does `rep stosb` byte by byte: the kernel
     /// then clears pages by eight bytes a step, which saves a tenth to a third of the boot. Never without svm: systemd
     /// in the guest fails with 226/NAMESPACE.
-    pub fn start(firmware: Firmware, card: Card, work: &Work) -> Result<Self> {
+    pub fn start(firmware: Firmware, card: Card, disk: Option<&Path>, work: &Work) -> Result<Self> {
         let serial = work.log("serial");
         let console = work.scratch("console");
         let monitor = work.scratch("monitor");
+        let disk = disk.map(|disk| format!("id=disk,if=none,format=raw,file={}", disk.display()));
+        let disk = disk.iter().flat_map(|disk| ["-drive", disk, "-device", "ide-hd,drive=disk"]);
         let process = Process::spawn(
             // One processor: with two, TCG may run into the int3 by which Linux changes its own code.
             Command::new("qemu-system-x86_64")
@@ -74,6 +76,7 @@ impl Machine {
                 .args(["-device", "virtio-rng-pci"])
                 .args(["-netdev", &format!("tap,id=net,ifname={TAP},script=no,downscript=no")])
                 .args(firmware.options(card, work)?)
+                .args(disk)
                 .args(["-monitor", &format!("unix:{},server=on,wait=off", monitor.display())])
                 .args(["-serial", "chardev:console", "-chardev"])
                 .arg(format!(

@@ -35,6 +35,8 @@ enum Fault {
     BrokenRoot,
     /// Bytes behind the last archive of its initrd.
     Junk,
+    /// A volume id that says nothing.
+    Nameless,
 }
 
 fn module(name: &str) -> Vec<u8> {
@@ -67,6 +69,9 @@ fn stock(place: &Place, fault: Fault) -> PathBuf {
     {
         put(&top, &format!("{modules}/kernel/{path}.ko"), &module(name));
     }
+    if fault == Fault::Nameless {
+        put(&top, "root/usr/lib/os-release", b"NAME=x\nPRETTY_NAME=\"Small Linux 7\"\n");
+    }
     let root = top.join("iso/live/filesystem.squashfs");
     run(
         "mksquashfs",
@@ -79,7 +84,8 @@ fn stock(place: &Place, fault: Fault) -> PathBuf {
     }
     let iso = place.elsewhere("stock.iso");
     let paths = [iso.to_str().unwrap(), top.join("iso").to_str().unwrap()].map(str::to_owned);
-    run("xorriso", &["-as", "mkisofs", "-quiet", "-R", "-V", "STOCK", "-o", &paths[0], &paths[1]]);
+    let volume_id = if fault == Fault::Nameless { "CDROM" } else { "STOCK" };
+    run("xorriso", &["-as", "mkisofs", "-quiet", "-R", "-V", volume_id, "-o", &paths[0], &paths[1]]);
     wait_for_writers(&iso);
     fs::rename(iso, place.iso("stock.iso")).unwrap();
     place.iso("stock.iso")
@@ -176,6 +182,28 @@ fn before_an_initrd_that_ends_in_junk_it_comes_first() {
     place.eventually("the entry", || menu(&place).contains("netroot_STOCK.img"));
     assert!(menu(&place).contains("  initrd netroot_STOCK.img,initrd_STOCK.img\n"), "{}", menu(&place));
     assert!(place.text("tftp/grub.cfg").contains("  initrd /netroot_STOCK.img /initrd_STOCK.img\n"));
+    daemon.stop();
+}
+
+#[test]
+fn an_iso_whose_label_says_nothing_is_called_by_the_system_in_its_root() {
+    let place = Place::new();
+    stock(&place, Fault::Nameless);
+    let programs = program(&place, "one");
+    let options = ["--netroot-init", programs.as_str()];
+    let named = "menu label Small Linux 7";
+    let daemon = place.start(&options);
+    place.eventually("its name", || menu(&place).contains(named));
+    assert!(
+        place.text("status.json").contains("\"title\": \"Small Linux 7"),
+        "{}",
+        place.text("status.json")
+    );
+    let kept = || fs::read_to_string(place.top().join("state/initrds.json")).unwrap_or_default();
+    place.eventually("it to be kept", || kept().contains("Small Linux 7"));
+    daemon.stop();
+    let daemon = place.start(&options);
+    assert!(menu(&place).contains(named), "it is there from the start");
     daemon.stop();
 }
 

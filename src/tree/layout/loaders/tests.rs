@@ -70,6 +70,7 @@ fn iso(label: &str, efi: Vec<EfiLoader>) -> Iso {
         name: format!("{label}.iso"),
         disc: Arc::new(disc),
         arrived: 1,
+        product: None,
         initrd: None,
         further: Vec::new(),
         netroot: Default::default(),
