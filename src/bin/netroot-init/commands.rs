@@ -65,26 +65,25 @@ fn read(card: &str, disk: &str) -> Result<()> {
     let remote = RemoteDisk { servers, export: export.to_owned() };
     let spread = Spread::of(card);
     let first = dial::first(&remote, spread)?;
-    let (size, piece) =
-        (first.export.size, PIECE.min(first.export.longest.map_or(PIECE, |len| len as usize)));
-    let block = first.export.block as usize;
+    let (size, block) = (first.export.size, first.export.block as usize);
+    let piece = first.export.longest.map_or(PIECE, |longest| PIECE.min(longest as usize));
     say(&format!("{}/{export} has {size} bytes", first.server));
     let here = Here::new(&first.socket)?;
     let kept = keeper::Disk::new(remote, first, spread, here.clone());
     keeper::beside("connection", || kept.keep());
+    copy(&here, size, piece - piece % block)
+}
+
+fn copy(disk: &Here, size: u64, piece: usize) -> Result<()> {
     let mut output = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-    let mut buffer = vec![0; piece - piece % block];
-    let mut offset = 0;
-    while offset < size {
-        let left = usize::try_from(size - offset).unwrap_or(usize::MAX);
-        let len = left.min(buffer.len());
-        let piece = buffer.get_mut(..len).unwrap_or_default();
-        here.read(offset, piece)?;
-        match output.write_all(piece) {
+    let mut buffer = vec![0; piece];
+    for offset in (0..size).step_by(piece) {
+        buffer.truncate(usize::try_from(size - offset).unwrap_or(usize::MAX));
+        disk.read(offset, &mut buffer)?;
+        match output.write_all(&buffer) {
             Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
             written => written.context("the standard output")?,
         }
-        offset += len as u64;
     }
     Ok(())
 }
