@@ -6,6 +6,7 @@
 use serde::Serialize;
 
 pub mod against;
+mod remote;
 
 use crate::boot::inspect::BootFiles;
 use crate::boot::names;
@@ -474,7 +475,7 @@ mod tests {
         let full = Served { verified: Some(verified), ..served() };
         let report = Report { served: vec![full, generic()], ..report() };
         let mut keys = BTreeSet::new();
-        let difference = Difference { name: "F42".into(), reason: "differs".into(), code: "size" };
+        let difference = Difference { name: "F42".into(), reason: "differs".into(), code: "size".into() };
         let against = Comparison {
             directory: "/there".into(),
             same: vec!["F41".into()],

@@ -200,8 +200,9 @@ pub struct Check {
     /// ISOs, or directories of them
     #[arg(required = true, value_name = "ISO_OR_DIR")]
     pub paths: Vec<PathBuf>,
-    /// Compare with another server's ISOs, or with the images/ of its tree; exit with 1 if labels, sizes or sampled bytes differ
-    #[arg(long, value_name = "DIR")]
+    /// Compare with another server's ISOs, the images/ of its tree, or the tree as its web server shows it (http://...); exit
+    /// with 1 if labels, sizes or sampled bytes differ
+    #[arg(long, value_name = "DIR_OR_URL")]
     pub against: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]

@@ -13,6 +13,7 @@ mod support {
     pub mod hanging;
     pub mod isos;
     pub mod memory;
+    pub mod nginx;
     pub mod patch;
     pub mod place;
     pub mod readers;

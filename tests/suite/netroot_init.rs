@@ -15,6 +15,7 @@ use netrootfs::boot::netroot::kernel::Arch;
 use netrootfs::boot::netroot::program::Programs;
 use netrootfs::image::cpio::Writer;
 use rustix::process::{Pid, Signal, kill_process};
+use testkit::disc::noise;
 use testkit::netns::{self, BRIDGE, GUESTS, SERVER};
 use testkit::ports;
 use testkit::process::{PATIENCE, Process, run, wait_for};
@@ -88,6 +89,54 @@ fn nbdkits_disc_is_named() -> Result<()> {
         said.text
     );
     refused(port, "nothing.iso", &["refuses the export 'nothing.iso'"])
+}
+
+#[test]
+fn a_disc_is_read_to_its_end_and_from_the_next_server_when_one_dies() -> Result<()> {
+    let work = Work::new("netroot-init-read")?;
+    let directory = disc(&work)?;
+    let file = directory.join("disc.iso");
+    // More than pipe and sockets hold, so that somebody still reads when the first server is gone.
+    let disc = [fs::read(&file)?, noise(1, 64 << 20)].concat();
+    fs::write(&file, &disc)?;
+    let dir = format!("dir={}", directory.display());
+    let servers = [nbdkit(&work, &["file", &dir])?, nbdkit(&work, &["file", &dir])?];
+    let names = servers.iter().map(|(_, port)| format!("127.0.0.1:{port}")).collect::<Vec<_>>();
+    let complaints = work.log("read");
+    let mut reader = Command::new(PROGRAM)
+        .args(["read", "52:54:00:12:34:56", &format!("{}/disc.iso", names.join(","))])
+        .stdout(Stdio::piped())
+        .stderr(fs::File::create(&complaints)?)
+        .spawn()?;
+    let mut output = reader.stdout.take().context("a pipe")?;
+    let mut read = vec![0; 1 << 20];
+    output.read_exact(&mut read)?;
+    let said = fs::read_to_string(&complaints)?;
+    ensure!(said.contains(&format!("/disc.iso has {} bytes", disc.len())), "{said}");
+    let (used, others): (Vec<_>, Vec<_>) =
+        servers.into_iter().partition(|(_, port)| said.contains(&format!("127.0.0.1:{port}/")));
+    drop(used);
+    output.read_to_end(&mut read)?;
+    ensure!(reader.wait()?.success(), "{}", fs::read_to_string(&complaints)?);
+    ensure!(read == disc, "{} bytes that are not the disc's", read.len());
+    let said = fs::read_to_string(&complaints)?;
+    ensure!(said.contains(&format!("127.0.0.1:{} takes its place", others[0].1)), "{said}");
+    Ok(())
+}
+
+#[test]
+fn a_reader_that_wants_no_more_of_a_disc_is_no_error() -> Result<()> {
+    let work = Work::new("netroot-init-head")?;
+    let directory = disc(&work)?;
+    fs::write(directory.join("disc.iso"), noise(1, 8 << 20))?;
+    let (_server, port) = nbdkit(&work, &["file", &format!("dir={}", directory.display())])?;
+    let mut reader = Command::new(PROGRAM)
+        .args(["read", "52:54:00:12:34:56", &format!("127.0.0.1:{port}/disc.iso")])
+        .stdout(Stdio::piped())
+        .spawn()?;
+    reader.stdout.take().context("a pipe")?.read_exact(&mut [0; 512])?;
+    ensure!(reader.wait()?.success());
+    Ok(())
 }
 
 #[test]
@@ -189,7 +238,7 @@ fn a_server_that_hangs_up_is_named() -> Result<()> {
 
 #[test]
 fn bad_words_are_bad_usage() -> Result<()> {
-    for words in [&["nbd"][..], &[], &["dhcp", "a", "b"]] {
+    for words in [&["nbd"][..], &[], &["dhcp", "a", "b"], &["read", "52:54:00:00:00:01"]] {
         let output = Command::new(PROGRAM).args(words).output()?;
         ensure!(output.status.code() == Some(2), "{words:?}: {output:?}");
     }

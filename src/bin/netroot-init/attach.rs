@@ -23,6 +23,7 @@ use crate::modules;
 use crate::nbd::FLAG_CAN_MULTI_CONN;
 use crate::servers;
 use crate::settings::{Settings, StaticAddress};
+use crate::spread::Spread;
 
 /// A VLAN's link follows that of its card.
 const VLAN_PATIENCE: Duration = Duration::from_secs(3);
@@ -140,13 +141,14 @@ fn without_lease(given: &StaticAddress) -> Lease {
 
 /// The connection, the disk and the keeper.
 fn disk(held: &Held, remote: &RemoteDisk, settings: &Settings) -> Result<()> {
-    let first = dial::first(remote)?;
+    let spread = Spread::of(held.mac);
+    let first = dial::first(remote, spread)?;
     let mut further = Vec::new();
     if settings.connections > 1 && first.export.flags & FLAG_CAN_MULTI_CONN == 0 {
         say(&format!("the NBD server {} takes one connection only", first.server));
     } else {
         for _ in 1..settings.connections {
-            further.push(dial::dial(first.server, &remote.export)?.socket);
+            further.push(dial::dial(first.server, &remote.export, dial::TALK_PATIENCE)?.socket);
         }
     }
     let sockets: Vec<&TcpStream> = [&first.socket].into_iter().chain(&further).collect();

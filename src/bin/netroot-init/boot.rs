@@ -16,13 +16,15 @@ use rustix::system::RebootCommand;
 
 use crate::address::Held;
 use crate::attach::attach;
+use crate::card;
 use crate::console::{self, Choice, complain, say};
 use crate::herald::tell;
 use crate::modules::read;
 use crate::settings::{self, Settings};
+use crate::spread::Spread;
 
 const MOUNTS: [(&str, &str); 3] = [("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev")];
-/// How long to wait for a key before each further try, in seconds.
+/// How long to wait for a key before each further try, in seconds, and up to half as long again.
 const PAUSES: [u64; 5] = [5, 10, 20, 30, 60];
 const SHELLS: [&str; 4] = ["/bin/sh", "/usr/bin/sh", "/bin/bash", "/bin/busybox"];
 
@@ -57,21 +59,27 @@ fn mount_new(kind: &str, place: &str) -> bool {
 /// The address by which the disk is attached, if it is.
 fn attach_or_ask() -> Option<Held> {
     let args = Args::parse(&read("/proc/cmdline"));
-    let mut pauses = PAUSES.into_iter();
+    let mut pauses = (0..PAUSES.len() as u32).zip(PAUSES);
     loop {
         let or = if pauses.len() > 0 { Step::Failed } else { Step::GaveUp };
         match Settings::parse(&args).and_then(|settings| attach(&settings, or)) {
             Ok(held) => return Some(held),
             Err(error) => complain(&format!("the disk can't be attached: {error:#}")),
         }
-        let Some(pause) = pauses.next() else {
+        let Some((attempt, pause)) = pauses.next() else {
             complain("giving up; going on without the disk");
             return None;
         };
-        if !ask(pause, settings::init(&args)) {
+        let own = card::first().map_or(0, |card| half_of(pause, Spread::of(card.mac), attempt));
+        if !ask(pause + own, settings::init(&args)) {
             return None;
         }
     }
+}
+
+/// The machine's own part of half a pause, in seconds.
+fn half_of(pause: u64, spread: Spread, attempt: u32) -> u64 {
+    spread.within(Duration::from_secs(pause / 2 + 1), attempt).as_secs()
 }
 
 /// Asks what to do; whether it is to try again.
@@ -133,5 +141,23 @@ fn hand_over(mounted: &[&str]) -> ! {
         ask(3600, "/init");
         let error = Command::new("/init").args(std::env::args_os().skip(1)).exec();
         complain(&format!("/init can't be run: {error}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use netrootfs::image::mac::Mac;
+
+    use super::*;
+
+    #[test]
+    fn machines_try_again_after_pauses_of_their_own() {
+        for (attempt, pause) in (0..).zip(PAUSES) {
+            let machines = (0..=255).map(|number| Spread::of(Mac([0x52, 0x54, 0, 0x12, 0, number])));
+            let own: BTreeSet<_> = machines.map(|machine| half_of(pause, machine, attempt)).collect();
+            assert_eq!(own, (0..=pause / 2).collect());
+        }
     }
 }

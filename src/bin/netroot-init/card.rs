@@ -70,6 +70,11 @@ fn all() -> Vec<Card> {
     cards
 }
 
+/// A card of this machine, whichever comes first.
+pub fn first() -> Option<Card> {
+    all().into_iter().next()
+}
+
 /// The cards in the order in which they are to be tried: up, and with a cable in.
 ///
 /// # Errors

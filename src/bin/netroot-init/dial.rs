@@ -1,4 +1,4 @@
-//! A TCP connection to the NBD server, ready to be given to the kernel. The whole talk has one deadline.
+//! A TCP connection to the NBD server, ready to be given to the kernel. Its first word has a deadline, and the whole talk one.
 
 use std::hash::{Hash, Hasher};
 use std::io::{self, Read, Write};
@@ -10,11 +10,14 @@ use rustix::net::sockopt;
 use siphasher::sip::SipHasher13;
 
 use crate::nbd::{self, Export};
+use crate::spread::Spread;
 
 /// To find the server on the network.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
-/// For the handshake and the first read; a server may have to wake a disk.
-const TALK_PATIENCE: Duration = Duration::from_secs(20);
+/// For the handshake and the first reads; a server may have to wake a disk.
+pub const TALK_PATIENCE: Duration = Duration::from_secs(20);
+/// How often servers are called, some of which take the call and say nothing: a full listen queue may have lost it.
+const CALLS: u32 = 2;
 /// How long sent bytes may stay without an answer of the other machine's kernel until the connection counts as dead, in
 /// milliseconds. Short, because a new connection is quickly made, and the old one's pauses grow while a cable is out.
 const DEAD_AFTER: u32 = 20_000;
@@ -48,60 +51,74 @@ pub const DESCRIPTOR_AT: u64 = 16 * SECTOR as u64;
 const SAMPLE: usize = 4096;
 const SAMPLES: u64 = 7;
 
-/// Connects to the first server that has the disk.
+/// Connects to the first server that has the disk. Those that say nothing are called once more.
 ///
 /// # Errors
 /// If none has, with what is wrong with each.
-pub fn first(remote: &RemoteDisk) -> Result<Connection> {
+pub fn first(remote: &RemoteDisk, spread: Spread) -> Result<Connection> {
+    first_within(remote, |attempt| spread.greeting(attempt))
+}
+
+fn first_within(remote: &RemoteDisk, greeting: impl Fn(u32) -> Duration) -> Result<Connection> {
     let mut refused = Vec::new();
-    for server in &remote.servers {
-        match dial(*server, &remote.export) {
-            Ok(connection) => return Ok(connection),
-            Err(error) => refused.push(format!("{error:#}")),
+    for attempt in 0..CALLS {
+        refused.clear();
+        let mut silent = false;
+        for server in &remote.servers {
+            match dial(*server, &remote.export, greeting(attempt)) {
+                Ok(connection) => return Ok(connection),
+                Err(error) => {
+                    silent |= error.downcast_ref().is_some_and(nbd::Error::is_silence);
+                    refused.push(format!("{error:#}"));
+                }
+            }
+        }
+        if !silent {
+            break;
         }
     }
     bail!("{}", refused.join("; "))
 }
 
-/// Connects, asks for the export and reads some of it.
+/// Connects, asks for the export and reads some of it. The server's first word must come within `greeting`.
 ///
 /// # Errors
 /// If anything is wrong with network, server, export or disk.
-pub fn dial(server: SocketAddrV4, export: &str) -> Result<Connection> {
-    dial_within(server, export, TALK_PATIENCE)
+pub fn dial(server: SocketAddrV4, export: &str, greeting: Duration) -> Result<Connection> {
+    dial_within(server, export, greeting, TALK_PATIENCE)
 }
 
-fn dial_within(server: SocketAddrV4, name: &str, patience: Duration) -> Result<Connection> {
+fn dial_within(server: SocketAddrV4, name: &str, greeting: Duration, whole: Duration) -> Result<Connection> {
     let socket = TcpStream::connect_timeout(&server.into(), CONNECT_PATIENCE)
         .map_err(|error| unreachable(&error, server))?;
     let who = || format!("NBD server {server}");
     prepare(&socket).with_context(who)?;
-    let mut talk = Talk { socket, deadline: Instant::now() + patience };
+    let now = Instant::now();
+    let mut talk = Talk { socket, deadline: now + greeting.min(whole), whole: now + whole };
     let export = nbd::open(&mut talk, name).with_context(who)?;
-    let mut sector = Box::new([0; SECTOR]);
-    if export.size >= DESCRIPTOR_AT + SECTOR as u64 {
-        nbd::read(&mut talk, DESCRIPTOR_AT, &mut *sector).with_context(who)?;
-    }
-    let fingerprint = fingerprint(&mut talk, &export, &sector).with_context(who)?;
+    let (sector, fingerprint) = sample(&mut talk, export.size).with_context(who)?;
     let socket = talk.socket;
     socket.set_read_timeout(None)?;
     socket.set_write_timeout(None)?;
     Ok(Connection { server, socket, export, sector, fingerprint })
 }
 
-fn fingerprint(talk: &mut Talk, export: &Export, sector: &[u8; SECTOR]) -> Result<u64, nbd::Error> {
+/// The descriptor, and the fingerprint of a disc of that size.
+fn sample(talk: &mut Talk, size: u64) -> Result<(Box<[u8; SECTOR]>, u64), nbd::Error> {
+    let mut sector = Box::new([0; SECTOR]);
+    let places = (1..=SAMPLES).map(|number| {
+        let at = size / (SAMPLES + 1) * number;
+        at - at % SAMPLE as u64
+    });
+    let mut samples: Vec<_> =
+        places.filter(|at| at + SAMPLE as u64 <= size).map(|at| (at, [0; SAMPLE])).collect();
+    let descriptor = (size >= DESCRIPTOR_AT + SECTOR as u64).then_some((DESCRIPTOR_AT, &mut sector[..]));
+    let pieces = samples.iter_mut().map(|(at, sample)| (*at, &mut sample[..]));
+    nbd::read_all(talk, descriptor.into_iter().chain(pieces))?;
     let mut hasher = SipHasher13::new();
-    (export.size, sector).hash(&mut hasher);
-    let mut sample = [0; SAMPLE];
-    for number in 1..=SAMPLES {
-        let at = export.size / (SAMPLES + 1) * number;
-        let at = at - at % SAMPLE as u64;
-        if at + SAMPLE as u64 <= export.size {
-            nbd::read(talk, at, &mut sample)?;
-            sample.hash(&mut hasher);
-        }
-    }
-    Ok(hasher.finish())
+    (size, &*sector).hash(&mut hasher);
+    samples.iter().for_each(|(_, sample)| sample.hash(&mut hasher));
+    Ok((sector, hasher.finish()))
 }
 
 /// The volume id of an ISO, if the sector is the descriptor of one (ECMA-119, 8.4).
@@ -137,10 +154,11 @@ fn unreachable(error: &io::Error, server: SocketAddrV4) -> anyhow::Error {
     }
 }
 
-/// A socket whose every read and write ends at the deadline.
+/// A socket whose every read and write ends at the deadline, which is the whole talk's once something has come.
 struct Talk {
     socket: TcpStream,
     deadline: Instant,
+    whole: Instant,
 }
 
 impl Talk {
@@ -153,7 +171,9 @@ impl Talk {
 impl Read for Talk {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.socket.set_read_timeout(self.left()?)?;
-        self.socket.read(buffer)
+        let read = self.socket.read(buffer)?;
+        self.deadline = self.whole;
+        Ok(read)
     }
 }
 
@@ -175,19 +195,26 @@ mod tests {
 
     use super::*;
 
+    const SHORT: Duration = Duration::from_millis(300);
+    const LONG: Duration = Duration::from_secs(600);
+
     /// What is said of a server that does this with its first client.
-    fn complaint(serve: impl FnOnce(TcpStream) + Send + 'static) -> String {
+    fn complaint(
+        greeting: Duration,
+        whole: Duration,
+        serve: impl FnOnce(TcpStream) + Send + 'static,
+    ) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let server = SocketAddrV4::new(Ipv4Addr::LOCALHOST, listener.local_addr().unwrap().port());
         let serving = thread::spawn(move || serve(listener.accept().unwrap().0));
-        let error = dial_within(server, "disc.iso", Duration::from_millis(300)).err().unwrap();
+        let error = dial_within(server, "disc.iso", greeting, whole).err().unwrap();
         serving.join().unwrap();
         format!("{error:#}")
     }
 
     #[test]
     fn a_silent_server_is_given_up() {
-        let said = complaint(|mut client| {
+        let said = complaint(SHORT, LONG, |mut client| {
             // Until the client hangs up.
             let _ = client.read_to_end(&mut Vec::new());
         });
@@ -195,8 +222,27 @@ mod tests {
     }
 
     #[test]
+    fn a_call_that_is_taken_and_never_answered_is_made_once_more() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = SocketAddrV4::new(Ipv4Addr::LOCALHOST, listener.local_addr().unwrap().port());
+        let remote = RemoteDisk { servers: vec![server], export: "disc.iso".to_owned() };
+        let serving = thread::spawn(move || {
+            let silent = listener.accept().unwrap();
+            let (mut client, _) = listener.accept().unwrap();
+            client.write_all(b"SSH-2.0-").unwrap();
+            drop(silent);
+        });
+        let greeting = |attempt| if attempt == 0 { SHORT } else { LONG };
+        let said = format!("{:#}", first_within(&remote, greeting).err().unwrap());
+        serving.join().unwrap();
+        assert!(said.contains("no NBD server"), "the second answer counts: {said}");
+        let said = format!("{:#}", first_within(&remote, greeting).err().unwrap());
+        assert!(said.contains("connection refused"), "{said}");
+    }
+
+    #[test]
     fn a_server_that_drips_is_given_up_too() {
-        let said = complaint(|mut client| {
+        let said = complaint(LONG, SHORT, |mut client| {
             let hello = b"NBDMAGICIHAVEOPT\0\x03".iter().chain(std::iter::repeat(&0));
             for byte in hello {
                 // Each byte comes well within a time-out of its own.

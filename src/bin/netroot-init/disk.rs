@@ -16,15 +16,16 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::dial::{DESCRIPTOR_AT, SECTOR};
 use crate::nbd::{Export, FLAG_READ_ONLY};
 use crate::netlink::{Attributes, NLA_F_NESTED, Request, Socket, attribute};
+use crate::reader::{Counts, Reader};
 
 /// The disk.
 pub const DEVICE: &str = "/dev/nbd0";
 /// Its counters.
-pub const COUNTERS: &str = "/sys/block/nbd0/stat";
+const COUNTERS: &str = "/sys/block/nbd0/stat";
 const QUEUE: &str = "/sys/block/nbd0/queue";
 const INDEX: u32 = 0;
 /// How long requests wait for a new connection until they fail, in seconds.
-const DEAD_CONN_TIMEOUT: u64 = 600;
+pub const DEAD_CONN_TIMEOUT: u64 = 600;
 /// How often the kernel looks whether a request is to be sent again over a new connection, in milliseconds.
 const LOOK_EACH: &str = "5000";
 const FIRST_READ_PATIENCE: Duration = Duration::from_secs(30);
@@ -74,10 +75,34 @@ pub fn connect(sockets: &[&TcpStream], export: &Export) -> io::Result<()> {
     Ok(())
 }
 
-/// Gives the kernel a socket in the place of one that is dead.
-pub fn replace(socket: &TcpStream) -> io::Result<()> {
-    let request = request(NBD_CMD_RECONFIGURE)?.with(NBD_ATTR_SOCKETS | NLA_F_NESTED, &list(&[socket]));
-    Socket::generic()?.ask(request).map(drop)
+/// The kernel as the one that reads, with the disk's counters, which stay open when `/sys` is unmounted.
+#[derive(Debug)]
+pub struct Kernel(Option<File>);
+
+impl Kernel {
+    /// Its counters are of no account until somebody looks.
+    pub fn open() -> Self {
+        Self(File::open(COUNTERS).ok())
+    }
+}
+
+impl Reader for Kernel {
+    fn replace(&self, socket: &TcpStream) -> io::Result<()> {
+        let request = request(NBD_CMD_RECONFIGURE)?.with(NBD_ATTR_SOCKETS | NLA_F_NESTED, &list(&[socket]));
+        Socket::generic()?.ask(request).map(drop)
+    }
+
+    fn counts(&self) -> Counts {
+        let mut text = [0; 512];
+        let len = self.0.as_ref().and_then(|file| file.read_at(&mut text, 0).ok()).unwrap_or(0);
+        counts(&String::from_utf8_lossy(text.get(..len).unwrap_or_default())).unwrap_or_default()
+    }
+}
+
+/// Linux, Documentation/block/stat.rst.
+fn counts(text: &str) -> Option<Counts> {
+    let mut fields = text.split_whitespace().map(|field| field.parse().ok());
+    Some(Counts { answered: fields.next()??, waiting: fields.nth(7)?? })
 }
 
 /// Takes the disk away, if there is one.
@@ -137,6 +162,17 @@ fn list(sockets: &[&TcpStream]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Debian 12, Linux 6.1.
+    const STAT: &str = "    1203        4    99120     3120        0        0        0        0        2     2890     3120        0\n";
+
+    #[test]
+    fn the_kernel_s_counters_are_read() {
+        assert_eq!(counts(STAT), Some(Counts { answered: 1203, waiting: 2 }));
+        assert_eq!(counts("1 2 3"), None);
+        assert_eq!(counts(""), None);
+        assert_eq!(Kernel(None).counts(), Counts::default());
+    }
 
     #[test]
     fn each_socket_is_an_item_of_its_own() {

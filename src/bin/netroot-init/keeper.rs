@@ -23,8 +23,9 @@ use rustix::mm::MlockAllFlags;
 use crate::address::Held;
 use crate::console::{complain, hold_open};
 use crate::dial::{Connection, RemoteDisk};
+use crate::disk::Kernel;
 
-use connection::Kept as Disk;
+pub use connection::Kept as Disk;
 
 /// The name by which systemd knows whom to spare.
 pub const NAME: &str = "@netroot";
@@ -37,7 +38,7 @@ const STACK: usize = 128 * 1024;
 #[derive(Debug)]
 pub struct Kept {
     held: Held,
-    disk: Option<Disk>,
+    disk: Option<Disk<Kernel>>,
 }
 
 /// Leaves a keeper behind, and waits until it is ready.
@@ -120,7 +121,7 @@ impl Kept {
         let address = held.clone();
         beside("address", move || network::keep_address(&address));
         if let Some(disk) = disk {
-            disk.keep(&held);
+            disk.keep(Some(&held));
         }
         loop {
             thread::park();
@@ -128,7 +129,8 @@ impl Kept {
     }
 }
 
-fn beside(name: &str, work: impl FnOnce() + Send + 'static) {
+/// Does it in a thread of that name.
+pub fn beside(name: &str, work: impl FnOnce() + Send + 'static) {
     if let Err(error) = thread::Builder::new().name(name.to_owned()).stack_size(STACK).spawn(work) {
         complain(&format!("the keeper of the {name} doesn't start: {error}"));
     }

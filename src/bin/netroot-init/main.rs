@@ -7,9 +7,10 @@
 //! and VLAN's attributes). Run by hand it tries a part:
 //!
 //! ```text
-//! netroot-init nbd SERVER:PORT/EXPORT    what the NBD server says
-//! netroot-init dhcp INTERFACE            what the DHCP server says
-//! netroot-init hold INTERFACE            takes that address, and holds on to it until it is killed
+//! netroot-init nbd SERVER:PORT/EXPORT       what the NBD server says
+//! netroot-init read MAC SERVER,…/EXPORT     the disc, from the servers as the machine with that card goes through them
+//! netroot-init dhcp INTERFACE               what the DHCP server says
+//! netroot-init hold INTERFACE               takes that address, and holds on to it until it is killed
 //! ```
 
 mod address;
@@ -29,8 +30,10 @@ mod link;
 mod modules;
 mod nbd;
 mod netlink;
+mod reader;
 mod servers;
 mod settings;
+mod spread;
 
 use std::process::ExitCode;
 

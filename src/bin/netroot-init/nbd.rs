@@ -1,4 +1,4 @@
-//! The NBD handshake (fixed newstyle, `NBD_OPT_GO`) and one read, on anything that reads and writes.
+//! The NBD handshake (fixed newstyle, `NBD_OPT_GO`) and reads, on anything that reads and writes.
 //!
 //! It opens no socket and has no clock: the caller's stream ends what takes too long. Numbers and shapes are those of the
 //! NBD project's `doc/proto.md`; they are big-endian. No structured replies are asked for, as Linux's nbd knows none.
@@ -10,6 +10,8 @@ const OPTION_REPLY_MAGIC: u64 = 0x0003_e889_0455_65a9;
 const OLDSTYLE_MAGIC: &[u8; 8] = &0x0000_4202_8186_1253u64.to_be_bytes();
 const REQUEST_MAGIC: u32 = 0x2560_9513;
 const REPLY_MAGIC: u32 = 0x6744_6698;
+/// `\0netroot`.
+const FIRST_COOKIE: u64 = 0x006e_6574_726f_6f74;
 
 const FIXED_NEWSTYLE: u16 = 1;
 const NO_ZEROES: u16 = 2;
@@ -74,6 +76,13 @@ pub enum Error {
     Unfit(String),
 }
 
+impl Error {
+    /// Whether nothing has come in time.
+    pub fn is_silence(&self) -> bool {
+        matches!(self, Self::Io(error) if is_late(error))
+    }
+}
+
 impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
@@ -85,9 +94,13 @@ fn words(error: &io::Error) -> String {
         io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
             "the server closed the connection in the middle of the talk".to_owned()
         }
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "the server doesn't answer in time".to_owned(),
+        _ if is_late(error) => "the server doesn't answer in time".to_owned(),
         _ => format!("the connection failed: {error}"),
     }
+}
+
+fn is_late(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
 /// Asks for an export. Afterwards the stream is in the transmission phase.
@@ -236,24 +249,43 @@ fn refusal(kind: u32, data: &[u8], name: &str) -> Error {
 /// # Errors
 /// As [`Error`] says.
 pub fn read(stream: &mut (impl Read + Write), offset: u64, buffer: &mut [u8]) -> Result<(), Error> {
-    const COOKIE: u64 = 0x006e_6574_726f_6f74;
-    let mut request = Vec::from(REQUEST_MAGIC.to_be_bytes());
-    request.extend([0; 4]); // no flags, NBD_CMD_READ
-    request.extend(COOKIE.to_be_bytes());
-    request.extend(offset.to_be_bytes());
-    request.extend(u32::try_from(buffer.len()).unwrap_or(u32::MAX).to_be_bytes());
-    stream.write_all(&request)?;
-    if u32::from_be_bytes(take(stream)?) != REPLY_MAGIC {
-        return Err(Error::Broken("a read is answered without its magic number"));
+    read_all(stream, [(offset, buffer)])
+}
+
+/// Reads several pieces, all of which are asked for at once: a server far away, or busy, makes one wait for it once.
+///
+/// # Errors
+/// As [`Error`] says.
+pub fn read_all<'a>(
+    stream: &mut (impl Read + Write),
+    pieces: impl IntoIterator<Item = (u64, &'a mut [u8])>,
+) -> Result<(), Error> {
+    let mut waiting = Vec::new();
+    let mut requests = Vec::new();
+    for ((offset, buffer), cookie) in pieces.into_iter().zip(FIRST_COOKIE..) {
+        requests.extend(REQUEST_MAGIC.to_be_bytes());
+        requests.extend([0; 4]); // no flags, NBD_CMD_READ
+        requests.extend(cookie.to_be_bytes());
+        requests.extend(offset.to_be_bytes());
+        requests.extend(u32::try_from(buffer.len()).unwrap_or(u32::MAX).to_be_bytes());
+        waiting.push(Some(buffer));
     }
-    let error = u32::from_be_bytes(take(stream)?);
-    if u64::from_be_bytes(take(stream)?) != COOKIE {
-        return Err(Error::Broken("another read is answered"));
+    stream.write_all(&requests)?;
+    for _ in 0..waiting.len() {
+        if u32::from_be_bytes(take(stream)?) != REPLY_MAGIC {
+            return Err(Error::Broken("a read is answered without its magic number"));
+        }
+        let error = u32::from_be_bytes(take(stream)?);
+        let cookie = u64::from_be_bytes(take(stream)?);
+        let index = usize::try_from(cookie.wrapping_sub(FIRST_COOKIE)).unwrap_or(usize::MAX);
+        let buffer = waiting.get_mut(index).and_then(Option::take);
+        let buffer = buffer.ok_or(Error::Broken("another read is answered"))?;
+        match error {
+            0 => stream.read_exact(buffer)?,
+            error => return Err(Error::Read(error)),
+        }
     }
-    match error {
-        0 => Ok(stream.read_exact(buffer)?),
-        error => Err(Error::Read(error)),
-    }
+    Ok(())
 }
 
 fn take<const N: usize>(stream: &mut impl Read) -> io::Result<[u8; N]> {

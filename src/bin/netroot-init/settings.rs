@@ -143,7 +143,11 @@ fn fixed(text: &str) -> Result<StaticAddress> {
     read().ok_or_else(|| anyhow!("netroot.ip={text} is not of the form ADDRESS/PREFIX,GATEWAY"))
 }
 
-fn servers(text: &str) -> Result<Vec<SocketAddrV4>> {
+/// Reads `ADDRESS:PORT,…`; the ports may be left out.
+///
+/// # Errors
+/// If that is no list of a reasonable length.
+pub fn servers(text: &str) -> Result<Vec<SocketAddrV4>> {
     let server = |text: &str| {
         let (host, port) = text.split_once(':').unwrap_or((text, ""));
         let port = if port.is_empty() { Some(PORT) } else { port.parse().ok().filter(|port| *port != 0) };

@@ -24,7 +24,7 @@ mod trace;
 use family::Family;
 use trace::Trace;
 
-/// netroot-init's own, until it calls again.
+/// The longest of netroot-init's, until it calls again.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Machines at the servers that are not made for many.

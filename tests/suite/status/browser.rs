@@ -12,8 +12,9 @@ use testkit::process::Process;
 use testkit::work::Work;
 
 use super::machines::{MAC, load, say};
-use super::web::Nginx;
+
 use crate::serving::tftp::{Kind, Server};
+use crate::support::nginx::Nginx;
 use crate::support::place::Place;
 
 /// What a browser has made of a page, after it has been open for twelve seconds of the page's own time.
@@ -62,7 +63,7 @@ fn a_browser_shows_isos_and_machines_and_asks_nobody_but_the_server() {
     let server = Server::start(Kind::TftpdHpa, &place);
     load(&server, &disc);
     say(Step::Init, &place, &server);
-    let nginx = Nginx::start(&place);
+    let nginx = Nginx::start(&place, "browser-nginx");
     let origin = format!("http://127.0.0.1:{}", nginx.port);
     let Seen { dom, console, requests } = look(&origin, &place);
     for shown in [

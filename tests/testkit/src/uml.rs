@@ -1,18 +1,20 @@
 //! A machine without firmware and loader: User Mode Linux, which starts an initramfs as fast as a program starts.
 //!
-//! It has no PCI, and its drivers for nbd and networks are modules that its initramfs hasn't got.
+//! It has no PCI; its network card is a tap, and nbd is a module for its initramfs.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::process::{Process, wait_for};
 use crate::work::Work;
 
 const PROGRAM: &str = "linux.uml";
+/// A directory for its version, and nothing else.
+const MODULES: &str = "/usr/lib/uml/modules";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A machine that runs.
@@ -36,6 +38,11 @@ impl<'a> Uml<'a> {
         Ok(Self { process, work })
     }
 
+    /// An error if it has ended.
+    pub fn ensure_runs(&mut self) -> Result<()> {
+        self.process.ensure_runs()
+    }
+
     /// What is on its console by now.
     pub fn console(&self) -> Result<String> {
         Ok(String::from_utf8_lossy(&fs::read(self.work.log(PROGRAM))?).into_owned())
@@ -57,6 +64,17 @@ impl Drop for Uml<'_> {
         // By SIGTERM it takes its own processes with it.
         let _ = self.process.terminate(PATIENCE);
     }
+}
+
+/// Its kernel's module of that path, `drivers/…/x.ko`.
+pub fn module(path: &str) -> Result<PathBuf> {
+    let version = fs::read_dir(MODULES)?.next().context("no modules for User Mode Linux")??;
+    Ok(version.path().join("kernel").join(path))
+}
+
+/// The argument for a card of that address at a tap.
+pub fn card(tap: &str, mac: &str) -> String {
+    format!("eth0=tuntap,{tap},{mac}")
 }
 
 fn option(key: &str, path: &Path) -> String {

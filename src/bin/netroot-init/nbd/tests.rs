@@ -187,6 +187,22 @@ fn a_read_is_answered_by_its_cookie() {
 }
 
 #[test]
+fn several_reads_are_asked_for_at_once_and_answered_in_any_order() {
+    let answer = |cookie: u64, data: &[u8]| {
+        [&REPLY_MAGIC.to_be_bytes()[..], &[0; 4], &(FIRST_COOKIE + cookie).to_be_bytes(), data].concat()
+    };
+    let pieces = |script: &mut Script| {
+        let (mut one, mut two) = ([0; 2], [0; 3]);
+        read_all(script, [(512, &mut one[..]), (4096, &mut two[..])]).map(|()| (one, two))
+    };
+    let mut script = Script::new(&[&answer(1, b"two"), &answer(0, b"on")]);
+    assert_eq!(pieces(&mut script).unwrap(), (*b"on", *b"two"));
+    assert_eq!(script.heard.len(), 2 * 28);
+    let twice = pieces(&mut Script::new(&[&answer(1, b"two"), &answer(1, b"two")]));
+    assert!(matches!(twice, Err(Error::Broken(_))));
+}
+
+#[test]
 fn it_talks_with_a_server_on_loopback() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
