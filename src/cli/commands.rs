@@ -28,6 +28,7 @@ use crate::cli::options::{self, Cli, Command, TreeOptions};
 use crate::cli::places;
 use crate::cli::progress::Progress;
 use crate::cli::status;
+use crate::cli::top;
 use crate::image::label::Label;
 use crate::image::printable;
 use crate::serve::fuse::Owner;
@@ -74,7 +75,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
             print(text.as_bytes())
         }
         Some(Command::Top { mountpoint }) => {
-            status::follow(&status::meant(mountpoint)?)?;
+            top::follow(&status::meant(mountpoint)?)?;
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Doctor(args)) => doctor(&args),

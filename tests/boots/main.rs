@@ -1,4 +1,4 @@
-//! Diskless machines in QEMU that boot from a mounted netrootfs, live ISOs looked into for their drivers, and the package
+//! Diskless machines in QEMU that boot from a mounted netrootfs, live ISOs looked into for their drivers, and the packages
 //! under real systemds.
 //!
 //! Needs root, QEMU, the servers and the ISOs of `scripts/live-iso`: `scripts/boot-test [FILTER…]` sees to all of it, and
@@ -24,12 +24,16 @@ mod support {
     pub mod trouble;
 }
 
+mod alpine;
 mod debian_installer;
 mod drivers;
+mod kiwi;
 mod languages;
 mod matrix;
 mod netroot_init;
+mod nfs;
 mod own_initramfs;
+mod packages;
 mod systemd;
 mod uefi;
 mod unmodified;

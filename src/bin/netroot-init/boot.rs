@@ -8,13 +8,16 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use netrootfs::boot::step::Step;
 use netrootfs::image::args::Args;
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::system::RebootCommand;
 
+use crate::address::Held;
 use crate::attach::attach;
 use crate::console::{self, Choice, complain, say};
+use crate::herald::tell;
 use crate::modules::read;
 use crate::settings::{self, Settings};
 
@@ -32,7 +35,9 @@ pub fn run() -> ! {
     let mounted: Vec<_> =
         MOUNTS.into_iter().filter(|(kind, place)| mount_new(kind, place)).map(|(_, place)| place).collect();
     say(&format!("version {}", env!("CARGO_PKG_VERSION")));
-    attach_or_ask();
+    if let Some(held) = attach_or_ask() {
+        tell(&held, Step::Init);
+    }
     hand_over(&mounted)
 }
 
@@ -49,20 +54,22 @@ fn mount_new(kind: &str, place: &str) -> bool {
     }
 }
 
-fn attach_or_ask() {
+/// The address by which the disk is attached, if it is.
+fn attach_or_ask() -> Option<Held> {
     let args = Args::parse(&read("/proc/cmdline"));
     let mut pauses = PAUSES.into_iter();
     loop {
-        match Settings::parse(&args).and_then(|settings| attach(&settings)) {
-            Ok(()) => return,
+        let or = if pauses.len() > 0 { Step::Failed } else { Step::GaveUp };
+        match Settings::parse(&args).and_then(|settings| attach(&settings, or)) {
+            Ok(held) => return Some(held),
             Err(error) => complain(&format!("the disk can't be attached: {error:#}")),
         }
         let Some(pause) = pauses.next() else {
             complain("giving up; going on without the disk");
-            return;
+            return None;
         };
         if !ask(pause, settings::init(&args)) {
-            return;
+            return None;
         }
     }
 }

@@ -24,6 +24,47 @@ fn recipe(port: u16, place: &Place) -> String {
     "server {\n".to_owned() + &block.replace("/srv/netboot", &place.mnt().display().to_string())
 }
 
+/// nginx in front of a mount.
+pub struct Nginx {
+    server: Process,
+    _work: Work,
+    pub port: u16,
+}
+
+impl Nginx {
+    pub fn start(place: &Place) -> Self {
+        let (port, work) = (free(), Work::new("status-nginx").unwrap());
+        let config = place.elsewhere("nginx.conf");
+        let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .iter()
+            .map(|name| format!("{name}_temp_path {};\n", place.elsewhere(name).display()))
+            .collect();
+        let head = format!(
+            "daemon off;\npid {};\nerror_log stderr;\nevents {{}}\nhttp {{\naccess_log off;\ninclude /etc/nginx/mime.types;\n",
+            place.elsewhere("nginx.pid").display()
+        );
+        fs::write(&config, format!("{head}{temporary}{}}}\n", recipe(port, place))).unwrap();
+        let mut command = Command::new("nginx");
+        command.arg("-e").arg("stderr").arg("-c").arg(&config);
+        let mut server = Process::spawn(&mut command, &work).unwrap();
+        place.eventually("nginx", || {
+            server.ensure_runs().unwrap_or_else(|error| {
+                work.print_logs();
+                panic!("{error}");
+            });
+            TcpStream::connect(local(port)).is_ok()
+        });
+        Self { server, _work: work, port }
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        // Its workers would outlive it otherwise.
+        let _ = self.server.terminate(testkit::process::PATIENCE);
+    }
+}
+
 /// The head and the body of an answer.
 fn get(port: u16, path: &str, more: &str) -> (String, Vec<u8>) {
     let mut stream = TcpStream::connect(local(port)).unwrap();
@@ -39,28 +80,8 @@ fn nginx_serves_the_page_the_status_and_the_metrics() {
     let disc = Disc::new("One", 1);
     let place = Place::with("one.iso", &disc);
     let daemon = place.start(&[]);
-    let (port, work) = (free(), Work::new("status-nginx").unwrap());
-    let config = place.elsewhere("nginx.conf");
-    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .iter()
-        .map(|name| format!("{name}_temp_path {};\n", place.elsewhere(name).display()))
-        .collect();
-    let head = format!(
-        "daemon off;\npid {};\nerror_log stderr;\nevents {{}}\nhttp {{\naccess_log off;\ninclude /etc/nginx/mime.types;\n",
-        place.elsewhere("nginx.pid").display()
-    );
-    fs::write(&config, format!("{head}{temporary}{}}}\n", recipe(port, &place))).unwrap();
-    let mut command = Command::new("nginx");
-    command.arg("-e").arg("stderr").arg("-c").arg(&config);
-    let mut server = Process::spawn(&mut command, &work).unwrap();
-    place.eventually("nginx", || {
-        server.ensure_runs().unwrap_or_else(|error| {
-            work.print_logs();
-            panic!("{error}");
-        });
-        TcpStream::connect(local(port)).is_ok()
-    });
-
+    let nginx = Nginx::start(&place);
+    let port = nginx.port;
     let (head, page) = get(port, "/", "");
     assert!(head.contains("200 OK") && head.contains("text/html"), "{head}");
     assert!(String::from_utf8(page).unwrap().contains("One: Start the Live System"));
@@ -79,6 +100,6 @@ fn nginx_serves_the_page_the_status_and_the_metrics() {
     }
     let (head, part) = get(port, "/images/One.iso", "Range: bytes=40000-40099\r\n");
     assert!(head.contains("206 Partial Content") && part == disc.iso[40_000..40_100], "{head}");
-    server.terminate(testkit::process::PATIENCE).unwrap();
+    drop(nginx);
     daemon.stop();
 }

@@ -12,12 +12,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use netrootfs::boot::step::Step;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::address::{value, values};
+use crate::address::{Held, value, values};
 use crate::console::{complain, say};
 use crate::dial::{self, Connection, RemoteDisk};
 use crate::disk;
+use crate::herald::tell;
 
 /// Between calls to servers that are all away.
 const REDIAL_PAUSE: Duration = Duration::from_secs(2);
@@ -74,13 +76,13 @@ impl Kept {
         })
     }
 
-    /// Calls a server again whenever a connection is gone.
-    pub fn keep(mut self) {
+    /// Calls a server again whenever a connection is gone, and says so from the address that is held.
+    pub fn keep(mut self, held: &Held) {
         let mut progress = Progress::new();
         let mut home_at = Instant::now() + home_pause();
         loop {
             for index in self.gone() {
-                self.renew(index);
+                self.renew(index, held);
             }
             if self.remote.servers.len() < 2 {
                 continue;
@@ -91,11 +93,11 @@ impl Kept {
                     self.server,
                     STUCK_AFTER.as_secs()
                 ));
-                (0..self.sockets.len()).for_each(|index| self.renew(index));
+                (0..self.sockets.len()).for_each(|index| self.renew(index, held));
                 progress = Progress::new();
             }
             if Instant::now() >= home_at {
-                self.go_home();
+                self.go_home(held);
                 home_at = Instant::now() + home_pause();
             }
         }
@@ -119,9 +121,9 @@ impl Kept {
     }
 
     /// Has the kernel take a new connection in the place of one.
-    fn renew(&mut self, index: usize) {
+    fn renew(&mut self, index: usize, held: &Held) {
         self.shut(index);
-        let new = self.call_again();
+        let new = self.call_again(held);
         if let Some(socket) = self.sockets.get_mut(index) {
             *socket = new;
         }
@@ -134,9 +136,10 @@ impl Kept {
         }
     }
 
-    fn call_again(&mut self) -> TcpStream {
+    fn call_again(&mut self, held: &Held) -> TcpStream {
         let (lost, began) = (self.server, Instant::now());
         complain(&format!("the connection to the NBD server {lost} is gone; calling it again"));
+        tell(held, Step::Lost);
         let mut trouble = String::new();
         loop {
             // The one that has just failed comes last.
@@ -150,6 +153,7 @@ impl Kept {
                             true => say(&format!("the NBD server {server} is back after {after} s")),
                             false => say(&format!("the NBD server {server} takes its place after {after} s")),
                         }
+                        tell(held, Step::Back);
                         self.server = server;
                         return socket;
                     }
@@ -182,7 +186,7 @@ impl Kept {
 
     /// Goes back to this machine's own server if that is there again, at a moment without reads. What is wrong with it is no
     /// news: another one serves.
-    fn go_home(&mut self) {
+    fn go_home(&mut self, held: &Held) {
         let Some(&home) = self.remote.servers.first().filter(|home| **home != self.server) else { return };
         for index in 0..self.sockets.len() {
             let Ok(new) = self.dial(home) else { return };
@@ -192,7 +196,7 @@ impl Kept {
             self.shut(index);
             let new = match hand_over(&new) {
                 Ok(()) => new,
-                Err(_) => self.call_again(),
+                Err(_) => self.call_again(held),
             };
             if let Some(socket) = self.sockets.get_mut(index) {
                 *socket = new;
