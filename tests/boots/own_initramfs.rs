@@ -35,6 +35,7 @@ fn nested_by_its_root_image() -> Result<()> {
 }
 
 #[test]
+#[ignore = "at length: scripts/boot-test --all"]
 fn nested_by_the_whole_iso() -> Result<()> {
     boot("pxelinux-nested-iso", NESTED, Loaders::pxelinux(), Root::NbdIso)
 }
@@ -65,6 +66,7 @@ fn without_nbd_over_http() -> Result<()> {
 }
 
 #[test]
+#[ignore = "at length: scripts/boot-test --all"]
 fn live_boot_over_http() -> Result<()> {
     let image = "trees/Live-Debian-12/live/filesystem.squashfs";
     boot("pxelinux-debian", DEBIAN, Loaders::pxelinux(), Root::Http(image))

@@ -19,6 +19,7 @@ use crate::support::isos::isos;
 const LABEL: &str = "Package-Test";
 
 #[test]
+#[ignore = "at length: scripts/boot-test --all"]
 fn the_rpm_is_installed_upgraded_under_a_reader_and_removed() -> Result<()> {
     let work = Work::new("packages-rpm")?;
     try_rpm(&work).inspect_err(|_| work.print_logs())
@@ -88,6 +89,7 @@ chmod +x "$1/usr/local/bin/rpm"
 }
 
 #[test]
+#[ignore = "at length: scripts/boot-test --all"]
 fn the_tarball_works_where_there_is_nothing_else() -> Result<()> {
     let work = Work::new("packages-tarball")?;
     try_tarball(&work).inspect_err(|_| work.print_logs())

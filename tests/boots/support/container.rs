@@ -3,10 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use testkit::process::{PATIENCE, Process, run, wait_for};
 use testkit::work::Work;
+
+/// systemd is up after seconds; with two more beside it on a busy machine, after minutes.
+const BOOT_PATIENCE: Duration = Duration::from_secs(600);
 
 /// A booted one; gone with the value.
 pub struct Container {
@@ -34,14 +38,14 @@ impl Container {
         command.arg("--bind=/dev/fuse").arg("--directory").arg(&root);
         command.arg("systemd.unit=multi-user.target");
         let mut container = Self { process: Process::spawn(&mut command, work)?, init: 0, root };
-        wait_for("the container's init", PATIENCE, || {
+        wait_for("the container's init", BOOT_PATIENCE, || {
             container.process.ensure_runs()?;
             container.init = child_of(container.process.id()).unwrap_or(0);
             Ok(container.init != 0 && container.output("true").is_ok_and(|output| output.status.success()))
         })?;
         // "degraded" is as good: a container has no udev.
         let up = "systemctl is-system-running --wait | grep -qE 'running|degraded'";
-        wait_for("systemd", PATIENCE, || Ok(container.output(up)?.status.success()))?;
+        wait_for("systemd", BOOT_PATIENCE, || Ok(container.output(up)?.status.success()))?;
         Ok(container)
     }
 

@@ -15,7 +15,7 @@ use crate::work::Work;
 const PROGRAM: &str = "linux.uml";
 /// A directory for its version, and nothing else.
 const MODULES: &str = "/usr/lib/uml/modules";
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A machine that runs.
 pub struct Uml<'a> {
