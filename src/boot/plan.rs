@@ -70,7 +70,7 @@ const INIT: &str = "rdinit=/netrootfs/init";
 /// # Errors
 /// If it can't be booted with these servers, or not as it is wished.
 pub fn boot(iso: &Subject<'_>, own: Args, wish: Option<Wish>, servers: &Servers) -> Result<Boot, Refusal> {
-    let own = own.without(&LOCAL_ONLY);
+    let own = over_network(own);
     if !iso.has_initrd {
         return Ok(Boot::by(Transport::Own, own));
     }
@@ -81,6 +81,11 @@ pub fn boot(iso: &Subject<'_>, own: Args, wish: Option<Wish>, servers: &Servers)
         return if is_whole { Ok(boot) } else { Err(Refusal::NoWholeMedium) };
     }
     by_wish(iso, own.without(&CHECKS), wish, servers)
+}
+
+/// A menu's arguments without those that make no sense over a network.
+pub(super) fn over_network(own: Args) -> Args {
+    own.without(&LOCAL_ONLY)
 }
 
 fn by_wish(iso: &Subject<'_>, own: Args, wish: Option<Wish>, servers: &Servers) -> Result<Boot, Refusal> {

@@ -475,6 +475,30 @@ fn machines_are_offered_the_menu_of_their_firmware() {
 }
 
 #[test]
+fn entries_that_differ_in_what_a_network_has_not_are_one() {
+    // As live-build writes them.
+    let isolinux = "label live-amd64\n\tmenu label ^Live system (amd64)\n\tmenu default\n\tlinux /live/vmlinuz\n\
+        \tinitrd /live/initrd.img\n\tappend boot=live components quiet splash\n";
+    let grub = "menuentry \"Live system (amd64)\" --hotkey=l {\n\
+        \tlinux\t/live/vmlinuz boot=live components quiet splash findiso=${iso_path}\n\
+        \tinitrd\t/live/initrd.img\n}\n";
+    let files = Files::new()
+        .with("isolinux/isolinux.cfg", isolinux)
+        .with("boot/grub/grub.cfg", grub)
+        .with("live/vmlinuz", pattern(1, 1000))
+        .with("live/initrd.img", pattern(2, 1000))
+        .with("live/filesystem.squashfs", squashfs(3000));
+    let facts = Made::by_xorriso(&files, &ROCK_RIDGE_AND_JOLIET).facts();
+    let entries: Vec<_> = facts
+        .entries
+        .iter()
+        .map(|entry| (entry.title.as_str(), entry.args.to_string(), entry.firmware))
+        .collect();
+    let args = "boot=live components quiet splash".to_owned();
+    assert_eq!(entries, [("Live system (amd64)", args, Firmware::Both)]);
+}
+
+#[test]
 fn the_label_and_the_uuid_are_those_of_blkid() {
     for options in
         [&["-R", "-V", "A B-1"][..], &["-R", "-J", "-V", "A B-1"], &["-R", "-J", "-udf", "-V", "A B-1"]]

@@ -7,6 +7,7 @@ use std::cell::RefCell;
 
 use super::{Error, Unbootable};
 use crate::boot::families::Family;
+use crate::boot::plan;
 use crate::image::args::Args;
 use crate::image::iso::{self, Image};
 use crate::image::menu::{self, Firmware, LeftOut, Menu, MenuEntry};
@@ -39,7 +40,7 @@ pub struct Entry {
     pub submenu: Vec<String>,
     /// Its kernel and initrds, as a position in [`Facts::files`](super::Facts::files).
     pub files: usize,
-    /// Its arguments.
+    /// Its arguments, without those that make no sense over a network.
     pub args: Args,
     /// The machines that are shown it.
     pub firmware: Firmware,
@@ -163,7 +164,9 @@ impl Entries {
     /// Adds an entry, or the firmware to one that is the same.
     fn add(&mut self, image: &mut Image, entry: &MenuEntry, firmware: Firmware) -> Result<(), Error> {
         let files = self.files_of(image, entry)?;
-        let same = |other: &&mut Entry| other.files == files && other.args == entry.args;
+        // live-build's menu for UEFI has `findiso=` in the entry that the one for BIOS has without.
+        let args = plan::over_network(entry.args.clone());
+        let same = |other: &&mut Entry| other.files == files && other.args == args;
         if let Some(other) = self.entries.iter_mut().find(same) {
             if other.firmware != firmware {
                 other.firmware = Firmware::Both;
@@ -174,7 +177,7 @@ impl Entries {
                 title: entry.title.clone(),
                 submenu: entry.submenu.clone(),
                 files,
-                args: entry.args.clone(),
+                args,
                 firmware,
                 checks_media: entry.checks_media(),
             });
