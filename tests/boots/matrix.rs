@@ -15,7 +15,7 @@ use crate::support::qemu::{Card, Firmware};
 use crate::support::root::Root;
 use crate::support::trouble::{End, Trouble};
 
-/// An ISO of `scripts/live-iso`.
+/// An ISO of `scripts/live-iso`, `scripts/debian-cd` or `scripts/live-build`.
 struct Iso {
     label: &'static str,
     what: &'static str,
@@ -26,6 +26,7 @@ const DEBIAN_NETWORKD: Iso = Iso { label: "Live-Networkd-12", what: "Debian 12, 
 const DEBIAN_NM: Iso = Iso { label: "Live-NM-12", what: "Debian 12, live-boot" };
 const TRIXIE: Iso = Iso { label: "Live-Debian-13", what: "Debian 13, live-boot" };
 const TRIXIE_NETWORKD: Iso = Iso { label: "Live-Networkd-13", what: "Debian 13, live-boot" };
+const LIVE_BUILD: Iso = Iso { label: "Live-Build-12", what: "Debian 12, an ISO of live-build" };
 const STOCK: Iso = Iso { label: "Live-Stock-12", what: "dracut 059, squashfs" };
 const STOCK_NESTED: Iso = Iso { label: "Live-StockNested-12", what: "dracut 059, ext4 in squashfs" };
 const BARE: Iso = Iso { label: "Live-Bare-12", what: "dracut 059 without network, squashfs" };
@@ -99,6 +100,18 @@ fn debian13_nm_http() -> Result<()> {
 #[ignore = "half an hour for all of them: scripts/boot-matrix"]
 fn debian13_networkd_uefi_grub_virtio() -> Result<()> {
     row("24-debian13-networkd", &TRIXIE_NETWORKD, Loaders::grub(), Card::Virtio, Some(Trouble::CableOut))
+}
+
+#[test]
+#[ignore = "half an hour for all of them: scripts/boot-matrix"]
+fn live_build_bios_pxelinux_virtio() -> Result<()> {
+    row("25-live-build", &LIVE_BUILD, Loaders::pxelinux(), Card::Virtio, None)
+}
+
+#[test]
+#[ignore = "half an hour for all of them: scripts/boot-matrix"]
+fn live_build_uefi_grub_virtio() -> Result<()> {
+    row("26-live-build-uefi", &LIVE_BUILD, Loaders::grub(), Card::Virtio, Some(Trouble::CableOut))
 }
 
 #[test]
