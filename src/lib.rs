@@ -20,7 +20,7 @@
 //! ```
 //!
 //! A room uses those below it and none above; `tests/suite/rooms.rs` holds it to that. Beside them stands
-//! `bin/netroot-init`, the program of the second initramfs; it shares only the words of kernel arguments.
+//! `bin/netroot-init`, the program of the second initramfs; it shares the words of kernel arguments, cards, and [`boot::step`].
 //!
 //! A byte of an ISO walks up: [`storage::source`] reads it, [`storage::cache`] keeps it, [`storage::content`] knows where
 //! in the file it belongs, [`serve::operations`] finds the file for a handle, [`serve::fuse`] gives it to the kernel.

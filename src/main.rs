@@ -6,10 +6,14 @@ use netrootfs::catalog::apart;
 use netrootfs::cli::commands;
 use netrootfs::cli::options::Cli;
 use netrootfs::image::printable;
+use netrootfs::serve::broker;
 
 fn main() -> ExitCode {
     if apart::is_here() {
         return apart::run();
+    }
+    if broker::is_here() {
+        return broker::run();
     }
     match commands::run(Cli::from_args()) {
         Ok(code) => code,

@@ -34,6 +34,28 @@ pub fn user(text: &str) -> Result<u32, String> {
     text.parse().ok().or_else(named).ok_or_else(|| "this host has no user of that name".into())
 }
 
+/// Who a process can become.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// User id; not root's.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// All groups.
+    pub groups: Vec<u32>,
+}
+
+/// An account other than root's by name or number.
+pub fn account(text: &str) -> Result<Account, String> {
+    let known = uzers::get_user_by_uid(user(text)?).ok_or("this host has no user of that number")?;
+    let (uid, gid) = (known.uid(), known.primary_group_id());
+    if uid == 0 {
+        return Err("root is who it is without this option".into());
+    }
+    let groups = uzers::get_user_groups(known.name(), gid).unwrap_or_default();
+    Ok(Account { uid, gid, groups: groups.iter().map(uzers::Group::gid).collect() })
+}
+
 /// A group by name or number.
 pub fn group(text: &str) -> Result<u32, String> {
     let named = || uzers::get_group_by_name(text).map(|group| group.gid());

@@ -19,6 +19,7 @@ use crate::catalog::config::ByItself;
 use crate::catalog::probe::{Place, ProbeResults};
 use crate::catalog::scan::{self, Catalog, Iso, Plain, Scanner, Skipped};
 use crate::catalog::unknown;
+use crate::catalog::values::Account;
 use crate::cli::check::against::{Both, Comparison};
 use crate::cli::check::{Report, verify};
 use crate::cli::doctor::{self, Host, State};
@@ -27,6 +28,7 @@ use crate::cli::options::{self, Cli, Command, TreeOptions};
 use crate::cli::places;
 use crate::cli::progress::Progress;
 use crate::cli::status;
+use crate::cli::top;
 use crate::image::label::Label;
 use crate::image::printable;
 use crate::serve::fuse::Owner;
@@ -73,7 +75,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
             print(text.as_bytes())
         }
         Some(Command::Top { mountpoint }) => {
-            status::follow(&status::meant(mountpoint)?)?;
+            top::follow(&status::meant(mountpoint)?)?;
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Doctor(args)) => doctor(&args),
@@ -164,6 +166,7 @@ fn with_file(mut args: options::Mount) -> Result<(options::Mount, config::mount:
     args.nonempty |= file.nonempty;
     args.cache_size = args.cache_size.or(file.cache_size);
     args.data_path = args.data_path.or(file.data_path);
+    args.user = args.user.or_else(|| file.user.clone());
     args.on_change = args.on_change.or_else(|| file.on_change.clone());
     args.uid = args.uid.or(file.uid);
     args.gid = args.gid.or(file.gid);
@@ -178,6 +181,7 @@ fn configure(args: options::Mount, file: config::mount::Mount, supervised: bool)
     let (Some(iso_dir), Some(mounted)) = (&args.iso_dir, &args.mountpoint) else {
         bail!("say ISO_DIR and MOUNTPOINT, or iso-dir and mountpoint under [mount] in the configuration file")
     };
+    let data_path = data_path(args.data_path, args.user.as_ref())?;
     let iso_dir_may_come = supervised && !iso_dir.try_exists().unwrap_or(true);
     let iso_dir =
         if iso_dir_may_come { std::path::absolute(iso_dir)? } else { places::iso_directory(iso_dir)? };
@@ -204,12 +208,15 @@ fn configure(args: options::Mount, file: config::mount::Mount, supervised: bool)
             mode: args.mode.unwrap_or(DEFAULT_MODE),
         },
         cache_size: args.cache_size.unwrap_or(DEFAULT_CACHE_SIZE),
-        data_path: args.data_path.unwrap_or(DataPath::Auto),
+        data_path,
         on_change: on_change(args.on_change)?,
         resend: !args.no_resend,
         loaders: std::path::absolute(&args.tree.loaders)?,
         programs: args.tree.netroot_init.as_deref().map(std::path::absolute).transpose()?,
-        state_dir: state_dir(args.state_dir)?,
+        state_dir: state_dir(args.state_dir, args.user.as_ref())?,
+        user: args.user,
+        log_file: args.log_file.as_deref().map(std::path::absolute).transpose()?,
+        background: !args.foreground,
         iso_dir,
         iso_dir_may_come,
         mountpoint,
@@ -217,13 +224,51 @@ fn configure(args: options::Mount, file: config::mount::Mount, supervised: bool)
 }
 
 /// The state directory, made if it was named: a mistake in it is said at once, and not when something is to be kept.
-fn state_dir(named: Option<PathBuf>) -> Result<Option<PathBuf>> {
+fn state_dir(named: Option<PathBuf>, user: Option<&Account>) -> Result<Option<PathBuf>> {
+    let say = |directory: &Path| format!("state directory {}", directory.display());
     // The background has another working directory.
-    let Some(directory) = named else { return Ok(default_state_dir().map(std::path::absolute).transpose()?) };
+    let Some(directory) = named else {
+        let directory = default_state_dir().map(std::path::absolute).transpose()?;
+        if let (Some(directory), Some(user)) = (&directory, user) {
+            make_for(directory, user).with_context(|| say(directory))?;
+        }
+        return Ok(directory);
+    };
     let directory = std::path::absolute(directory)?;
-    let made = std::fs::create_dir_all(&directory).and_then(|()| writable(&directory));
-    made.with_context(|| format!("state directory {}", directory.display()))?;
+    let made = match user {
+        Some(user) => make_for(&directory, user),
+        None => std::fs::create_dir_all(&directory),
+    };
+    made.and_then(|()| writable(&directory)).with_context(|| say(&directory))?;
     Ok(Some(directory))
+}
+
+/// Makes a directory that belongs to a user, if there is none; one that is there stays as it is.
+fn make_for(directory: &Path, user: &Account) -> io::Result<()> {
+    if directory.exists() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(directory)?;
+    std::os::unix::fs::chown(directory, Some(user.uid), Some(user.gid)).map_err(|error| {
+        // One of root's would be in the way at the next start.
+        let _ = std::fs::remove_dir(directory);
+        let advice = format!("'install -d -o {} {}' helps", user.uid, directory.display());
+        io::Error::new(error.kind(), format!("it can't be given to the user of --user ({error}): {advice}"))
+    })
+}
+
+/// Who reads the ISOs. A user without rights can't have the kernel do so.
+fn data_path(named: Option<DataPath>, user: Option<&Account>) -> Result<DataPath> {
+    if user.is_some() && !rustix::process::geteuid().is_root() {
+        bail!("--user: only root can become somebody else");
+    }
+    match named.unwrap_or(DataPath::Auto) {
+        DataPath::Kernel if user.is_some() => {
+            bail!("--data-path kernel takes a right of root's, which --user gives up")
+        }
+        _ if user.is_some() => Ok(DataPath::Cache),
+        path => Ok(path),
+    }
 }
 
 /// Whether files can be made there.

@@ -15,6 +15,7 @@ mod mount_options;
 
 use crate::boot::servers;
 use crate::catalog::config::{self, ByItself, Defaults, RootExport};
+use crate::catalog::values::Account;
 use crate::catalog::{values, written};
 use crate::cli::manual::Page;
 use crate::image::args::Args as KernelArgs;
@@ -123,6 +124,9 @@ pub struct Mount {
     /// Run this with `sh -c` after ISOs have come, gone or changed; what takes more than five minutes is ended
     #[arg(long, value_name = "COMMAND")]
     pub on_change: Option<String>,
+    /// Serve as this user, without any right; root mounts and runs the command, and the kernel reads no ISOs by itself
+    #[arg(long, value_name = "USER", value_parser = values::account)]
+    pub user: Option<Account>,
     /// Owner of the files [default: who runs this]
     #[arg(long, value_name = "USER", value_parser = values::user)]
     pub uid: Option<u32>,

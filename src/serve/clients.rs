@@ -1,5 +1,5 @@
 //! Who boots what: the machines behind the programs that open files here, told by what a server's process is connected to
-//! and by the names that loaders ask for.
+//! and by the names that loaders and netroot-init ask for.
 //!
 //! A server with a process for each client, such as tftpd-hpa or nbd-server, hides nobody. Of one that serves all in one
 //! process it is only known what is asked for, and nothing is guessed. No event loop waits for this; where a process may
@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use crate::catalog::config::question::{Key, Question};
 use crate::serve::usage::{Reading, seconds};
 use crate::storage::workers::{Limits, Workers};
-use crate::tree::render::status::{Boot, Fetched, Machine as Shown, Root, Server};
+use crate::tree::render::status::{Boot, Fetched, Machine as Shown, Root, Server, Step};
 
 pub mod kept;
 mod machines;
@@ -24,7 +24,7 @@ mod peer;
 use kept::{Kept, Writer};
 use machines::{Machine, Machines};
 use peer::Peers;
-pub use peer::Who;
+pub use peer::{Who, look};
 
 /// Looks into /proc: short, and never at what could hang.
 const LOOKS: Limits =
@@ -73,6 +73,11 @@ impl Default for Clients {
 }
 
 impl Clients {
+    /// Has somebody else look at processes from now on.
+    pub fn ask(&self, looks: impl Fn(u32) -> Who + Send + Sync + 'static) {
+        self.peers.ask(looks);
+    }
+
     /// Finds out who is behind a process, on another thread, and goes on there with what depends on it. With too many waiting,
     /// it goes on here, and nobody is known.
     pub fn find(self: &Arc<Self>, pid: u32, then: impl FnOnce(&Self, Who) + Send + 'static) {
@@ -94,7 +99,7 @@ impl Clients {
         }
     }
 
-    /// A loader has asked for the menu of a machine.
+    /// A loader has asked for the menu of a machine, or netroot-init has said how far it came.
     pub fn asked(&self, who: &Who, question: &Question) {
         let address = who.address();
         let mut known = self.known.lock();
@@ -106,6 +111,9 @@ impl Clients {
         };
         machine.last_seen = SystemTime::now();
         machine.loader = question.loader.or(machine.loader);
+        if let Some(step) = question.step {
+            machine.comes_to(step);
+        }
         drop(known);
         self.writer.lock().changed();
     }
@@ -210,6 +218,7 @@ impl Known {
         (machine.first_seen, machine.last_seen) = (time(shown.first_seen), time(shown.last_seen));
         machine.kernel = shown.kernel.as_ref().map(fetched);
         machine.initrds = shown.initrds.iter().map(fetched).collect();
+        machine.step = shown.step.as_ref().and_then(|step| Some((step.code.parse().ok()?, time(step.time))));
         if let Some(Root { path, time: since, size, read_bytes }) = &shown.root {
             let past = Reading::past(path.clone(), *size, time(*since), *read_bytes);
             let open = open.into_iter().filter(|reading| reading.path == *path).collect();
@@ -260,6 +269,7 @@ impl Machine {
             mac: self.mac.map(|mac| mac.to_string()),
             uuid: self.uuid.map(|uuid| uuid.to_string()),
             loader: self.loader.map(str::to_owned),
+            step: self.step.map(|(step, time)| Step { code: step.code().into(), time: seconds(time) }),
             first_seen: seconds(self.first_seen),
             last_seen: seconds(last_seen),
             kernel: self.kernel.as_ref().map(fetched),
@@ -331,6 +341,25 @@ mod tests {
         let machine = clients.shown().0.remove(0);
         assert_eq!((machine.kernel.unwrap().path.as_str(), machine.initrds.len()), ("tftp/vmlinuz_F43", 0));
         assert_eq!(machine.root, None, "that was another boot");
+    }
+
+    #[test]
+    fn the_last_step_counts_and_of_two_that_come_together_the_later_one() {
+        let clients = Clients::default();
+        let who = of("10.0.0.100");
+        let steps = |name: &str| {
+            asks(&clients, &who, &format!("netroot-init-52-54-00-12-34-56-{name}"));
+            clients.shown().0[0].step.as_ref().unwrap().code.clone()
+        };
+        assert_eq!(["failed", "disk", "address", "init"].map(steps), ["failed", "disk", "disk", "init"]);
+        clients.known.lock().machines.iter_mut().for_each(|machine| {
+            machine.step.as_mut().unwrap().1 -= Duration::from_secs(2);
+        });
+        assert_eq!(steps("address"), "address", "it has begun anew");
+        let next = Clients::default();
+        next.take(clients.kept(), |_| None);
+        assert_eq!(next.shown(), clients.shown());
+        assert_eq!(clients.shown().0.len(), 1);
     }
 
     #[test]

@@ -28,7 +28,9 @@ use crate::boot::netroot::program::Programs;
 use crate::catalog::config::file::Followed;
 use crate::catalog::probe::{Place, ProbeResults, Workers};
 use crate::catalog::scan::{Opener as _, Scanner};
+use crate::catalog::values::Account;
 use crate::image::label::Label;
+use crate::serve::broker::Broker;
 use crate::serve::clients::kept::{self, Kept};
 use crate::serve::fuse::{Adapter, Owner};
 use crate::serve::handover::ledger::{Ledger, Left};
@@ -37,13 +39,13 @@ use crate::serve::hook::Hook;
 use crate::serve::logging;
 use crate::serve::manager::Manager;
 use crate::serve::operations::Operations;
-use crate::serve::privileges;
+use crate::serve::privileges::{self, Bounds};
 use crate::serve::status::{About, Board};
 use crate::serve::watch::{self, Pace};
 use crate::storage::backing::Backing;
 use crate::storage::cache::BlockCache;
 use crate::storage::identity::identity;
-use crate::storage::passthrough::DataPath;
+use crate::storage::passthrough::{DataPath, Mapper};
 use crate::storage::state::StateDir;
 use crate::tree::layout::Given;
 
@@ -96,6 +98,12 @@ pub struct Config {
     pub programs: Option<PathBuf>,
     /// Root of the file system in which the host's loaders are looked for; absolute.
     pub loaders: PathBuf,
+    /// Who it is to be, if not root.
+    pub user: Option<Account>,
+    /// The file that is logged to; absolute.
+    pub log_file: Option<PathBuf>,
+    /// Whether it is to let go of the terminal and the working directory.
+    pub background: bool,
 }
 
 /// What the other threads tell the one that keeps the catalog.
@@ -125,14 +133,22 @@ enum End {
 /// If the tree can't be mounted, with a sentence that says why.
 pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()> {
     raise_file_limit();
-    if let Err(error) = privileges::give_up(config.on_change.is_some()) {
-        log::warn!("rights that aren't needed can't be given up: {error}");
-    }
     let (ledger, left) = mount::held(&config.mountpoint)?;
     ignore_lease_breaks()?;
     let config = Arc::new(config);
     let (sender, inbox) = channel();
     let (end_sender, end) = channel();
+    let mapper = served::mapper(config.data_path, ledger.clone().map(|ledger| ledger as _))?;
+    let state = config.state_dir.as_deref().and_then(take_state);
+    let by_kernel = mapper.is_some() || left.mount.as_ref().is_some_and(|mount| mount.passthrough);
+    // As root, whom `netrootfs upgrade` trusts.
+    let listener = ledger.as_ref().map(|_| upgrade::listen(&config.mountpoint));
+    let bounds = Bounds {
+        state_dir: state.as_ref().and(config.state_dir.as_deref()),
+        log_file: config.log_file.as_deref(),
+        memory: mapper.as_deref().map(Mapper::memory),
+    };
+    let broker = give_up(&config, &bounds, by_kernel, &end_sender)?;
     if left.mount.is_some() {
         // There is a mount to clean up from the beginning.
         forward_signals(&sender, &end_sender)?;
@@ -143,7 +159,6 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     if let Err(reason) = programs.archive(Arch::X86_64) {
         log::warn!("ISOs whose initrd can't do NBD can't boot over it: {reason}");
     }
-    let state = config.state_dir.as_deref().and_then(take_state);
     let results = Arc::new(ProbeResults::load(Place::Apart, state.clone(), programs));
     let workers = Workers::new(&results, {
         let sender = sender.clone();
@@ -164,7 +179,6 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
         move || sender.send(Event::Look).is_ok()
     })?;
     let file = config.file.as_deref().map(|path| follow_file(path, &sender)).transpose()?;
-    let mapper = served::mapper(config.data_path, ledger.clone().map(|ledger| ledger as _))?;
     let wish = mapper.is_some().then_some(config.data_path);
     let opener = Arc::new(Served { cache: cache.clone(), mapper, watch: served::watch() });
     let mut scanner = Scanner::new(config.iso_dir.clone(), config.pins.clone(), opener.clone());
@@ -191,19 +205,25 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     }
     let adapter = Adapter::new(operations.clone(), config.owner, wish, ledger.clone(), mount::loops());
     let clients = adapter.clients().clone();
+    clients.ask({
+        let broker = broker.clone();
+        move |pid| broker.who(pid)
+    });
     if let Some(state) = kept {
         let open = |handle| operations.reading(handle).filter(|_| left.mount.is_some());
         clients.take(Kept::load(&state), open);
         kept::start(&clients, state)?;
     }
-    let (notifier, mounted) = mount::serve(adapter.clone(), &config, ledger.as_ref(), left, &end_sender)?;
+    let (notifier, mounted) =
+        mount::serve(adapter.clone(), &config, &broker, ledger.as_ref(), left, &end_sender)?;
     let by_kernel = wish.is_some() && adapter.agreed().passthrough;
     board.serve(&operations, &clients, by_kernel);
     if let Some(ledger) = &ledger {
         ledger.taken_over();
     }
     updater.leave_descriptors(RESERVE);
-    let hook = config.on_change.as_deref().map(Hook::start).transpose()?;
+    let run = move || broker.run();
+    let hook = config.on_change.as_deref().map(|command| Hook::start(command, run)).transpose()?;
     log::info!("{}: mounted; ISOs: {}", config.mountpoint.display(), updater.catalog.isos.len());
     log::info!(
         "netrootfs {}; ISOs are read {}; {}",
@@ -219,11 +239,12 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
         move || follow(&inbox, &mut updater, &operations, &board, &notifier, hook.as_ref(), &manager)
     })?;
     ready()?;
-    let _listener = ledger.as_ref().map(|ledger| {
-        let listener = upgrade::listen(&config.mountpoint);
+    if let Some(ledger) = &ledger {
         ledger.ready();
-        listener.inspect_err(|error| log::warn!("'netrootfs upgrade' won't find this mount: {error}"))
-    });
+    }
+    if let Some(Err(error)) = listener.map(|listener| upgrade::answer(listener?)) {
+        log::warn!("'netrootfs upgrade' won't find this mount: {error}");
+    }
     match end.recv()? {
         End::Unmounted if mounted.is_dead() => {
             // Nobody can go on with it; the next process makes a new one.
@@ -231,7 +252,7 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
                 ledger.begin_anew()?;
             }
             mounted.unmount();
-            return ended("the connection with the kernel was cut");
+            return ended("the event loops ended: the connection with the kernel was cut");
         }
         End::Unmounted => {}
         End::Stop => {
@@ -245,6 +266,34 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     Ok(())
 }
 
+/// Starts the broker and gives up the rights that it has from then on. Whoever has none to give up goes on without one.
+fn give_up(config: &Config, bounds: &Bounds<'_>, by_kernel: bool, end: &Sender<End>) -> Result<Arc<Broker>> {
+    let command = config.on_change.as_deref();
+    if !privileges::has_any() {
+        return Ok(Arc::new(Broker::here(&config.mountpoint, command)));
+    }
+    let (broker, mut process) =
+        Broker::start(&config.mountpoint, command, config.background).context("the process for mounting")?;
+    match (privileges::give_up(bounds, by_kernel, config.user.as_ref()), &config.user) {
+        (Ok(()), _) => {}
+        (Err(error), None) => log::warn!("rights that aren't needed can't be given up: {error}"),
+        (Err(error), Some(_)) => return Err(error).context("--user"),
+    }
+    if let (Some(directory), Some(_)) = (bounds.state_dir, &config.user) {
+        use rustix::fs::{Access, access};
+        access(directory, Access::WRITE_OK | Access::EXEC_OK).with_context(|| {
+            format!("state directory {}: the user of --user can't write there", directory.display())
+        })?;
+    }
+    let end = end.clone();
+    std::thread::Builder::new().name("broker".into()).spawn(move || {
+        let status = process.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
+        // Another daemon has another one.
+        let _ = end.send(End::Failed(format!("the process for mounting has ended ({status})")));
+    })?;
+    Ok(Arc::new(broker))
+}
+
 fn about(config: &Config, takeovers: u64) -> About {
     About {
         mountpoint: config.mountpoint.display().to_string(),
@@ -256,8 +305,8 @@ fn about(config: &Config, takeovers: u64) -> About {
 
 /// Ends with a failure. In the background nobody reads what is said at the end, but in the log.
 fn ended(reason: &str) -> Result<()> {
-    log::error!("the event loops ended: {reason}");
-    bail!("the event loops ended: {reason}")
+    log::error!("{reason}");
+    bail!("{reason}")
 }
 
 /// Takes the state directory; without it all works, and the next start knows nothing.

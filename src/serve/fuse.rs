@@ -147,7 +147,7 @@ impl Adapter {
         self.backings.end(stray.map(|(_, id)| *id), left.last_backing);
     }
 
-    /// What a loader asks with a name, if it is one of those by which it names its machine.
+    /// What a loader or netroot-init asks with a name, if it is one of those by which they name their machine.
     fn question(&self, parent: INodeNo, name: &OsStr) -> Option<Question> {
         let question = Question::parse(name.to_str()?)?;
         question.is_asked_in(&self.operations.tree().path(parent.0)?).then_some(question)

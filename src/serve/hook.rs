@@ -21,14 +21,19 @@ const LIMIT: Duration = Duration::from_secs(300);
 pub struct Hook(Sender<()>);
 
 impl Hook {
-    /// Starts it. It ends when this is dropped.
+    /// Starts it; `run` is what runs the command. It ends when this is dropped.
     ///
     /// # Errors
     /// If the thread can't be started.
-    pub fn start(command: &str) -> io::Result<Self> {
+    pub fn start(
+        command: &str,
+        run: impl Fn() -> io::Result<Option<ExitStatus>> + Send + 'static,
+    ) -> io::Result<Self> {
         let (sender, changes) = channel();
         let command = command.to_owned();
-        std::thread::Builder::new().name("on-change".into()).spawn(move || follow(&changes, &command))?;
+        std::thread::Builder::new()
+            .name("on-change".into())
+            .spawn(move || follow(&changes, &command, run))?;
         Ok(Self(sender))
     }
 
@@ -39,7 +44,7 @@ impl Hook {
     }
 }
 
-fn follow(changes: &Receiver<()>, command: &str) {
+fn follow(changes: &Receiver<()>, command: &str, run: impl Fn() -> io::Result<Option<ExitStatus>>) {
     let (pause, longest) = DEBOUNCE;
     while changes.recv().is_ok() {
         let since = Instant::now();
@@ -50,23 +55,27 @@ fn follow(changes: &Receiver<()>, command: &str) {
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
-        run(command, LIMIT);
+        log::info!("running: {command}");
+        match run() {
+            Ok(Some(status)) if status.success() => {}
+            Ok(Some(status)) => log::error!("'{command}' failed: {status}"),
+            Ok(None) => log::error!("'{command}' was ended: it took more than {} seconds", LIMIT.as_secs()),
+            Err(error) => log::error!("'{command}' can't be run: {error}"),
+        }
     }
 }
 
-fn run(command: &str, limit: Duration) {
-    log::info!("running: {command}");
+/// Runs a command of the administrator's, and waits for its end; `None` if that had to be made.
+///
+/// # Errors
+/// If there is no shell.
+pub fn run(command: &str) -> io::Result<Option<ExitStatus>> {
     let mut shell = Command::new("/bin/sh");
     for name in VARIABLES {
         shell.env_remove(name);
     }
     shell.args(["-c", command]).env_remove(background::CHILD).process_group(0);
-    match shell.spawn().and_then(|child| wait(child, limit)) {
-        Ok(Some(status)) if status.success() => {}
-        Ok(Some(status)) => log::error!("'{command}' failed: {status}"),
-        Ok(None) => log::error!("'{command}' was ended: it took more than {} seconds", limit.as_secs()),
-        Err(error) => log::error!("'{command}' can't be run: {error}"),
-    }
+    wait(shell.spawn()?, LIMIT)
 }
 
 /// Waits for the end of a command; `None` if it had to be made, of all that it has started in its process group too.
@@ -112,7 +121,8 @@ mod tests {
     fn changes_in_a_row_are_one_run() {
         let directory = tempfile::tempdir().unwrap();
         let log = directory.path().join("log");
-        let hook = Hook::start(&format!("echo run >> {}", log.display())).unwrap();
+        let command = format!("echo run >> {}", log.display());
+        let hook = Hook::start(&command.clone(), move || run(&command)).unwrap();
         for _ in 0..100 {
             hook.changed();
         }

@@ -1,7 +1,9 @@
 //! The place of the mount: whether it can be used, what to say if not, and how to get rid of what is mounted there.
 
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
+use std::fs::File;
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -9,6 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use rustix::fs::{Access, AtFlags, CWD, StatxFlags, access, statx};
 use rustix::io::Errno;
+use rustix::mount::MountFlags;
 
 /// The name in mount tables.
 pub const NAME: &str = "netrootfs";
@@ -70,6 +73,30 @@ fn is_ours(device: u64) -> bool {
 pub fn device(mountpoint: &Path) -> io::Result<(u32, u32)> {
     let stat = statx(CWD, mountpoint, AtFlags::STATX_DONT_SYNC, StatxFlags::TYPE)?;
     Ok((stat.stx_dev_major, stat.stx_dev_minor))
+}
+
+/// Mounts without fusermount3, as root may, and returns the device. The library would call the type plain `fuse`, by which
+/// updatedb(8), findmnt(8) and their like can't tell it from others.
+///
+/// # Errors
+/// If it can't.
+pub fn mount(mountpoint: &Path) -> io::Result<OwnedFd> {
+    let device = File::options().read(true).write(true).open("/dev/fuse")?;
+    let options = format!(
+        "fd={},rootmode=40000,user_id={},group_id={},default_permissions,allow_other",
+        device.as_raw_fd(),
+        rustix::process::geteuid().as_raw(),
+        rustix::process::getegid().as_raw()
+    );
+    let flags = MountFlags::RDONLY | MountFlags::NODEV | MountFlags::NOSUID;
+    let options = CString::new(options)?;
+    rustix::mount::mount(NAME, mountpoint, format!("fuse.{NAME}"), flags, Some(options.as_c_str()))?;
+    Ok(device.into())
+}
+
+/// The setting of how far the kernel reads ahead on a file system of that device number, in KiB.
+pub fn read_ahead((major, minor): (u32, u32)) -> PathBuf {
+    format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb").into()
 }
 
 /// Whether a netrootfs is what is mounted on top there; nothing is asked of who serves it.

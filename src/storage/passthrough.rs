@@ -15,6 +15,7 @@ use std::fs::File;
 use std::io;
 use std::num::NonZeroUsize;
 use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -144,6 +145,11 @@ impl Mapper {
         let mounted = mount::mount(&mapper.ram, &image, &iso)?;
         taste(&mounted.file, &bytes, &[range]).map_err(Error::Backing)?;
         Ok(Arc::new(mapper))
+    }
+
+    /// The file system in memory that metadata is written to.
+    pub fn memory(&self) -> BorrowedFd<'_> {
+        self.ram.as_fd()
     }
 
     /// Keeps a file that is opened now, in the place of the one that was for the longest time not.

@@ -8,7 +8,7 @@ use crate::image::args::Args;
 
 pub mod dhcp;
 pub mod grub;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "models"))]
 mod hostile;
 pub mod ipxe;
 pub mod nbd;

@@ -89,6 +89,17 @@ fn a_dracut_iso_without_nbd_gets_the_nbd_of_its_own_root() {
 }
 
 #[test]
+fn alpine_gets_nbd_and_the_drivers_that_its_initramfs_lacks_out_of_its_modloop() {
+    let disc = open("alpine.iso");
+    let pack = found(&disc).0.pack.expect("drivers");
+    assert_eq!((pack.nbd, pack.from.as_str()), (true, "/boot/modloop-virt"));
+    assert_lacking(&disc, &pack.nics);
+    for (nic, packed) in [("virtio_net", false), ("e1000e", true)] {
+        assert_eq!(pack.nics.iter().any(|name| name == nic), packed, "{nic}: {:?}", pack.nics);
+    }
+}
+
+#[test]
 fn an_iso_of_initramfs_tools_needs_no_nbd() {
     let disc = open("debian.iso");
     let (needs, bytes) = found(&disc);

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use crate::support::qemu::tell_monitor;
 use anyhow::{Context, Result, bail, ensure};
 use testkit::process::{Process, run, wait_for};
 use testkit::work::Work;
@@ -100,10 +101,39 @@ fn titles_and_arguments_come_through_as_they_were_written() -> Result<()> {
     Ok(())
 }
 
-fn boot(way: &Way, isos: &Path, work: &Work) -> Result<()> {
-    let mount = Mount::start(isos, way, work)?;
+#[test]
+fn a_second_kernel_is_chosen_by_hand() -> Result<()> {
+    let work = Work::new("second")?;
+    let isos = isos(&work)?;
+    for way in WAYS.iter().filter(|way| ["pxelinux", "GRUB"].contains(&way.loader)) {
+        let work = Work::new(&format!("second-{}", way.loader))?;
+        let way = Way { default: "ALL-1.0", ..*way };
+        choose(&way, &isos, &work)
+            .with_context(|| format!("by {}", way.loader))
+            .inspect_err(|_| work.print_logs())?;
+    }
+    Ok(())
+}
+
+/// The row on which a menu that waits begins, and behind it the second entry of that ISO.
+fn choose(way: &Way, isos: &Path, work: &Work) -> Result<()> {
+    let mount = Mount::start(isos, way, "0", work)?;
     let mut machine = Machine::start(way, &mount.path.join("tftp"), work)?;
-    let line = machine.command_line()?;
+    machine.shows("Boot from the local disk")?;
+    machine.press("ret")?;
+    machine.shows("Another way")?;
+    machine.press("down")?;
+    machine.press("ret")?;
+    let line = machine.command_line("SECOND")?;
+    ensure!(line.split(' ').any(|word| word == "another=way"), "{line}");
+    println!("{}: {line}", way.loader);
+    Ok(())
+}
+
+fn boot(way: &Way, isos: &Path, work: &Work) -> Result<()> {
+    let mount = Mount::start(isos, way, "2", work)?;
+    let mut machine = Machine::start(way, &mount.path.join("tftp"), work)?;
+    let line = machine.command_line("LINE")?;
     let screen = machine.screen();
     // The screen goes on with what the kernel says.
     for Title { label, written, pxelinux, others } in &TITLES {
@@ -138,14 +168,16 @@ fn isos(work: &Work) -> Result<PathBuf> {
     let mut extract = Command::new("xorriso");
     extract.args(["-osirrox", "on", "-indev"]).arg(from.join(ISO));
     run(extract.args(["-extract", "/live/vmlinuz"]).arg(&kernel))?;
-    initrd(&work.scratch("initrd"), &disc.join("images/pxeboot/initrd.img"))?;
+    fs::copy(&kernel, disc.join("images/pxeboot/vmlinuz2"))?;
+    initrd(&work.scratch("initrd"), "LINE", &disc.join("images/pxeboot/initrd.img"))?;
+    initrd(&work.scratch("initrd2"), "SECOND", &disc.join("images/pxeboot/initrd2.img"))?;
     fs::write(disc.join("LiveOS/squashfs.img"), format!("hsqs{:04092}", 0))?;
     for Title { label, written, .. } in &TITLES {
         let odd = if *label == "ODD-1.0" { ODD } else { "" };
         // What boots by itself lies behind a row: it has a second entry.
         let more = if label.ends_with(".0") {
-            "label more\n  menu label Another way\n  kernel /images/pxeboot/vmlinuz\n  \
-             append initrd=/images/pxeboot/initrd.img another=way\n"
+            "label more\n  menu label Another way\n  kernel /images/pxeboot/vmlinuz2\n  \
+             append initrd=/images/pxeboot/initrd2.img console=ttyS0 quiet another=way\n"
         } else {
             ""
         };
@@ -162,8 +194,8 @@ fn isos(work: &Work) -> Result<PathBuf> {
     Ok(isos)
 }
 
-/// An initramfs whose init prints the kernel's arguments, with the names by which one is known that attaches NBD by itself.
-fn initrd(tree: &Path, to: &Path) -> Result<()> {
+/// An initramfs whose init prints the kernel's arguments behind that word, with the names by which one is known that attaches NBD by itself.
+fn initrd(tree: &Path, word: &str, to: &Path) -> Result<()> {
     const INIT: &str = r#"
         #include <fcntl.h>
         #include <sys/mount.h>
@@ -176,9 +208,9 @@ fn initrd(tree: &Path, to: &Path) -> Result<()> {
             mount("proc", "/proc", "proc", 0, 0);
             int from = open("/proc/cmdline", O_RDONLY), to = open("/dev/console", O_WRONLY);
             long len = read(from, line, sizeof line);
-            write(to, "\nLINE-BEGINS ", 13);
+            write(to, "\n" WORD "-BEGINS ", sizeof WORD + 9);
             write(to, line, len);
-            write(to, " LINE-ENDS\n", 11);
+            write(to, " " WORD "-ENDS\n", sizeof WORD + 6);
             sync();
             for (;;) pause();
         }
@@ -201,7 +233,8 @@ fn initrd(tree: &Path, to: &Path) -> Result<()> {
     }
     fs::create_dir_all(tree.join("dev"))?;
     fs::write(tree.join("init.c"), INIT)?;
-    run(Command::new("cc").args(["-static", "-Os", "-o", "init", "init.c"]).current_dir(tree))?;
+    let word = format!("-DWORD=\"{word}\"");
+    run(Command::new("cc").args(["-static", "-Os", &word, "-o", "init", "init.c"]).current_dir(tree))?;
     // The kernel opens the console before it runs init.
     let pack = "set -o pipefail; rm init.c; mknod dev/console c 5 1; \
                 find . | cpio --quiet -o -H newc -R 0:0 | gzip >\"$1\"";
@@ -215,12 +248,20 @@ struct Mount {
 }
 
 impl Mount {
-    fn start(isos: &Path, way: &Way, work: &Work) -> Result<Self> {
+    fn start(isos: &Path, way: &Way, timeout: &str, work: &Work) -> Result<Self> {
         let path = work.scratch("mnt");
         fs::create_dir_all(&path)?;
         let process = Process::spawn(
             Command::new(testkit::built::program("netrootfs"))
-                .args(["--foreground", "--server", "10.0.2.2", "--timeout", "2", "--default", way.default])
+                .args([
+                    "--foreground",
+                    "--server",
+                    "10.0.2.2",
+                    "--timeout",
+                    timeout,
+                    "--default",
+                    way.default,
+                ])
                 .args(["--append", "initrd=/gone"])
                 .arg("--state-dir")
                 .arg(work.scratch("state"))
@@ -251,16 +292,18 @@ impl Drop for Mount {
 struct Machine {
     process: Process,
     serial: PathBuf,
+    monitor: PathBuf,
 }
 
 impl Machine {
     /// Its screen is its serial line: SeaBIOS and OVMF write it there.
     fn start(way: &Way, tftp: &Path, work: &Work) -> Result<Self> {
-        let serial = work.log("serial");
+        let (serial, monitor) = (work.log("serial"), work.scratch("monitor"));
         let net = format!("user,id=net,tftp={},bootfile={}", tftp.display(), way.file);
         let mut command = Command::new("qemu-system-x86_64");
         command
-            .args(["-cpu", "max,-erms", "-m", "768", "-display", "none", "-monitor", "none", "-no-reboot"])
+            .args(["-cpu", "max,-erms", "-m", "768", "-display", "none", "-no-reboot"])
+            .args(["-monitor", &format!("unix:{},server=on,wait=off", monitor.display())])
             .args(["-netdev", &net, "-serial", &format!("file:{}", serial.display())]);
         let card = "virtio-net-pci,netdev=net,bootindex=1,mac=52:54:00:12:34:56";
         if way.uefi {
@@ -274,21 +317,34 @@ impl Machine {
         } else {
             command.args(["-machine", "q35,accel=tcg,graphics=off", "-device", card]);
         }
-        Ok(Self { process: Process::spawn(&mut command, work)?, serial })
+        Ok(Self { process: Process::spawn(&mut command, work)?, serial, monitor })
     }
 
     fn said(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.serial).unwrap_or_default()).into_owned()
     }
 
-    /// What its kernel was given.
-    fn command_line(&mut self) -> Result<String> {
+    /// Waits for a text on its screen.
+    fn shows(&mut self, text: &str) -> Result<()> {
+        wait_for(text, PATIENCE, || {
+            self.process.ensure_runs()?;
+            Ok(self.screen().contains(text))
+        })
+    }
+
+    /// Presses a key of its keyboard.
+    fn press(&self, key: &str) -> Result<()> {
+        tell_monitor(&self.monitor, &format!("sendkey {key}"))
+    }
+
+    /// What its kernel was given, behind that word.
+    fn command_line(&mut self, word: &str) -> Result<String> {
+        let (begins, ends) = (format!("{word}-BEGINS "), format!(" {word}-ENDS"));
         let mut line = None;
         wait_for("the kernel's command line", PATIENCE, || {
             let said = self.said();
-            let rest = said.split_once("LINE-BEGINS ").map(|(_, rest)| rest);
-            line =
-                rest.and_then(|rest| rest.split_once(" LINE-ENDS")).map(|(line, _)| line.trim().to_owned());
+            let rest = said.split_once(&begins).map(|(_, rest)| rest);
+            line = rest.and_then(|rest| rest.split_once(&ends)).map(|(line, _)| line.trim().to_owned());
             if line.is_none() && self.process.ended()?.is_some() {
                 bail!("QEMU has ended");
             }

@@ -1,5 +1,5 @@
 //! Diskless machines in QEMU that boot from a mounted netrootfs, a room of machines whose servers die, live ISOs looked into for
-//! their drivers, and the package under real systemds.
+//! their drivers, and the packages under real systemds.
 //!
 //! Needs root, QEMU, the servers and the ISOs of `scripts/live-iso`: `scripts/boot-test [FILTER…]` sees to all of it, and
 //! `scripts/boot-matrix [FILTER…]` for the tests of [`matrix`], which the other leaves out. What is missing is an error,
@@ -24,12 +24,16 @@ mod support {
     pub mod trouble;
 }
 
+mod alpine;
 mod debian_installer;
 mod drivers;
+mod kiwi;
 mod languages;
 mod matrix;
 mod netroot_init;
+mod nfs;
 mod own_initramfs;
+mod packages;
 mod room;
 mod systemd;
 mod uefi;

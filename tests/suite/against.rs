@@ -119,7 +119,7 @@ fn a_tree_behind_a_web_server_is_compared_as_its_files_are() {
     let (differences, same, code) = compared(&there, Path::new(&address));
     let labels = ["Bytes", "Longer", "There"].map(str::to_owned).to_vec();
     assert_eq!((differences, same, code), (vec![], labels, Some(1)));
-    server.stop();
+    drop(server);
     daemon.stop();
 }
 

@@ -1,10 +1,13 @@
 //! How a mount tells of itself: `status.json`, `metrics` and `index.html` in the tree's root, and the commands that show it.
 //!
-//! Needs root, /dev/fuse, fuse3 and xorriso; `machines` also nbd-server, nbdkit, tftpd-hpa and dnsmasq; `web` nginx-light.
+//! Needs root, /dev/fuse, fuse3 and xorriso; `machines` also nbd-server, nbdkit, tftpd-hpa and dnsmasq; `web` nginx-light,
+//! and `browser` chromium, too.
 
+mod browser;
 mod files;
 mod machines;
 mod manual;
+mod top;
 mod web;
 
 use netrootfs::tree::render::status::{File, Status};

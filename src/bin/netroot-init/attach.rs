@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use netrootfs::boot::step::Step;
 
 use crate::address::Held;
 use crate::card::{self, Card};
@@ -14,6 +15,7 @@ use crate::console::{complain, say};
 use crate::dhcp::Lease;
 use crate::dial::{self, Connection, RemoteDisk};
 use crate::disk;
+use crate::herald::tell;
 use crate::keeper;
 use crate::lease::{self, Renewal};
 use crate::link;
@@ -26,25 +28,26 @@ use crate::spread::Spread;
 /// A VLAN's link follows that of its card.
 const VLAN_PATIENCE: Duration = Duration::from_secs(3);
 
-/// Attaches the disk by the first card that leads to it.
+/// Attaches the disk by the first card that leads to it, whose address is held then. `or` is what the servers are told if
+/// they are reached and have none.
 ///
 /// # Errors
 /// If none does, with what is missing for each.
-pub fn attach(settings: &Settings) -> Result<()> {
+pub fn attach(settings: &Settings, or: Step) -> Result<Held> {
     modules::load_nbd()?;
     let cards = card::ready(settings)?;
     let patience = if cards.len() == 1 { lease::LONG } else { lease::SHORT };
     let mut refused = Vec::new();
     for (index, card) in cards.iter().enumerate() {
-        match through(card, settings, index == 0, patience) {
-            Ok(()) => return Ok(()),
+        match through(card, settings, index == 0, patience, or) {
+            Ok(held) => return Ok(held),
             Err(error) => refused.push(format!("by {}: {error:#}", card.name)),
         }
     }
     bail!("{}", refused.join("; "));
 }
 
-fn through(card: &Card, settings: &Settings, first: bool, patience: &[u64]) -> Result<()> {
+fn through(card: &Card, settings: &Settings, first: bool, patience: &[u64], or: Step) -> Result<Held> {
     let tagged = settings.vlan.map(|id| vlan(card, id)).transpose()?;
     let card = tagged.as_ref().unwrap_or(card);
     let lease = address(card, settings, first, patience)?;
@@ -56,14 +59,16 @@ fn through(card: &Card, settings: &Settings, first: bool, patience: &[u64]) -> R
     introduce(card, &lease);
     link::set_up(card.index, lease.mtu)?;
     link::hold(&held).with_context(|| format!("the address {} can't be set", held.address.addr()))?;
+    tell(&held, Step::Address);
     let remote = RemoteDisk { servers, export: settings.target.export.clone() };
-    let attached = disk(&held, &remote, settings);
-    if attached.is_err() {
+    if let Err(error) = disk(&held, &remote, settings) {
+        tell(&held, or);
         let _ = link::release(&held);
-    } else {
-        name_servers(&lease);
+        return Err(error);
     }
-    attached
+    tell(&held, Step::Disk);
+    name_servers(&lease);
+    Ok(held)
 }
 
 fn introduce(card: &Card, lease: &Lease) {

@@ -8,14 +8,17 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use netrootfs::boot::step::Step;
 use netrootfs::image::args::Args;
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::system::RebootCommand;
 
+use crate::address::Held;
 use crate::attach::attach;
 use crate::card;
 use crate::console::{self, Choice, complain, say};
+use crate::herald::tell;
 use crate::modules::read;
 use crate::settings::{self, Settings};
 use crate::spread::Spread;
@@ -34,7 +37,9 @@ pub fn run() -> ! {
     let mounted: Vec<_> =
         MOUNTS.into_iter().filter(|(kind, place)| mount_new(kind, place)).map(|(_, place)| place).collect();
     say(&format!("version {}", env!("CARGO_PKG_VERSION")));
-    attach_or_ask();
+    if let Some(held) = attach_or_ask() {
+        tell(&held, Step::Init);
+    }
     hand_over(&mounted)
 }
 
@@ -51,21 +56,23 @@ fn mount_new(kind: &str, place: &str) -> bool {
     }
 }
 
-fn attach_or_ask() {
+/// The address by which the disk is attached, if it is.
+fn attach_or_ask() -> Option<Held> {
     let args = Args::parse(&read("/proc/cmdline"));
-    let mut pauses = (0..).zip(PAUSES);
+    let mut pauses = (0..PAUSES.len() as u32).zip(PAUSES);
     loop {
-        match Settings::parse(&args).and_then(|settings| attach(&settings)) {
-            Ok(()) => return,
+        let or = if pauses.len() > 0 { Step::Failed } else { Step::GaveUp };
+        match Settings::parse(&args).and_then(|settings| attach(&settings, or)) {
+            Ok(held) => return Some(held),
             Err(error) => complain(&format!("the disk can't be attached: {error:#}")),
         }
         let Some((attempt, pause)) = pauses.next() else {
             complain("giving up; going on without the disk");
-            return;
+            return None;
         };
         let own = card::first().map_or(0, |card| half_of(pause, Spread::of(card.mac), attempt));
         if !ask(pause + own, settings::init(&args)) {
-            return;
+            return None;
         }
     }
 }

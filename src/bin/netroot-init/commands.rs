@@ -70,7 +70,7 @@ fn read(card: &str, disk: &str) -> Result<()> {
     say(&format!("{}/{export} has {size} bytes", first.server));
     let here = Here::new(&first.socket)?;
     let kept = keeper::Disk::new(remote, first, spread, here.clone());
-    keeper::beside("connection", || kept.keep());
+    keeper::beside("connection", || kept.keep(None));
     copy(&here, size, piece - piece % block)
 }
 

@@ -261,5 +261,7 @@ fn domain(name: &[u8]) -> Option<String> {
     (!name.is_empty() && name.len() <= 253 && name.chars().all(good)).then(|| name.to_owned())
 }
 
+// By its path, as this module is one of the fuzz targets too, under another name.
 #[cfg(test)]
+#[path = "dhcp/tests.rs"]
 mod tests;

@@ -118,9 +118,10 @@ impl Kept {
             let held = held.clone();
             beside("lease", move || network::keep_lease(&held, terms));
         }
-        beside("address", move || network::keep_address(&held));
+        let address = held.clone();
+        beside("address", move || network::keep_address(&address));
         if let Some(disk) = disk {
-            disk.keep();
+            disk.keep(Some(&held));
         }
         loop {
             thread::park();

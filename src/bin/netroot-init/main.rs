@@ -23,6 +23,7 @@ mod console;
 mod dhcp;
 mod dial;
 mod disk;
+mod herald;
 mod keeper;
 mod lease;
 mod link;

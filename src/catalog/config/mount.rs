@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Deserializer};
 
 use super::key::{checked_option, text_or_number};
-use crate::catalog::values;
+use crate::catalog::values::{self, Account};
 use crate::image::label::Label;
 use crate::storage::passthrough::DataPath;
 
@@ -25,6 +25,9 @@ pub struct Mount {
     pub cache_size: Option<u64>,
     /// Who reads the ISOs.
     pub data_path: Option<DataPath>,
+    /// Who it is to be, if not root.
+    #[serde(deserialize_with = "account")]
+    pub user: Option<Account>,
     /// Command to run after a change.
     pub on_change: Option<String>,
     /// Owner of the files.
@@ -52,6 +55,10 @@ fn user<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u32>, D::Error> {
     text_or_number(from, values::user)
 }
 
+fn account<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Account>, D::Error> {
+    text_or_number(from, values::account)
+}
+
 fn group<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u32>, D::Error> {
     text_or_number(from, values::group)
 }
@@ -70,7 +77,7 @@ mod tests {
     fn all_that_options_say_can_stand_in_the_file() {
         let text = "[mount]\niso-dir = \"/srv/isos\"\nmountpoint = \"/srv/netboot\"\nnonempty = true\n\
                     cache-size = \"1G\"\ndata-path = \"cache\"\non-change = \"true\"\nuid = \"root\"\ngid = 7\n\
-                    mode = \"0440\"\nstate-dir = \"/var/cache/x\"\nlog-file = \"/var/log/x\"\n\
+                    mode = \"0440\"\nuser = \"nobody\"\nstate-dir = \"/var/cache/x\"\nlog-file = \"/var/log/x\"\n\
                     labels = { \"a.iso\" = \"A\" }\n";
         let mount = Config::parse(text).unwrap().mount;
         assert_eq!(
@@ -81,6 +88,7 @@ mod tests {
                 nonempty: true,
                 cache_size: Some(1 << 30),
                 data_path: Some(DataPath::Cache),
+                user: values::account("65534").ok(),
                 on_change: Some("true".into()),
                 uid: Some(0),
                 gid: Some(7),

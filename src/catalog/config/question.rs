@@ -1,4 +1,5 @@
-//! The names by which loaders ask for the menu of a single machine, read back: whoever asks for one tells who it is.
+//! The names by which loaders ask for the menu of a single machine, read back: whoever asks for one tells who it is. And those
+//! by which netroot-init says how far it came.
 //!
 //! pxelinux, GRUB and iPXE ask whether or not there is such a file. What they ask for with fewer digits of an address
 //! stands for many machines and is none of these.
@@ -6,6 +7,7 @@
 use std::net::Ipv4Addr;
 
 use super::key::Uuid;
+use crate::boot::step::Step;
 use crate::image::mac::Mac;
 
 /// What a machine is told from others by.
@@ -22,16 +24,21 @@ pub enum Key {
 /// A question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Question {
-    /// Who asks; `None` for dnsmasq, whose directories are for all loaders.
+    /// The loader that asks; `None` for dnsmasq, whose directories are for all loaders, and for netroot-init.
     pub loader: Option<&'static str>,
     /// For whom.
     pub key: Key,
+    /// What netroot-init has done.
+    pub step: Option<Step>,
 }
 
 impl Question {
     /// Reads a name that was looked up. It is one only in the [right place](Self::is_asked_in).
     pub fn parse(name: &str) -> Option<Self> {
-        let of = |loader, key| Self { loader: Some(loader), key };
+        let of = |loader, key| Self { loader: Some(loader), key, step: None };
+        if let Some((mac, step)) = Step::parse(name) {
+            return Some(Self { loader: None, key: Key::Mac(mac), step: Some(step) });
+        }
         if let Some(name) = name.strip_prefix("grub.cfg-") {
             return Some(of("GRUB", config(name)?));
         }
@@ -47,7 +54,7 @@ impl Question {
         }
         let root = || name.parse().map(Key::Mac).ok().or_else(|| name.parse().map(Key::Address).ok());
         let pxelinux = config(name).map(|key| of("pxelinux", key));
-        pxelinux.or_else(|| Some(Self { loader: None, key: root()? }))
+        pxelinux.or_else(|| Some(Self { loader: None, key: root()?, step: None }))
     }
 
     /// Whether it is one in a directory, given by its path in the tree.
@@ -102,8 +109,17 @@ mod tests {
             ("52-54-00-12-34-56".to_owned(), None, mac),
             ("10.0.2.111".to_owned(), None, address),
         ] {
-            assert_eq!(Question::parse(&name), Some(Question { loader, key }), "{name}");
+            assert_eq!(Question::parse(&name), Some(Question { loader, key, step: None }), "{name}");
         }
+    }
+
+    #[test]
+    fn netroot_init_says_its_step_with_its_card() {
+        let name = "netroot-init-52-54-00-12-34-56-disk";
+        let key = Key::Mac("52:54:00:12:34:56".parse().unwrap());
+        let question = Question::parse(name).unwrap();
+        assert_eq!(question, Question { loader: None, key, step: Some(Step::Disk) });
+        assert!(question.is_asked_in("tftp") && !question.is_asked_in("images"));
     }
 
     #[test]

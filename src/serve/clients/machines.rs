@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::boot::step::Step;
 use crate::catalog::config::Uuid;
 use crate::catalog::config::question::Key;
 use crate::image::mac::Mac;
@@ -22,6 +23,9 @@ const MAX_INITRDS: usize = 16;
 
 /// Most handles of a boot's image that are counted one by one.
 const MAX_ROOTS: usize = 16;
+
+/// Steps that come within this time may have changed places on their way through a server's processes.
+const TOGETHER: Duration = Duration::from_secs(1);
 
 /// A loader asks by UUID and by card within this time.
 const ONE_SEARCH: Duration = Duration::from_secs(60);
@@ -40,6 +44,8 @@ pub struct Machine {
     pub mac: Option<Mac>,
     pub uuid: Option<Uuid>,
     pub loader: Option<&'static str>,
+    /// What netroot-init has done last, and when.
+    pub step: Option<(Step, SystemTime)>,
     pub first_seen: SystemTime,
     pub last_seen: SystemTime,
     /// Path, and when it was opened.
@@ -56,6 +62,11 @@ pub struct Machine {
 impl Machines {
     pub fn iter(&self) -> impl Iterator<Item = &Machine> {
         self.all.values()
+    }
+
+    #[cfg(test)]
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Machine> {
+        self.all.values_mut()
     }
 
     /// The machine of an address, of a key, or of both; a new one if there is none.
@@ -144,6 +155,7 @@ impl Machine {
             mac: None,
             uuid: None,
             loader: None,
+            step: None,
             first_seen: now,
             last_seen: now,
             kernel: None,
@@ -159,6 +171,7 @@ impl Machine {
     pub fn boots(&mut self, reading: &Reading) {
         self.kernel = Some((reading.path.clone(), reading.since));
         self.initrds.clear();
+        self.step = None;
         if !self.is_connected() {
             self.roots.clear();
             self.read_before = 0;
@@ -169,6 +182,17 @@ impl Machine {
     pub fn unpacks(&mut self, reading: &Reading) {
         if self.initrds.len() < MAX_INITRDS {
             self.initrds.push((reading.path.clone(), reading.since));
+        }
+    }
+
+    /// Netroot-init says that it has done this.
+    pub fn comes_to(&mut self, step: Step) {
+        let now = SystemTime::now();
+        let overtaken = self.step.is_some_and(|(known, since)| {
+            known > step && now.duration_since(since).is_ok_and(|since| since < TOGETHER)
+        });
+        if !overtaken {
+            self.step = Some((step, now));
         }
     }
 
@@ -234,6 +258,10 @@ impl Machine {
         self.mac = self.mac.or(other.mac);
         self.uuid = self.uuid.or(other.uuid);
         self.loader = other.loader.or(self.loader);
+        self.step = match (self.step, other.step) {
+            (Some(one), Some(other)) if one.1 >= other.1 => Some(one),
+            (one, other) => other.or(one),
+        };
         self.first_seen = self.first_seen.min(other.first_seen);
         self.uuid_asked = self.uuid_asked.max(other.uuid_asked);
         if other.last_seen > self.last_seen {

@@ -3,7 +3,6 @@
 //! Each event loop is a session of its own on a device of its own, since only those that are known here can be held. The
 //! library begins a session with a handshake that a mount has once only: it makes one with us, and then gets the device.
 
-use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -14,9 +13,9 @@ use std::sync::mpsc::Sender;
 
 use anyhow::{Context, Result};
 use fuser::{MountOption, Notifier, Session, SessionACL};
-use rustix::mount::MountFlags;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
+use crate::serve::broker::Broker;
 use crate::serve::fuse::{Adapter, Agreed};
 use crate::serve::handover::ledger::{Ledger, Left, Mount};
 use crate::serve::handover::{resend, store};
@@ -34,6 +33,7 @@ const CLONE: libc::Ioctl = 0x8004_e500_u32 as libc::Ioctl;
 
 /// The mount.
 pub(super) struct Mounted {
+    broker: Arc<Broker>,
     mountpoint: PathBuf,
     device: (u32, u32),
 }
@@ -82,6 +82,7 @@ pub(super) fn held(mountpoint: &Path) -> Result<(Option<Arc<Ledger>>, Left)> {
 pub(super) fn serve(
     adapter: Adapter,
     config: &Config,
+    broker: &Arc<Broker>,
     ledger: Option<&Arc<Ledger>>,
     mut left: Left,
     end: &Sender<End>,
@@ -94,10 +95,10 @@ pub(super) fn serve(
             mount
         }
         None => {
-            left.devices.push(make(&adapter, config)?);
+            left.devices.push(make(&adapter, config, broker)?);
             let device = mountpoint::device(&config.mountpoint)?;
             // A file that is open already would go on as it was.
-            read_ahead::raise(device, &config.iso_dir);
+            read_ahead::raise(broker, device, &config.iso_dir);
             let Agreed { passthrough, resends } = adapter.agreed();
             let (mountpoint, resends) = (config.mountpoint.clone(), resends && config.resend);
             Mount { mountpoint, device, passthrough, resends }
@@ -129,17 +130,17 @@ pub(super) fn serve(
             let ended = reason(session.run());
             // Nobody listens if it ends on a signal and this took too long.
             if let Some(reason) = ended {
-                let _ = end.send(End::Failed(reason));
+                let _ = end.send(End::Failed(format!("the event loops ended: {reason}")));
             } else if running.fetch_sub(1, Ordering::AcqRel) == 1 {
                 let _ = end.send(End::Unmounted);
             }
         })?;
     }
-    Ok((notifier, Mounted { mountpoint: mount.mountpoint, device: mount.device }))
+    Ok((notifier, Mounted { broker: broker.clone(), mountpoint: mount.mountpoint, device: mount.device }))
 }
 
 /// Makes the mount, and returns its device.
-fn make(adapter: &Adapter, config: &Config) -> Result<OwnedFd> {
+fn make(adapter: &Adapter, config: &Config, broker: &Broker) -> Result<OwnedFd> {
     let mut options = fuser::Config::default();
     options.mount_options = vec![
         MountOption::RO,
@@ -151,10 +152,10 @@ fn make(adapter: &Adapter, config: &Config) -> Result<OwnedFd> {
         MountOption::Subtype(NAME.into()),
     ];
     options.acl = SessionACL::All;
-    let session = match mount_directly(&config.mountpoint) {
+    let session = match broker.mount() {
         Ok(device) => Session::from_fd(adapter.clone(), device, SessionACL::All, fuser::Config::default())
             // The library only unmounts what it has mounted itself.
-            .inspect_err(|_| drop(mountpoint::detach(&config.mountpoint))),
+            .inspect_err(|_| drop(broker.unmount())),
         // fusermount3 may; and it has the better sentences for whatever else is wrong.
         Err(_) => Session::new(adapter.clone(), &config.mountpoint, &options),
     };
@@ -163,22 +164,6 @@ fn make(adapter: &Adapter, config: &Config) -> Result<OwnedFd> {
     // It would unmount when it is dropped, also where another process is to go on.
     std::mem::forget(session);
     Ok(device)
-}
-
-/// Mounts without fusermount3, as root may. The library would call the type plain `fuse`, by which updatedb(8), findmnt(8)
-/// and their like can't tell it from others.
-fn mount_directly(mountpoint: &Path) -> io::Result<OwnedFd> {
-    let device = File::options().read(true).write(true).open("/dev/fuse")?;
-    let options = format!(
-        "fd={},rootmode=40000,user_id={},group_id={},default_permissions,allow_other",
-        device.as_raw_fd(),
-        rustix::process::geteuid().as_raw(),
-        rustix::process::getegid().as_raw()
-    );
-    let flags = MountFlags::RDONLY | MountFlags::NODEV | MountFlags::NOSUID;
-    let options = CString::new(options)?;
-    rustix::mount::mount(NAME, mountpoint, format!("fuse.{NAME}"), flags, Some(options.as_c_str()))?;
-    Ok(device.into())
 }
 
 /// The devices that are read from, one for each event loop; all that has to outlive this process is held.
@@ -269,7 +254,7 @@ impl Mounted {
         if mountpoint::device(&self.mountpoint).is_ok_and(|device| device != self.device) {
             return;
         }
-        if let Err(error) = mountpoint::unmount(&self.mountpoint) {
+        if let Err(error) = self.broker.unmount() {
             log::error!("{}: can't unmount: {error}", self.mountpoint.display());
         }
     }

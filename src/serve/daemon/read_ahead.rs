@@ -1,12 +1,14 @@
 //! How far the kernel reads ahead of clients on the mount, and so how large its requests are.
 //!
-//! It is a setting of the mount in sysfs that only root can change (Linux, Documentation/ABI/testing/sysfs-class-bdi).
+//! It is a setting of the mount in sysfs that only root can change (Linux, Documentation/ABI/testing/sysfs-class-bdi), so
+//! the broker does.
 //! Where that fails the mount works all the same, with requests of 128 KiB and the block cache's own read-ahead.
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use crate::serve::broker::Broker;
 use crate::serve::mountpoint;
 
 /// At least so many KiB: four requests of 1 MiB, the largest that FUSE makes. Each goes from the reader to an event loop,
@@ -15,21 +17,17 @@ use crate::serve::mountpoint;
 const LEAST: u64 = 4096;
 
 /// Makes the kernel read ahead on the mount as far as on the file system of the ISOs, if it doesn't already.
-pub(super) fn raise(mount: (u32, u32), isos: &Path) {
-    let mount = setting(mount);
-    let backing = mountpoint::device(isos).and_then(|device| read(&setting(device)));
+pub(super) fn raise(broker: &Broker, mount: (u32, u32), isos: &Path) {
+    let backing = mountpoint::device(isos).and_then(|device| read(&mountpoint::read_ahead(device)));
     let wanted = backing.unwrap_or(0).max(LEAST);
-    let raised = read(&mount).and_then(|now| match now < wanted {
-        true => fs::write(&mount, wanted.to_string()),
+    let setting = mountpoint::read_ahead(mount);
+    let raised = read(&setting).and_then(|now| match now < wanted {
+        true => broker.read_ahead(mount, wanted),
         false => Ok(()),
     });
     if let Err(error) = raised {
-        log::debug!("{}: can't be raised to {wanted}: {error}", mount.display());
+        log::debug!("{}: can't be raised to {wanted}: {error}", setting.display());
     }
-}
-
-fn setting((major, minor): (u32, u32)) -> PathBuf {
-    format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb").into()
 }
 
 fn read(setting: &Path) -> io::Result<u64> {

@@ -2,9 +2,9 @@
 //! that is installed now.
 //!
 //! A daemon that is held listens on a socket with the name of its mount point, and reads nothing there: the kernel tells
-//! who connects which process it is.
+//! who connects which process it is, and an answer that it serves.
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
@@ -19,12 +19,29 @@ use rustix::process::{Pid, Signal, geteuid, kill_process};
 /// How long the next daemon may take. Its holder gives up earlier.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Can be found as the daemon of that mount point for as long as the value lives.
+/// How long one that serves may take to say so.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// Takes the name by which the daemon of that mount point is found.
 ///
 /// # Errors
-/// If another process can.
+/// If another process has it.
 pub fn listen(mountpoint: &Path) -> io::Result<UnixListener> {
     UnixListener::bind_addr(&address(mountpoint)?)
+}
+
+/// From now on it is found.
+///
+/// # Errors
+/// If no thread can be started.
+pub fn answer(listener: UnixListener) -> io::Result<()> {
+    std::thread::Builder::new().name("upgrade".into()).spawn(move || {
+        // Who doesn't wait any more needs none.
+        while let Ok((mut stream, _)) = listener.accept() {
+            let _ = stream.write_all(b"\n");
+        }
+    })?;
+    Ok(())
 }
 
 /// Ends the daemon of a mount point, and returns the process that serves it then.
@@ -47,11 +64,14 @@ pub fn upgrade(mountpoint: &Path) -> Result<Pid> {
 }
 
 fn find(mountpoint: &Path) -> io::Result<Pid> {
-    let peer = socket_peercred(UnixStream::connect_addr(&address(mountpoint)?)?)?;
+    let mut stream = UnixStream::connect_addr(&address(mountpoint)?)?;
+    let peer = socket_peercred(&stream)?;
     // Anybody may listen under any name.
     if !peer.uid.is_root() && peer.uid != geteuid() {
         return Err(io::Error::other("another user listens in its place"));
     }
+    stream.set_read_timeout(Some(ANSWER))?;
+    stream.read_exact(&mut [0])?;
     Ok(peer.pid)
 }
 
@@ -68,9 +88,8 @@ mod tests {
         let place = Path::new("/nowhere/of these tests");
         assert!(find(place).is_err());
         let listener = listen(place).unwrap();
-        assert_eq!(find(place).unwrap(), rustix::process::getpid());
         assert!(listen(place).is_err(), "it is taken");
-        drop(listener);
-        assert!(find(place).is_err());
+        answer(listener).unwrap();
+        assert_eq!(find(place).unwrap(), rustix::process::getpid());
     }
 }

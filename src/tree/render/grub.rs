@@ -15,7 +15,7 @@ use super::rows::{Boot, Row, Rows};
 use super::{Firmware, Item, LOCAL, Menu};
 use crate::image::args::{Arg, Part};
 
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "models"))]
 pub mod model;
 
 /// GRUB's name for the address of the server that it was loaded from.

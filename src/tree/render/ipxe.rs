@@ -15,7 +15,7 @@ use super::rows::{Boot, Row, Rows, Sub};
 use super::{Firmware, Item, LOCAL, Menu, headline};
 use crate::image::args::{Arg, Part};
 
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "models"))]
 pub mod model;
 
 /// iPXE's name for the address of the server that it was told to boot from.

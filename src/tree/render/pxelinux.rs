@@ -16,7 +16,7 @@ use super::{Firmware, Item, LOCAL, Menu, headline};
 use crate::catalog::written::MAX_TIMEOUT;
 use crate::image::args::{Arg, Part};
 
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "models"))]
 pub mod model;
 
 /// menu.c32 as wide as the screen and with more rows than it has by itself, so that the first screen has no need to scroll;

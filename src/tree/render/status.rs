@@ -8,13 +8,15 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::boot::step;
+
 mod metrics;
 mod page;
 mod people;
 
 pub use metrics::metrics;
 pub use page::page;
-pub use people::people;
+pub use people::{people, summary};
 
 /// Version of the keys and what they mean.
 pub const SCHEMA: u32 = 1;
@@ -151,6 +153,8 @@ pub struct Machine {
     pub uuid: Option<String>,
     /// The loader that asked for a menu last.
     pub loader: Option<String>,
+    /// What netroot-init has said last.
+    pub step: Option<Step>,
     /// When it was seen first.
     pub first_seen: u64,
     /// When it asked for something last.
@@ -163,6 +167,15 @@ pub struct Machine {
     pub root: Option<Root>,
     /// Whether it has an image open now.
     pub connected: bool,
+}
+
+/// What netroot-init has said.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// [What it has done](step::Step::code): a word that stays.
+    pub code: String,
+    /// When it said so.
+    pub time: u64,
 }
 
 /// A file that a machine fetched.
@@ -228,7 +241,7 @@ impl Machine {
 }
 
 /// So many bytes, in a few letters: `1.9 GB`.
-fn bytes(count: u64) -> String {
+pub fn bytes(count: u64) -> String {
     const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
     if count < 1000 {
         return format!("{count} B");
@@ -244,12 +257,19 @@ fn bytes(count: u64) -> String {
 }
 
 /// The time from one moment to another, in a few letters: `3 min`.
-fn span(from: u64, to: u64) -> String {
+pub fn span(from: u64, to: u64) -> String {
     match to.saturating_sub(from) {
         seconds @ 0..=119 => format!("{seconds} s"),
         seconds @ 120..=7199 => format!("{} min", seconds / 60),
         seconds @ 7200..=172_799 => format!("{} h", seconds / 3600),
         seconds => format!("{} d", seconds / 86_400),
+    }
+}
+
+impl Step {
+    /// A few words for people. One that a newer program knows stays as it is.
+    fn words(&self) -> String {
+        self.code.parse::<step::Step>().map_or_else(|_| self.code.clone(), |step| step.to_string())
     }
 }
 
@@ -330,6 +350,7 @@ mod tests {
                     mac: Some("52:54:00:12:34:56".into()),
                     uuid: Some("4c4c4544-0042-3510-8052-b4c04f4d3732".into()),
                     loader: Some("pxelinux".into()),
+                    step: Some(Step { code: "init".into(), time: 1_799_999_941 }),
                     first_seen: 1_799_999_000,
                     last_seen: 1_799_999_940,
                     kernel: Some(Fetched { path: "tftp/vmlinuz_F42".into(), time: 1_799_999_900 }),

@@ -7,9 +7,11 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use netrootfs::boot::step::Step;
+use netrootfs::tree::render::status::Status;
 use testkit::netns::{self, SERVER};
-use testkit::netrootfs::Mounted;
-use testkit::process::wait_for;
+use testkit::netrootfs::{Mounted, Tree};
+use testkit::process::{self, wait_for};
 use testkit::work::Work;
 
 use crate::support::loaders::Loaders;
@@ -19,8 +21,8 @@ use crate::support::root::Root;
 use crate::support::servers::{HTTP_PORT, Servers};
 use crate::support::trouble::{End, Trouble};
 
-/// A boot takes a minute on two idle cores; the nested form has taken five on busy ones.
-const PATIENCE: Duration = Duration::from_secs(600);
+/// A boot takes a minute on two idle cores; the nested form has taken ten on busy ones.
+const PATIENCE: Duration = Duration::from_secs(1200);
 
 /// Size of a disk, which takes up what is written to it.
 const DISK: u64 = 8 << 30;
@@ -107,8 +109,14 @@ impl<'a> Boot<'a> {
         check_firmware(&report, loaders.firmware)?;
         loaders.check(&root.files(label), work)?;
         root.check(&report, label, &tree, work)?;
+        if root.is_netroot() {
+            wait_for_step(Step::Init, &tree)?;
+        }
         if let Some(trouble) = self.trouble {
             trouble.make(&mut machine, &mut servers, &tree, work)?;
+        }
+        if root.is_netroot() && matches!(self.trouble, Some(Trouble::ServerRestarted)) {
+            wait_for_step(Step::Back, &tree)?;
         }
         machine.wait_for_end()?;
         self.end.check(&machine.said())?;
@@ -152,6 +160,16 @@ impl<'a> Boot<'a> {
 
 /// The default of all machines where the one that boots has another.
 const OTHER: &str = "Live-Nested-12";
+
+/// netroot-init has said that it came so far, or further: the mount knows it, with the machine's card.
+fn wait_for_step(step: Step, tree: &Tree) -> Result<()> {
+    wait_for(&format!("the step '{}'", step.code()), process::PATIENCE, || {
+        let status: Status = serde_json::from_slice(&fs::read(tree.root.join("status.json"))?)?;
+        let machine = status.machines.iter().find(|machine| machine.mac.as_deref() == Some(MAC));
+        let said = machine.and_then(|machine| machine.step.as_ref()?.code.parse().ok());
+        Ok(said.is_some_and(|said: Step| said >= step))
+    })
+}
 
 /// The type of the file system on each partition of an image.
 fn file_systems(disk: &Path) -> Result<Vec<String>> {

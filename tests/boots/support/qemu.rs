@@ -33,6 +33,8 @@ pub enum Card {
     Virtio,
     /// Of real machines, whose driver Debian's kernel for clouds doesn't have.
     E1000,
+    /// Of real machines, and in no initramfs that isn't made for networks.
+    E1000e,
 }
 
 /// Waits for the turn to run a machine, and has it for as long as the value lives. Two at once on two cores took as long
@@ -144,6 +146,7 @@ impl Firmware {
         let (model, rom) = match card {
             Card::Virtio => ("virtio-net-pci", ",romfile="),
             Card::E1000 => ("e1000", ""),
+            Card::E1000e => ("e1000e", ""),
         };
         let card = format!("{model},netdev=net,bootindex=1,mac={MAC}");
         let (machine, code, variables) = match self {
@@ -176,7 +179,7 @@ impl Firmware {
 }
 
 /// Has QEMU's monitor obey a command, and waits until it has.
-fn tell_monitor(socket: &Path, command: &str) -> Result<()> {
+pub fn tell_monitor(socket: &Path, command: &str) -> Result<()> {
     const PROMPT: &[u8] = b"\n(qemu) ";
     let mut monitor = UnixStream::connect(socket)?;
     monitor.set_read_timeout(Some(Duration::from_secs(20)))?;

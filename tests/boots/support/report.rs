@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail};
 const MARKER: &str = "NETROOTFS-BOOT-OK ";
 
 /// Lines after which nothing comes any more: loader, kernel, dracut, the live system's own payload check.
-const FATAL: [&str; 11] = [
+const FATAL: [&str; 12] = [
     "No bootable device",
     "UEFI Interactive Shell",
     "Could not find kernel image",
@@ -15,6 +15,7 @@ const FATAL: [&str; 11] = [
     "Boot has failed",
     "Refusing to continue",
     "Entering emergency mode",
+    "initramfs emergency recovery shell",
     "dracut: FATAL",
     "NETROOTFS-BOOT-BAD",
 ];
@@ -46,7 +47,7 @@ pub struct Report {
     pub mounts: Vec<String>,
     /// Loop devices: size in bytes and file.
     pub loops: Vec<String>,
-    /// Packages that an installer has.
+    /// Packages that an installer, or Alpine, has.
     pub components: Vec<String>,
     /// `bios` or `efi`.
     pub firmware: String,

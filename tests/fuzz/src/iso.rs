@@ -135,6 +135,7 @@ fn lay_out(source: Arc<dyn ReadAt>, facts: inspect::Facts, label: Label) -> Tree
         name: "x.iso".into(),
         disc: Arc::new(disc),
         arrived: 1,
+        product: None,
         initrd: None,
         further: Vec::new(),
         netroot: Default::default(),

@@ -1,38 +1,70 @@
-//! The rights of the process that serves, and of what it starts.
+//! The rights of the processes that serve, and of what they start.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
+use rustix::process::{Pid, Signal, kill_process};
 use testkit::disc::Disc;
 
-use crate::support::place::Place;
+use crate::support::place::{Daemon, Place, said};
 
-/// CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_KILL, CAP_SETGID, CAP_SETUID, CAP_SYS_PTRACE, CAP_SYS_ADMIN and CAP_LEASE by their
-/// numbers (Linux, include/uapi/linux/capability.h).
-const KEPT: u64 = 1 << 1 | 1 << 2 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 19 | 1 << 21 | 1 << 28;
+/// CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_KILL, CAP_SETGID, CAP_SETUID and CAP_LEASE by their numbers (Linux,
+/// include/uapi/linux/capability.h).
+const KEPT: u64 = 1 << 1 | 1 << 2 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 28;
+/// CAP_SYS_ADMIN.
+const KERNEL: u64 = 1 << 21;
+/// CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE and CAP_SYS_ADMIN.
+const BROKER: u64 = 1 << 1 | 1 << 2 | 1 << 19 | 1 << 21;
 
 fn field(status: &str, name: &str) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{status}"));
     u64::from_str_radix(line.trim(), 16).unwrap()
 }
 
-#[test]
-fn each_thread_has_the_rights_that_serving_takes_and_can_get_no_others() {
-    let place = Place::with("one.iso", &Disc::new("One", 1));
-    let daemon = place.start(&[]);
-    place.eventually("the verdict", || place.top().join("state/initrds.json").exists());
+/// The process beside the one that serves.
+fn broker(daemon: &Daemon<'_>) -> Option<Pid> {
+    let pid = daemon.server()?.as_raw_nonzero();
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+    let is_it = |pid: &str| {
+        fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.starts_with(b"netrootfs-broker\0"))
+    };
+    children.split_whitespace().find(|pid| is_it(pid)).and_then(|pid| Pid::from_raw(pid.parse().ok()?))
+}
+
+fn status(pid: Pid) -> String {
+    fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap_or_default()
+}
+
+/// Each thread's rights are no others than these, for ever.
+fn has_no_rights_but(daemon: &Daemon<'_>, kept: u64) {
     let threads = daemon.tasks("status");
     assert!(threads.len() > 16);
     for status in threads {
         for set in ["CapEff:", "CapPrm:"] {
-            assert_eq!(field(&status, set) & !KEPT, 0, "{set} {status}");
+            assert_eq!(field(&status, set) & !kept, 0, "{set} {status}");
         }
         assert_eq!((field(&status, "CapInh:"), field(&status, "NoNewPrivs:")), (0, 1), "{status}");
     }
-    daemon.stop();
 }
 
 #[test]
-fn a_command_of_the_administrator_has_all_rights() {
+fn each_thread_has_the_rights_that_serving_takes_and_can_get_no_others() {
+    for (path, kept) in [("auto", KEPT | KERNEL), ("cache", KEPT)] {
+        let place = Place::with("one.iso", &Disc::new("One", 1));
+        let daemon = place.start(&["--data-path", path]);
+        place.eventually("the verdict", || place.top().join("state/initrds.json").exists());
+        has_no_rights_but(&daemon, kept);
+        let beside = status(broker(&daemon).expect("the process that mounts"));
+        assert_eq!((field(&beside, "CapPrm:") & !BROKER, field(&beside, "NoNewPrivs:")), (0, 1), "{beside}");
+        daemon.stop();
+    }
+}
+
+#[test]
+fn a_command_of_the_administrator_has_all_rights_and_the_daemon_has_not() {
     let place = Place::with("one.iso", &Disc::new("One", 1));
     let status = place.elsewhere("status");
     let command = format!("cat /proc/self/status > {0}.new; mv {0}.new {0}", status.display());
@@ -43,6 +75,145 @@ fn a_command_of_the_administrator_has_all_rights() {
         (fs::read_to_string(&status).unwrap(), fs::read_to_string("/proc/self/status").unwrap());
     assert_eq!(field(&theirs, "CapEff:"), field(&ours, "CapEff:"));
     assert_eq!(field(&theirs, "NoNewPrivs:"), 0);
-    assert!(daemon.tasks("status").iter().all(|status| field(status, "CapEff:") & !KEPT == 0));
+    has_no_rights_but(&daemon, KEPT | KERNEL);
     daemon.stop();
+}
+
+#[test]
+fn who_stops_all_processes_at_once_unmounts() {
+    let place = Place::with("one.iso", &Disc::new("One", 1));
+    let mut daemon = place.start(&[]);
+    for pid in [broker(&daemon), daemon.server()] {
+        kill_process(pid.expect("a process"), Signal::TERM).unwrap();
+    }
+    assert!(daemon.wait().success(), "{}", place.log());
+    assert_eq!(place.mounts(), 0);
+}
+
+#[test]
+fn a_daemon_without_the_process_that_mounts_gives_way_to_another() {
+    let disc = Disc::new("One", 1);
+    let place = Place::with("one.iso", &disc);
+    let daemon = place.start(&[]);
+    let (server, first) = (daemon.server(), broker(&daemon).expect("the process that mounts"));
+    kill_process(first, Signal::KILL).unwrap();
+    place.eventually("another daemon", || daemon.server().is_some_and(|pid| Some(pid) != server));
+    assert!(place.read("images/One.iso") == disc.iso);
+    assert!(
+        place.log().contains("the process for mounting has ended (signal: 9 (SIGKILL))"),
+        "{}",
+        place.log()
+    );
+    assert_ne!(broker(&daemon), Some(first));
+    daemon.stop();
+}
+
+#[test]
+fn the_process_that_mounts_ends_with_its_daemon() {
+    let place = Place::with("one.iso", &Disc::new("One", 1));
+    let daemon = place.start(&[]);
+    let first = broker(&daemon).expect("the process that mounts");
+    daemon.kill_server();
+    // Its parent is dead, so that it is waited for at once.
+    place.eventually("its end", || status(first).is_empty() || status(first).contains("State:\tZ"));
+    place.eventually("another one", || broker(&daemon).is_some_and(|pid| pid != first));
+    daemon.stop();
+}
+
+/// The user that nothing belongs to.
+const NOBODY: u32 = 65534;
+
+#[test]
+fn a_daemon_of_a_user_has_no_rights_and_serves_everything() {
+    let disc = Disc::new("One", 1);
+    let place = Place::with("one.iso", &disc);
+    let user = place.elsewhere("user");
+    let command = format!("id -u > {0}.new; mv {0}.new {0}", user.display());
+    let daemon = place.start(&["--user", "nobody", "--on-change", &command]);
+    let is_nobody = || {
+        has_no_rights_but(&daemon, 0);
+        for status in daemon.tasks("status") {
+            assert!(status.contains("\nUid:\t65534\t65534\t65534\t65534\n"), "{status}");
+            assert!(status.contains("\nGid:\t65534\t65534\t65534\t65534\n"), "{status}");
+        }
+    };
+    is_nobody();
+    let menu = || place.text("tftp/pxelinux.cfg/default");
+    place.eventually("what is known", || menu().contains("netroot=nbd:192.0.2.1:One::ro"));
+    place.eventually("the state", || place.top().join("state/initrds.json").exists());
+    assert_eq!(fs::metadata(place.top().join("state/initrds.json")).unwrap().uid(), NOBODY);
+    place.look_again("Next");
+    place.eventually("the command", || user.exists());
+    assert_eq!(fs::read_to_string(&user).unwrap(), "0\n");
+    let device = fs::metadata(place.mnt()).unwrap().dev();
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    let kib = fs::read_to_string(format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb")).unwrap();
+    assert!(kib.trim().parse::<u64>().unwrap() >= 4096, "{kib}");
+
+    let open = File::open(place.tree("images/One.iso")).unwrap();
+    let server = daemon.server();
+    daemon.kill_server();
+    let mut bytes = vec![0; disc.iso.len()];
+    open.read_exact_at(&mut bytes, 0).unwrap();
+    assert!(bytes == disc.iso, "what was open is read on");
+    assert_ne!(daemon.server(), server);
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_netrootfs")).arg("upgrade").arg(place.mnt()).output().unwrap();
+    assert!(output.status.success(), "{}\n{}", said(&output), place.log());
+    assert!(place.read("images/One.iso") == disc.iso);
+    is_nobody();
+    daemon.stop();
+}
+
+#[test]
+fn an_iso_that_the_user_may_not_read_is_left_out() {
+    let place = Place::with("one.iso", &Disc::new("One", 1));
+    let secret = place.put("secret.iso", &Disc::new("Secret", 2));
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+    let daemon = place.start(&["--user", "nobody"]);
+    place.eventually("the other one", || place.tree("images/One.iso").exists());
+    assert!(!place.tree("images/Secret.iso").exists());
+    assert!(place.log().contains("secret.iso"), "{}", place.log());
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).unwrap();
+    place.eventually("it", || place.tree("images/Secret.iso").exists());
+    daemon.stop();
+}
+
+#[test]
+fn a_user_waits_for_an_iso_to_be_quiet_and_keeps_a_log_that_it_can_not_make_anew() {
+    let place = Place::with("one.iso", &Disc::new("One", 1));
+    let daemon = place.start(&["--user", "nobody"]);
+    let mut writer = File::create(place.iso("new.iso")).unwrap();
+    writer.write_all(&Disc::new("New", 2).iso).unwrap();
+    place.eventually("the one that is quiet", || place.tree("images/New.iso").exists());
+    drop(writer);
+    let renamed = place.top().join("log.1");
+    fs::rename(place.top().join("log"), &renamed).unwrap();
+    for _ in 0..2 {
+        let before = fs::read_to_string(&renamed).unwrap().matches("told to look again").count();
+        daemon.signal(Signal::HUP);
+        let lines = || fs::read_to_string(&renamed).unwrap().matches("told to look again").count();
+        place.eventually("a line in the old one", || lines() > before);
+    }
+    assert!(!place.top().join("log").exists());
+    daemon.stop();
+}
+
+#[test]
+fn a_user_that_can_not_serve_is_refused_with_the_reason() {
+    let place = Place::with("one.iso", &Disc::new("One", 1));
+    let refused = |options: &[&str], reason: &str| {
+        let output = place.command(options).output().unwrap();
+        assert!(!output.status.success() && said(&output).contains(reason), "{}", said(&output));
+        assert_eq!(place.mounts(), 0);
+    };
+    refused(&["--user", "root"], "root is who it is without this option");
+    refused(&["--user", "nobody-of-that-name"], "this host has no user of that name");
+    refused(&["--user", "nobody", "--data-path", "kernel"], "--data-path kernel takes a right of root's");
+    fs::create_dir(place.top().join("state")).unwrap();
+    refused(&["--user", "nobody"], "the user of --user can't write there");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_netrootfs"));
+    command.arg(place.top().join("isos")).arg(place.mnt()).args(["--user", "nobody"]);
+    let output = command.uid(NOBODY).output().unwrap();
+    assert!(said(&output).contains("only root can become somebody else"), "{}", said(&output));
 }

@@ -1,8 +1,10 @@
 //! Who boots what, with the real servers between the machines and the tree.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
 
+use netrootfs::boot::step::Step;
+use netrootfs::tree::render::status::Machine;
 use testkit::disc::Disc;
 use testkit::nbd::Client;
 use testkit::ports::{free, local};
@@ -14,10 +16,10 @@ use crate::serving::tftp::{Kind, Server};
 use crate::support::place::{Place, said};
 
 const UUID: &str = "4c4c4544-0042-3510-8052-b4c04f4d3732";
-const MAC: &str = "52:54:00:12:34:56";
+pub const MAC: &str = "52:54:00:12:34:56";
 
 /// Asks for its menu as pxelinux does, and loads what that says.
-fn load(server: &Server, disc: &Disc) {
+pub fn load(server: &Server, disc: &Disc) {
     for name in [UUID, "01-52-54-00-12-34-56", "7F000001", "7F00000"] {
         let answer = ask(server.address, &format!("pxelinux.cfg/{name}")).unwrap();
         assert!(matches!(answer, Answer::Refused(1, _)), "{name}: {answer:?}");
@@ -141,6 +143,49 @@ fn of_a_server_that_hides_its_clients_only_what_they_ask_is_known() {
     let dnsmasq = status.servers.iter().find(|server| server.name == "dnsmasq").unwrap();
     assert!(dnsmasq.opens == 0 && dnsmasq.opens_hidden >= 2, "{dnsmasq:?}");
     assert!(place.text("index.html").contains("dnsmasq serves many machines in one process"));
+    drop(server);
+    daemon.stop();
+}
+
+/// Says it as netroot-init does, and waits until the mount knows.
+pub fn say(step: Step, place: &Place, server: &Server) -> Vec<Machine> {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.send_to(&step.request(MAC.parse().unwrap()), (server.address, PORT)).unwrap();
+    let mut machines = Vec::new();
+    place.eventually(step.code(), || {
+        machines = status(place).machines;
+        machines.iter().any(|machine| machine.step.as_ref().is_some_and(|said| said.code == step.code()))
+    });
+    machines
+}
+
+#[test]
+fn netroot_init_says_how_far_it_came_through_a_plain_server() {
+    let disc = Disc::new("One", 1);
+    let place = Place::with("one.iso", &disc);
+    let daemon = place.start(&[]);
+    let server = Server::start(Kind::TftpdHpa, &place);
+    load(&server, &disc);
+    for step in [Step::Address, Step::Disk, Step::Init, Step::Lost] {
+        let machines = say(step, &place, &server);
+        let [machine] = machines.as_slice() else { panic!("{machines:#?}") };
+        assert_eq!((machine.mac.as_deref(), &machine.addresses[..]), (Some(MAC), &["127.0.0.1".into()][..]));
+        assert_eq!(machine.kernel.as_ref().unwrap().path, "tftp/vmlinuz_One", "of the same boot");
+    }
+    let words = "netroot-init has lost its disk, calls again, ";
+    for args in [&["status"][..], &["top"]] {
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_netrootfs")).args(args).arg(place.mnt()).output().unwrap();
+        assert!(said(&output).contains(words), "{}", said(&output));
+    }
+    assert!(place.text("index.html").contains(words));
+    // Another boot begins.
+    load(&server, &disc);
+    assert_eq!(status(&place).machines[0].step, None);
+    drop(server);
+
+    let server = Server::start(Kind::Dnsmasq, &place);
+    say(Step::GaveUp, &place, &server);
     drop(server);
     daemon.stop();
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use netrootfs::cli::manual::Page;
 use netrootfs::serve::usage::Usage;
 use netrootfs::tree::render::status::{
-    Boot, Fetched, File, Iso, LeftOut, Machine, Root, Server, Status, json, metrics,
+    Boot, Fetched, File, Iso, LeftOut, Machine, Root, Server, Status, Step, json, metrics,
 };
 
 /// A status with one of everything.
@@ -15,6 +15,7 @@ fn full() -> Status {
         kernel: Some(fetched.clone()),
         initrds: vec![fetched],
         root: Some(Root::default()),
+        step: Some(Step::default()),
         ..Machine::default()
     };
     Status {

@@ -25,9 +25,8 @@ fn nginx_serves_the_page_the_status_and_the_metrics() {
     let disc = Disc::new("One", 1);
     let place = Place::with("one.iso", &disc);
     let daemon = place.start(&[]);
-    let server = Nginx::start(&place, "status-nginx");
-    let port = server.port;
-
+    let nginx = Nginx::start(&place, "status-nginx");
+    let port = nginx.port;
     let (head, page) = get(port, "/", "");
     assert!(head.contains("200 OK") && head.contains("text/html"), "{head}");
     assert!(String::from_utf8(page).unwrap().contains("One: Start the Live System"));
@@ -46,6 +45,6 @@ fn nginx_serves_the_page_the_status_and_the_metrics() {
     }
     let (head, part) = get(port, "/images/One.iso", "Range: bytes=40000-40099\r\n");
     assert!(head.contains("206 Partial Content") && part == disc.iso[40_000..40_100], "{head}");
-    server.stop();
+    drop(nginx);
     daemon.stop();
 }

@@ -44,10 +44,12 @@ impl Nginx {
         });
         Self { process, port }
     }
+}
 
-    /// Ends it, with its workers.
-    pub fn stop(mut self) {
-        self.process.terminate(PATIENCE).unwrap();
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        // Its workers would outlive it otherwise.
+        let _ = self.process.terminate(PATIENCE);
     }
 }
 

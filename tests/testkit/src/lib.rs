@@ -11,6 +11,7 @@ pub mod netrootfs;
 pub mod ports;
 pub mod process;
 pub mod promise;
+pub mod pty;
 pub mod tftp;
 pub mod uml;
 pub mod work;

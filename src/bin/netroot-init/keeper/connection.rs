@@ -11,12 +11,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use netrootfs::boot::step::Step;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::address::{value, values};
+use crate::address::{Held, value, values};
 use crate::console::{complain, say};
 use crate::dial::{self, Connection, RemoteDisk};
 use crate::disk::Kernel;
+use crate::herald;
 use crate::reader::{Progress, Reader, STUCK_AFTER};
 use crate::spread::Spread;
 
@@ -85,8 +87,8 @@ impl<R: Reader> Kept<R> {
         Self { remote, size: export.size, fingerprint, sockets: vec![socket], spread, server, reader }
     }
 
-    /// Calls a server again whenever a connection is gone.
-    pub fn keep(mut self) {
+    /// Calls a server again whenever a connection is gone, and says so from the address that is held, if one is.
+    pub fn keep(mut self, held: Option<&Held>) {
         let mut progress = Progress::new();
         let mut told = None;
         let (spread, mut visits) = (self.spread, 0..);
@@ -94,7 +96,7 @@ impl<R: Reader> Kept<R> {
         let mut home_at = Instant::now() + until_home();
         loop {
             for index in self.gone() {
-                self.renew(index);
+                self.renew(index, held);
             }
             if self.remote.servers.len() < 2 {
                 continue;
@@ -108,11 +110,11 @@ impl<R: Reader> Kept<R> {
                         STUCK_AFTER.as_secs()
                     ));
                 }
-                self.leave(counts.answered);
+                self.leave(counts.answered, held);
                 progress = Progress::new();
             }
             if Instant::now() >= home_at {
-                self.go_home();
+                self.go_home(held);
                 home_at = Instant::now() + until_home();
             }
         }
@@ -136,9 +138,9 @@ impl<R: Reader> Kept<R> {
     }
 
     /// Has the reader take a new connection in the place of one.
-    fn renew(&mut self, index: usize) {
+    fn renew(&mut self, index: usize, held: Option<&Held>) {
         self.shut(index);
-        let new = self.call_again();
+        let new = self.call_again(held);
         if let Some(socket) = self.sockets.get_mut(index) {
             *socket = new;
         }
@@ -151,9 +153,10 @@ impl<R: Reader> Kept<R> {
         }
     }
 
-    fn call_again(&mut self) -> TcpStream {
+    fn call_again(&mut self, held: Option<&Held>) -> TcpStream {
         let (lost, began) = (self.server, Instant::now());
         complain(&format!("the connection to the NBD server {lost} is gone; calling it again"));
+        tell(held, Step::Lost);
         let mut trouble = String::new();
         let mut attempt = 0;
         loop {
@@ -169,6 +172,7 @@ impl<R: Reader> Kept<R> {
                             true => say(&format!("the NBD server {server} is back after {after} s")),
                             false => say(&format!("the NBD server {server} takes its place after {after} s")),
                         }
+                        tell(held, Step::Back);
                         self.server = server;
                         return socket;
                     }
@@ -202,7 +206,7 @@ impl<R: Reader> Kept<R> {
     }
 
     /// Goes on with another server, if one answers before the one that hangs does. It has answered so many reads.
-    fn leave(&mut self, answered: u64) {
+    fn leave(&mut self, answered: u64, held: Option<&Held>) {
         let (hanging, began) = (self.server, Instant::now());
         let others: Vec<_> =
             self.remote.servers.iter().copied().filter(|server| *server != hanging).collect();
@@ -215,7 +219,7 @@ impl<R: Reader> Kept<R> {
                 Ok(connections) => {
                     let after = began.elapsed().as_secs();
                     say(&format!("the NBD server {server} takes its place after {after} s"));
-                    return self.move_to(server, connections);
+                    return self.move_to(server, connections, held);
                 }
                 Err(error) => say(&format!("{error:#}")),
             }
@@ -223,7 +227,7 @@ impl<R: Reader> Kept<R> {
     }
 
     /// Goes back to this machine's own server if that is there again. What is wrong with it is no news: another one serves.
-    fn go_home(&mut self) {
+    fn go_home(&mut self, held: Option<&Held>) {
         let Some(&home) = self.remote.servers.first().filter(|home| **home != self.server) else { return };
         let Ok(connections) = self.dial_all(home, 1) else { return };
         let deadline = Instant::now() + QUIET_WITHIN;
@@ -231,7 +235,7 @@ impl<R: Reader> Kept<R> {
             thread::sleep(Duration::from_millis(10));
         }
         say(&format!("back at the NBD server {home}"));
-        self.move_to(home, connections);
+        self.move_to(home, connections, held);
     }
 
     fn dial_all(&self, server: SocketAddrV4, attempt: u32) -> Result<Vec<TcpStream>> {
@@ -239,11 +243,11 @@ impl<R: Reader> Kept<R> {
     }
 
     /// Has the reader take these in the place of all connections.
-    fn move_to(&mut self, server: SocketAddrV4, connections: Vec<TcpStream>) {
+    fn move_to(&mut self, server: SocketAddrV4, connections: Vec<TcpStream>, held: Option<&Held>) {
         self.server = server;
         for (index, new) in connections.into_iter().enumerate() {
             self.shut(index);
-            let new = if self.hand_over(&new).is_ok() { new } else { self.call_again() };
+            let new = if self.hand_over(&new).is_ok() { new } else { self.call_again(held) };
             if let Some(socket) = self.sockets.get_mut(index) {
                 *socket = new;
             }
@@ -267,6 +271,12 @@ impl<R: Reader> Kept<R> {
             }
         }
         taken.context("the new connection isn't taken")
+    }
+}
+
+fn tell(held: Option<&Held>, step: Step) {
+    if let Some(held) = held {
+        herald::tell(held, step);
     }
 }
 

@@ -155,11 +155,15 @@ fn row(out: &mut String, machine: &Machine, now: u64) -> fmt::Result {
         let connected = if machine.connected { "<span class=\"good\">connected</span>, " } else { "" };
         format!("{}<br/><small>{connected}{}</small>", Text(file_name(&root.path)), progress(root))
     });
+    let step = machine.step.as_ref().map_or(String::new(), |step| {
+        let since = span(step.time, now);
+        format!("<br/><small>netroot-init {}, {since} ago</small>", Text(&step.words()))
+    });
     let (name, more, kernel) = (Text(name), more.concat(), Text(kernel));
     let seen = span(machine.last_seen, now);
     writeln!(
         out,
-        "<tr><td>{name}{more}</td><td>{kernel}</td><td>{root}</td><td class=\"n\">{seen} ago</td></tr>"
+        "<tr><td>{name}{more}</td><td>{kernel}{step}</td><td>{root}</td><td class=\"n\">{seen} ago</td></tr>"
     )
 }
 
@@ -243,6 +247,7 @@ mod tests {
             "10.0.0.100",
             "52:54:00:12:34:56",
             "350 MB read",
+            "netroot-init has begun the ISO&#39;s own init, 59 s ago",
             "nbdkit serves many machines",
         ] {
             assert!(text.contains(words), "{words} in {text}");
@@ -271,6 +276,7 @@ mod tests {
             status.isos[0].file = text.clone();
             status.left_out[0].reason = text.clone();
             status.machines[0].mac = Some(text.clone());
+            status.machines[0].step.as_mut().unwrap().code = text.clone();
             status.mountpoint = text.clone();
             prop_assert_eq!(read(&page(&status)).0, plain);
         }

@@ -17,7 +17,8 @@ pub fn people(status: &Status) -> String {
     })
 }
 
-fn summary(status: &Status) -> Vec<String> {
+/// What is said of the mount as a whole.
+pub fn summary(status: &Status) -> Vec<String> {
     let Status { version, mountpoint, time, .. } = status;
     let up = span(status.started, *time);
     let takeovers = match status.takeovers {
@@ -76,7 +77,14 @@ fn machines(status: &Status) -> Vec<String> {
         lines.push(String::new());
         lines.push(format!("{:<17} {:<17} {:>7}  {}", "MACHINE", "CARD", "SEEN", "BOOTS"));
     }
-    lines.extend(status.machines.iter().map(|machine| row(machine, status.time)));
+    for machine in &status.machines {
+        lines.push(row(machine, status.time));
+        lines.extend(
+            machine.step.iter().map(|step| {
+                format!("    netroot-init {}, {} ago", step.words(), span(step.time, status.time))
+            }),
+        );
+    }
     for server in status.servers.iter().filter(|server| server.opens_hidden > 0) {
         lines.push(format!("{} hides which machine reads what", server.name));
     }
@@ -153,6 +161,7 @@ junk.iso
 
 MACHINE           CARD                 SEEN  BOOTS
 10.0.0.100        52:54:00:12:34:56    60 s  vmlinuz_F42, 350 MB read
+    netroot-init has begun the ISO's own init, 59 s ago
 52:54:00:00:00:01 52:54:00:00:00:01 20833 d  has asked for a menu
 nbdkit hides which machine reads what
 "

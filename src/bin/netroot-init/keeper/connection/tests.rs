@@ -82,7 +82,7 @@ fn is_open(mut socket: &TcpStream) -> bool {
 fn a_server_that_hangs_is_left_for_one_that_answers() {
     let (mut kept, another) = hanging_and_another(2);
     let old = kept.sockets[0].try_clone().unwrap();
-    kept.leave(0);
+    kept.leave(0, None);
     assert_eq!(
         (kept.server, kept.reader.taken.get(), is_open(&old)),
         (another, ONE_NOTICED_AFTER.len(), false)
@@ -94,12 +94,12 @@ fn a_server_that_hangs_is_not_left_when_no_other_answers_or_it_does_meanwhile() 
     let (mut kept, another) = hanging_and_another(2);
     let hanging = kept.server;
     kept.reader.answered.set(7);
-    kept.leave(6);
+    kept.leave(6, None);
     assert_eq!((kept.server, kept.reader.taken.get(), is_open(&kept.sockets[0])), (hanging, 0, true));
     // Its one visitor was that of the fingerprint, and the other that one.
     kept.remote.servers.retain(|server| *server != another);
     kept.remote.servers.push(address(&listener()));
-    kept.leave(7);
+    kept.leave(7, None);
     assert_eq!((kept.server, kept.reader.taken.get(), is_open(&kept.sockets[0])), (hanging, 0, true));
 }
 
@@ -107,7 +107,7 @@ fn a_server_that_hangs_is_not_left_when_no_other_answers_or_it_does_meanwhile() 
 fn a_machine_goes_back_to_its_own_server_though_it_reads_all_the_while() {
     let (mut kept, home) = hanging_and_another(2);
     kept.remote.servers.reverse();
-    kept.go_home();
+    kept.go_home(None);
     assert_eq!((kept.server, kept.reader.taken.get()), (home, ONE_NOTICED_AFTER.len()));
 }
 
