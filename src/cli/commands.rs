@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::CommandFactory;
@@ -373,6 +374,9 @@ fn doctor(args: &options::Doctor) -> Result<ExitCode> {
         let mut scanner = Scanner::new(places::iso_directory(path)?, HashMap::new(), Arc::new(Plain));
         let catalog = scanner.scan().with_context(|| path.display().to_string())?;
         findings.push(doctor::isos(&catalog, path));
+    }
+    if let Some(mountpoint) = &args.boot {
+        findings.extend(doctor::boot::findings(mountpoint, Duration::from_secs(args.patience))?);
     }
     let text: String = findings.iter().map(|finding| format!("{finding}\n")).collect();
     print(printable::lines(&text).as_bytes())?;

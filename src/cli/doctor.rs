@@ -1,6 +1,6 @@
 //! `netrootfs doctor`: whether this host has what a netboot needs, from the kernel to the ISOs, and what to do if not.
 //!
-//! It looks and changes nothing. What it knows of a host comes from files below one root, so a made-up host can be tried.
+//! It looks and changes nothing, and has a machine boot if it is asked to ([`boot`]). What it knows of a host comes from files below one root, so a made-up host can be tried.
 
 use std::fmt;
 use std::fs;
@@ -11,6 +11,8 @@ use crate::boot::netroot::program::Programs;
 use crate::boot::servers::NBD_PORT;
 use crate::boot::{loader, names};
 use crate::catalog::scan::Catalog;
+
+pub mod boot;
 
 /// How it stands with one thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

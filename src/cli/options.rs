@@ -221,6 +221,12 @@ pub struct Check {
 pub struct Doctor {
     /// Directory with the ISOs
     pub iso_dir: Option<PathBuf>,
+    /// Boot a machine in QEMU from what is mounted there, too
+    #[arg(long, value_name = "MOUNTPOINT")]
+    pub boot: Option<PathBuf>,
+    /// Seconds that it may take from loader to menu, kernel, initrd and root, each
+    #[arg(long, value_name = "SECONDS", default_value_t = 180, hide = true)]
+    pub patience: u64,
     /// Directory with netroot-init-x86_64 [default: beside this program, or ../lib/netrootfs from there]
     #[arg(long, value_name = "DIR", hide = true)]
     pub netroot_init: Option<PathBuf>,

@@ -26,6 +26,7 @@ mod support {
 
 mod alpine;
 mod debian_installer;
+mod doctor;
 mod drivers;
 mod kiwi;
 mod languages;

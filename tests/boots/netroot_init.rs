@@ -6,7 +6,6 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -14,11 +13,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
 use testkit::ports;
-use testkit::process::{self, Process, run, wait_for};
+use testkit::process::{Process, run, wait_for};
 use testkit::work::Work;
 
 use crate::support::isos::isos;
 use crate::support::report::Report;
+use crate::support::servers::nbdkit;
 
 const LABEL: &str = "Live-Debian-12";
 const ISO: &str = "debian.iso";
@@ -86,26 +86,6 @@ fn try_servers(work: &Work) -> Result<()> {
     drop(other.1);
     machine.wait_for_words(&format!("the NBD server {HOST}:{} takes its place", own.0))?;
     machine.report_of(&isos).map(drop)
-}
-
-/// nbdkit with all ISOs, ready.
-fn nbdkit(isos: &Path, port: u16, work: &Work) -> Result<Process> {
-    let mut command = Command::new("nbdkit");
-    command.args([
-        "--foreground",
-        "--readonly",
-        "--ipaddr",
-        "127.0.0.1",
-        "--port",
-        &port.to_string(),
-        "file",
-    ]);
-    let mut server = Process::spawn(command.arg(format!("dir={}", isos.display())), work)?;
-    wait_for("nbdkit", process::PATIENCE, || {
-        server.ensure_runs()?;
-        Ok(TcpStream::connect(("127.0.0.1", port)).is_ok())
-    })?;
-    Ok(server)
 }
 
 /// The archive beside the ISO's own initramfs: `netroot-init` alone, as that one has nbd and its modprobe.

@@ -33,7 +33,7 @@ const GUESTS: u8 = 4;
 const FAST: u32 = 80;
 const SLOW: u32 = 40;
 /// What a machine must have read before it counts as reading on: more than is under way.
-const READ_ON: u64 = 512 << 10;
+const READ_ON: u64 = 256 << 10;
 /// For what takes seconds, and two minutes until the last machine is back at its own server.
 const PATIENCE: Duration = Duration::from_secs(300);
 

@@ -158,3 +158,11 @@ fn a_host_is_told_what_it_lacks() {
         "{said}"
     );
 }
+
+#[test]
+fn a_boot_to_try_from_what_is_no_mount_is_a_sentence() {
+    let place = place();
+    let output = run(place.path(), &["doctor", "--boot", "isos"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("isos: no netrootfs is mounted there"), "{said}");
+}

@@ -1,6 +1,7 @@
 //! The real servers, over a tree: nbd-server, in.tftpd, dnsmasq for DHCP, and a web server.
 
 use std::fs::{self, File};
+use std::net::TcpStream;
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -215,4 +216,24 @@ fn user(name: &str) -> Result<(u32, u32)> {
         [_, _, uid, gid, ..] => Ok((uid.parse()?, gid.parse()?)),
         _ => anyhow::bail!("/etc/passwd: {entry:?}"),
     }
+}
+
+/// nbdkit with all files of a directory, on the loopback address, ready.
+pub fn nbdkit(directory: &Path, port: u16, work: &Work) -> Result<Process> {
+    let mut command = Command::new("nbdkit");
+    command.args([
+        "--foreground",
+        "--readonly",
+        "--ipaddr",
+        "127.0.0.1",
+        "--port",
+        &port.to_string(),
+        "file",
+    ]);
+    let mut server = Process::spawn(command.arg(format!("dir={}", directory.display())), work)?;
+    wait_for("nbdkit", PATIENCE, || {
+        server.ensure_runs()?;
+        Ok(TcpStream::connect(("127.0.0.1", port)).is_ok())
+    })?;
+    Ok(server)
 }

@@ -4,6 +4,7 @@
 //! it is there again. Each must have the same disc. A connection that still lives is given up only for one that answers: all
 //! the others may be away, and the server only slow.
 
+use std::io;
 use std::net::{Shutdown, SocketAddrV4, TcpStream};
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::thread;
@@ -28,8 +29,10 @@ const LOOK_EACH: Duration = Duration::from_secs(2);
 const HOME_EACH: Duration = Duration::from_secs(60);
 /// How long a move may wait for a moment without reads: the kernel takes up to 5 s until it sends one again.
 const QUIET_WITHIN: Duration = Duration::from_secs(10);
-/// How long the reader may take to notice that a connection is dead, so that it takes another one.
-const NOTICED_WITHIN: Duration = Duration::from_secs(2);
+/// When the reader may have noticed that a connection is dead, so that it takes another one: milliseconds, one after the
+/// other; of a single one, and of several.
+const ONE_NOTICED_AFTER: [u64; 5] = [0, 20, 100, 400, 1500];
+const NOTICED_AFTER: [u64; 5] = [400, 100, 200, 400, 1000];
 
 /// The disk and its connections.
 #[derive(Debug)]
@@ -251,15 +254,23 @@ impl<R: Reader> Kept<R> {
         }
     }
 
-    /// Gives the reader a connection in the place of one that is dead, as soon as it has noticed that.
+    /// Gives the reader a connection in the place of one that is dead, as soon as it has noticed that. Linux says yes, and
+    /// takes nothing, as long as it hasn't (`nbd_genl_reconfigure`), so a single connection is offered again and again; of
+    /// several, one that is offered twice might be taken twice.
     fn hand_over(&self, socket: &TcpStream) -> Result<()> {
-        let deadline = Instant::now() + NOTICED_WITHIN;
-        loop {
+        let single = self.sockets.len() == 1;
+        let pauses = if single { ONE_NOTICED_AFTER } else { NOTICED_AFTER };
+        let mut taken = Err(io::ErrorKind::NotConnected.into());
+        for pause in pauses {
+            thread::sleep(Duration::from_millis(pause));
             match self.reader.replace(socket) {
-                Err(_) if Instant::now() < deadline => thread::sleep(Duration::from_millis(20)),
-                taken => return taken.context("the new connection isn't taken"),
+                Ok(()) if single => taken = Ok(()),
+                Ok(()) => return Ok(()),
+                Err(error) if taken.is_err() => taken = Err(error),
+                Err(_) => {}
             }
         }
+        taken.context("the new connection isn't taken")
     }
 }
 
