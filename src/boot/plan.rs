@@ -53,7 +53,6 @@ const INIT: &str = "rdinit=/netrootfs/init";
 ///     medium: &Default::default(),
 ///     len: 3 << 30,
 ///     root: None,
-///     product: None,
 ///     initrd: None,
 ///     netroot: true,
 ///     has_initrd: true,

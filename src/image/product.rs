@@ -70,7 +70,8 @@ pub fn from_os_release(bytes: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(bytes);
     let value = text.lines().find_map(|line| line.trim().strip_prefix("PRETTY_NAME="))?.trim();
     let quote = value.chars().next().filter(|first| matches!(first, '"' | '\''));
-    let inner = quote.map_or(value, |quote| value.trim_matches(quote));
+    let between = |quote| value.strip_prefix(quote)?.strip_suffix(quote);
+    let inner = quote.map_or(Some(value), between)?;
     let mut name = String::new();
     let mut symbols = inner.chars();
     while let Some(symbol) = symbols.next() {
