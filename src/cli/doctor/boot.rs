@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
@@ -84,7 +84,7 @@ pub fn findings(mountpoint: &Path, patience: Duration) -> Result<Vec<Finding>> {
     let before = status(mountpoint)?;
     let loader = mountpoint.join("tftp").join(names::PXELINUX);
     ensure!(loader.exists(), "{}: it isn't there: install pxelinux", loader.display());
-    let machine = match Machine::start(mountpoint) {
+    let mut machine = match Machine::start(mountpoint) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let sentence = format!("boot: there is no {QEMU} to try one with: install qemu-system-x86");
             return Ok(vec![Finding::new(State::Note, sentence)]);
@@ -95,6 +95,10 @@ pub fn findings(mountpoint: &Path, patience: Duration) -> Result<Vec<Finding>> {
     let (began, mut last) = (Instant::now(), Instant::now());
     while last.elapsed() < patience && !course.is_over() {
         sleep(EACH);
+        if let Some(said) = machine.ended()? {
+            let sentence = format!("boot: {QEMU} has ended by itself: {said}");
+            return Ok(vec![Finding::new(State::Bad, sentence)]);
+        }
         if course.goes_on(&status(mountpoint)?, began.elapsed()) {
             last = Instant::now();
         }
@@ -193,11 +197,24 @@ impl Machine {
         let tftp = mountpoint.join("tftp").display().to_string().replace(',', ",,");
         let net = format!("user,id=net,tftp={tftp},bootfile=/{}", names::PXELINUX);
         let mut command = Command::new(QEMU);
-        command.args(["-machine", "q35,accel=kvm:tcg", "-cpu", "max", "-m", "2048", "-display", "none"]);
+        // A host may have a KVM that doesn't work, in a virtual machine for one; there is no hurry.
+        command.args(["-machine", "q35,accel=tcg", "-cpu", "max", "-m", "2048", "-display", "none"]);
         command.args(["-monitor", "none", "-serial", "none", "-no-reboot", "-netdev", &net]);
         command.args(["-device", "virtio-net-pci,netdev=net,bootindex=1"]);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         command.spawn().map(Self)
+    }
+
+    /// What it has said, if it has ended.
+    fn ended(&mut self) -> io::Result<Option<String>> {
+        if self.0.try_wait()?.is_none() {
+            return Ok(None);
+        }
+        let mut said = String::new();
+        if let Some(stderr) = &mut self.0.stderr {
+            stderr.read_to_string(&mut said)?;
+        }
+        Ok(Some(said.trim().to_owned()))
     }
 }
 
