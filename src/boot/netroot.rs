@@ -237,12 +237,16 @@ impl Source {
 
 /// The name of the system in the first of these root images that has one.
 pub fn product_of(roots: &[Root]) -> Option<String> {
-    let of = |(path, image): &Root| {
-        let files = if udeb::is_package(path) { None } else { root::open(image.clone()).ok() }?;
-        let read = |path: &&str| files.read(path, product::MAX_FILE).ok().flatten();
-        product::from_os_release(&product::OS_RELEASE.iter().find_map(read)?)
+    let images = roots.iter().filter(|(path, _)| !udeb::is_package(path));
+    let of = |(_, image): &Root| {
+        let text = root::guarded(|| {
+            let files = root::open(image.clone())?;
+            let read = |path: &&str| files.read(path, product::MAX_FILE).transpose();
+            product::OS_RELEASE.iter().find_map(read).transpose()
+        });
+        product::from_os_release(&text.ok()??)
     };
-    roots.iter().find_map(of)
+    images.into_iter().find_map(of)
 }
 
 /// The images one by one, then all packages of that kernel together.

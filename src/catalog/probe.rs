@@ -243,15 +243,24 @@ impl Workers {
 
 /// Looks into each kernel of an ISO, here and now.
 pub fn look(disc: &IsoFile) -> Vec<Looked> {
-    disc.facts.files.iter().map(|files| look_at(disc, files)).collect()
+    let mut nameless = disc.facts.product.is_none();
+    let look = |files| {
+        let looked = look_at(disc, files, nameless);
+        nameless &= looked.product.is_none();
+        looked
+    };
+    disc.facts.files.iter().map(look).collect()
 }
 
-fn look_at(disc: &IsoFile, files: &BootFiles) -> Looked {
+/// Of what is `nameless` the name is looked for, too.
+fn look_at(disc: &IsoFile, files: &BootFiles, nameless: bool) -> Looked {
     let initrd = probe(disc, files);
     let mut product = None;
     let roots = || {
         let roots = plain_roots(disc);
-        product = netroot::product_of(&roots).filter(|_| disc.facts.product.is_none());
+        if nameless {
+            product = netroot::product_of(&roots);
+        }
         roots
     };
     let (netroot, packed) = match files.initrds.is_empty() {
