@@ -222,9 +222,10 @@ impl Catalog {
         self.skipped.iter().any(|skipped| skipped.pending)
     }
 
-    /// Whether the other catalog has the same ISOs with the same labels.
+    /// Whether the other catalog has the same ISOs with the same labels, in files of the same names, by which they are
+    /// configured and shown.
     pub fn serves_same(&self, other: &Self) -> bool {
-        let key = |iso: &Iso| (iso.disc.id, iso.label.clone());
+        let key = |iso: &Iso| (iso.disc.id, iso.label.clone(), iso.name.clone());
         self.isos.iter().map(key).eq(other.isos.iter().map(key))
     }
 }

@@ -60,6 +60,20 @@ fn what_is_served_and_what_is_not_is_said_with_reasons_and_codes() {
 }
 
 #[test]
+fn a_file_that_is_renamed_is_said_by_its_new_name_and_configured_by_it() {
+    let place = Place::with("one.iso", &Disc::new("One", 1));
+    let config = place.elsewhere("netrootfs.toml");
+    fs::write(&config, "[iso.\"two.iso\"]\ntitle = \"The second\"\n").unwrap();
+    let daemon = place.start(&["--config", config.to_str().unwrap()]);
+    assert_eq!(status(&place).isos[0].file, "one.iso");
+    fs::rename(place.iso("one.iso"), place.iso("two.iso")).unwrap();
+    place.eventually("its new name", || status(&place).isos.first().is_some_and(|iso| iso.file == "two.iso"));
+    assert_eq!(status(&place).isos[0].title, "The second");
+    assert!(place.text("tftp/pxelinux.cfg/default").contains("The second"));
+    daemon.stop();
+}
+
+#[test]
 fn opens_and_bytes_are_counted_by_file_and_data_path() {
     let disc = Disc::new("One", 1);
     for path in ["cache", "kernel"] {
