@@ -39,6 +39,51 @@ pub const EFI_AA64: &str = "bootaa64.efi";
 /// iPXE's script, and what it looks for by itself beside what it was loaded from.
 pub const IPXE: [&str; 2] = ["boot.ipxe", "autoexec.ipxe"];
 
+/// Beginnings of the names of kernels, of their initrds and of second ones, in [`TFTP`].
+const KERNEL: &str = "vmlinuz_";
+const INITRD: &str = "initrd_";
+const NETROOT: &str = "netroot_";
+
+/// The part of a boot that a file of the tree is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// A menu, by the loader of that name.
+    Menu(&'static str),
+    /// A kernel.
+    Kernel,
+    /// An initramfs.
+    Initrd,
+    /// What the root lies in, by an NBD server.
+    Root,
+    /// None that would be known.
+    Other,
+}
+
+impl Part {
+    /// That of a path in the tree.
+    ///
+    /// ```
+    /// use netrootfs::boot::names::Part;
+    ///
+    /// assert_eq!(Part::of("tftp/pxelinux.cfg/default"), Part::Menu("pxelinux"));
+    /// assert_eq!(Part::of("tftp/vmlinuz_F42"), Part::Kernel);
+    /// assert_eq!(Part::of("images/F42.iso"), Part::Root);
+    /// ```
+    pub fn of(path: &str) -> Self {
+        let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let is = |prefix: &str| name.starts_with(prefix);
+        match directory.split('/').next() {
+            Some(IMAGES) if name != NBD_CONF => Self::Root,
+            Some(TFTP) if is(KERNEL) => Self::Kernel,
+            Some(TFTP) if is(INITRD) || is(NETROOT) => Self::Initrd,
+            Some(TFTP) if directory.ends_with("pxelinux.cfg") => Self::Menu("pxelinux"),
+            Some(TFTP) if is("grub.cfg") => Self::Menu("GRUB"),
+            Some(TFTP) if name.ends_with(".ipxe") => Self::Menu("iPXE"),
+            _ => Self::Other,
+        }
+    }
+}
+
 /// The root image, in [`IMAGES`].
 pub fn root_image(label: &Label) -> String {
     format!("{}{label}.img", label::ROOT_IMAGE)
@@ -60,17 +105,17 @@ pub fn whole_iso(label: &Label) -> String {
 /// assert_eq!(names::kernel(&label, Some("casper-hwe-vmlinuz")), "vmlinuz_Ubuntu+casper-hwe-vmlinuz");
 /// ```
 pub fn kernel(label: &Label, name: Option<&str>) -> String {
-    format!("vmlinuz_{}", with_name(label, name))
+    format!("{KERNEL}{}", with_name(label, name))
 }
 
 /// Its initrds, in [`TFTP`].
 pub fn initrd(label: &Label, name: Option<&str>) -> String {
-    format!("initrd_{}.img", with_name(label, name))
+    format!("{INITRD}{}.img", with_name(label, name))
 }
 
 /// The second initramfs for it, in [`TFTP`].
 pub fn netroot(label: &Label, name: Option<&str>) -> String {
-    format!("netroot_{}.img", with_name(label, name))
+    format!("{NETROOT}{}.img", with_name(label, name))
 }
 
 /// No label has a `+`, so none is taken for another ISO's.

@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 
+use crate::boot::names::Part;
 use crate::catalog::config::question::{Key, Question};
 use crate::serve::usage::{Reading, seconds};
 use crate::storage::workers::{Limits, Workers};
@@ -53,16 +54,6 @@ struct Known {
     /// The last one first.
     boots: VecDeque<Boot>,
     servers: Vec<Server>,
-}
-
-/// A file by its part in a boot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
-    Kernel,
-    Initrd,
-    Root,
-    Menu(&'static str),
-    Other,
 }
 
 impl Default for Clients {
@@ -238,22 +229,6 @@ impl Known {
                 Some(_) => server.opens += 1,
                 None => server.opens_hidden += 1,
             }
-        }
-    }
-}
-
-impl Part {
-    fn of(path: &str) -> Self {
-        let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
-        let is = |prefix: &str| name.starts_with(prefix);
-        match directory.split('/').next() {
-            Some("images") if name != "nbd.conf" => Self::Root,
-            Some("tftp") if is("vmlinuz_") => Self::Kernel,
-            Some("tftp") if is("initrd_") || is("netroot_") => Self::Initrd,
-            Some("tftp") if directory.ends_with("pxelinux.cfg") => Self::Menu("pxelinux"),
-            Some("tftp") if is("grub.cfg") => Self::Menu("GRUB"),
-            Some("tftp") if name.ends_with(".ipxe") => Self::Menu("iPXE"),
-            _ => Self::Other,
         }
     }
 }

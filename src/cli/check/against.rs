@@ -2,7 +2,8 @@
 //!
 //! ISOs of one label are compared by their size and by samples: all that stands before the first file, the beginnings of
 //! kernels, initrds and root image, the end, and pieces at even distances. What differs in a few bytes between samples is
-//! not found. The other server is a directory, or a tree behind a web server, which is asked for the same samples. Each ISO that is in one place only is a difference, and so is one that can't be served in one of them.
+//! not found. The other server is a directory, or a tree behind a web server, which is asked for the same samples. Each ISO
+//! that is in one place only is a difference, and so is one that can't be served in one of them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;

@@ -95,7 +95,7 @@ impl RemoteTree {
     /// If no ISO can have that label.
     pub fn iso(&self, label: &str, len: u64) -> Result<Arc<dyn ReadAt>> {
         let label = Label::parse(label).with_context(|| format!("{}: '{label}'", self.root))?;
-        let address = format!("{}/{}/{label}.iso", self.root, names::IMAGES);
+        let address = format!("{}/{}/{}", self.root, names::IMAGES, names::whole_iso(&label));
         Ok(Arc::new(RemoteFile { agent: self.agent.clone(), address, len }))
     }
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use super::{Finding, State};
-use crate::boot::names;
+use crate::boot::names::{self, Part};
 use crate::tree::render::status::Status;
 
 /// The emulator.
@@ -23,9 +23,9 @@ const QEMU: &str = "qemu-system-x86_64";
 /// How often the status is looked at.
 const EACH: Duration = Duration::from_millis(500);
 
-/// A part of a boot, told by a file that is opened.
+/// A stage of a boot, told by a file that is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::VariantArray)]
-enum Part {
+enum Stage {
     Loader,
     Menu,
     Kernel,
@@ -33,18 +33,15 @@ enum Part {
     Root,
 }
 
-impl Part {
-    /// Whether it is this part that opens this file of the tree.
+impl Stage {
+    /// Whether it is this stage that opens this file of the tree.
     fn opens(self, path: &str) -> bool {
-        let below = |directory: &str| path.strip_prefix(directory);
         match self {
-            Self::Loader => below("tftp/") == Some(names::PXELINUX),
-            Self::Menu => below("tftp/pxelinux.cfg/").is_some(),
-            Self::Kernel => below("tftp/vmlinuz_").is_some(),
-            Self::Initrd => below("tftp/initrd_").or(below("tftp/netroot_")).is_some(),
-            Self::Root => {
-                below("images/").is_some_and(|name| name != names::NBD_CONF) || below("trees/").is_some()
-            }
+            Self::Loader => path == format!("{}/{}", names::TFTP, names::PXELINUX),
+            Self::Menu => Part::of(path) == Part::Menu("pxelinux"),
+            Self::Kernel => Part::of(path) == Part::Kernel,
+            Self::Initrd => Part::of(path) == Part::Initrd,
+            Self::Root => Part::of(path) == Part::Root || path.starts_with(names::TREES),
         }
     }
 
@@ -64,7 +61,7 @@ impl Part {
         }
     }
 
-    /// What to do if it is this part that doesn't come.
+    /// What to do if it is this stage that doesn't come.
     fn advice(self) -> &'static str {
         match self {
             Self::Loader => "does this host's QEMU boot at all?",
@@ -76,7 +73,7 @@ impl Part {
     }
 }
 
-/// Boots a machine from a mount. It may take so long from one part to the next.
+/// Boots a machine from a mount. It may take so long from one stage to the next.
 ///
 /// # Errors
 /// If that is no mount of netrootfs, or QEMU can't be had.
@@ -130,8 +127,8 @@ fn boots_by_itself(menu: &str) -> bool {
 struct Course {
     before: Status,
     boots_something: bool,
-    /// The parts that have come, and when.
-    came: Vec<(Part, Duration)>,
+    /// The stages that have come, and when.
+    came: Vec<(Stage, Duration)>,
 }
 
 impl Course {
@@ -139,16 +136,16 @@ impl Course {
         Self { before, boots_something, came: Vec::new() }
     }
 
-    fn next(&self) -> Option<Part> {
-        <Part as strum::VariantArray>::VARIANTS.get(self.came.len()).copied()
+    fn next(&self) -> Option<Stage> {
+        <Stage as strum::VariantArray>::VARIANTS.get(self.came.len()).copied()
     }
 
     /// Whether nothing more is to come.
     fn is_over(&self) -> bool {
-        self.next().is_none_or(|next| next == Part::Kernel && !self.boots_something)
+        self.next().is_none_or(|next| next == Stage::Kernel && !self.boots_something)
     }
 
-    /// Whether a part has come by now.
+    /// Whether a stage has come by now.
     fn goes_on(&mut self, now: &Status, after: Duration) -> bool {
         let already = self.came.len();
         while let Some(next) = self.next()
@@ -161,16 +158,16 @@ impl Course {
 
     fn findings(&self, patience: Duration) -> Vec<Finding> {
         let mut came = String::new();
-        for (part, after) in &self.came {
+        for (stage, after) in &self.came {
             let comma = if came.is_empty() { "" } else { ", " };
-            let _ = write!(came, "{comma}{} after {} s", part.name(), after.as_secs());
+            let _ = write!(came, "{comma}{} after {} s", stage.name(), after.as_secs());
         }
         let mut found = Vec::new();
         if !came.is_empty() {
             found.push(Finding::new(State::Good, format!("boot: a machine in QEMU opened {came}")));
         }
         found.extend(self.next().map(|next| match next {
-            Part::Kernel if !self.boots_something => Finding::new(
+            Stage::Kernel if !self.boots_something => Finding::new(
                 State::Note,
                 "boot: the menu boots no ISO by itself, so no more was tried: --default LABEL has it do so",
             ),
@@ -244,11 +241,11 @@ mod tests {
     ];
 
     #[test]
-    fn each_part_is_told_by_the_file_that_it_opens() {
+    fn each_stage_is_told_by_the_file_that_it_opens() {
         let mut course = Course::new(opened(&["images/nbd.conf"]), true);
-        for parts in 0..=WAY.len() {
-            let more = course.goes_on(&opened(&WAY[..parts]), Duration::from_secs(parts as u64));
-            assert_eq!((more, course.came.len()), (parts > 0, parts));
+        for stages in 0..=WAY.len() {
+            let more = course.goes_on(&opened(&WAY[..stages]), Duration::from_secs(stages as u64));
+            assert_eq!((more, course.came.len()), (stages > 0, stages));
         }
         assert!(course.is_over());
         let [found] = course.findings(Duration::ZERO).try_into().unwrap();
