@@ -352,12 +352,9 @@ impl Opener for Gated {
 
 #[test]
 fn what_does_not_answer_at_the_start_keeps_its_label_for_the_next_one() {
-    let mut isos = Isos::new();
-    let state_directory = tempfile::tempdir().unwrap();
-    let state = Arc::new(StateDir::take(state_directory.path()).unwrap());
+    let (mut isos, _directory, state) = Isos::kept();
     isos.add("a.iso", "SAME", hours_ago(2));
     isos.add("b.iso", "SAME", hours_ago(1));
-    isos.scanner.as_mut().unwrap().keep_labels(state.clone());
     assert_eq!(isos.labels(), ["SAME a.iso", "SAME-b b.iso"]);
 
     // The next process looks while nothing answers, and ends.
@@ -373,11 +370,8 @@ fn what_does_not_answer_at_the_start_keeps_its_label_for_the_next_one() {
 
 #[test]
 fn what_was_served_before_is_waited_for_where_clients_wait() {
-    let mut isos = Isos::new();
-    let state_directory = tempfile::tempdir().unwrap();
-    let state = Arc::new(StateDir::take(state_directory.path()).unwrap());
+    let (mut isos, _directory, state) = Isos::kept();
     isos.add("a.iso", "ONE", hours_ago(1));
-    isos.scanner.as_mut().unwrap().keep_labels(state.clone());
     assert_eq!(isos.labels(), ["ONE a.iso"]);
 
     let (open, gate) = channel::<()>();
@@ -420,6 +414,14 @@ impl Isos {
         let pins = pins.iter().map(|(name, label)| (OsString::from(name), Label::parse(label).unwrap()));
         let scanner = Scanner::new(directory.path().to_path_buf(), pins.collect(), Arc::new(Plain));
         Self { directory, scanner: Some(scanner), unprivileged: false }
+    }
+
+    /// Labels are kept in a state directory.
+    fn kept() -> (Self, TempDir, Arc<StateDir>) {
+        let (mut isos, directory) = (Self::new(), tempfile::tempdir().unwrap());
+        let state = Arc::new(StateDir::take(directory.path()).unwrap());
+        isos.scanner.as_mut().unwrap().keep_labels(state.clone());
+        (isos, directory, state)
     }
 
     /// Goes on with the scanner of another process.

@@ -26,6 +26,7 @@ mod check;
 mod config;
 mod data_path;
 mod dhcp;
+mod doctor;
 mod efi;
 mod hadris;
 mod handover;
