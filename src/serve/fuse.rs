@@ -144,8 +144,7 @@ impl Adapter {
             self.io_modes.adopt(ino, backing, count);
         }
         if agreed.passthrough {
-            let stray = left.backings.iter().filter(|(ino, _)| !files.contains_key(ino));
-            self.backings.end(stray.map(|(_, id)| *id), left.last_backing);
+            self.backings.end(&left.ending, left.last_backing);
         }
     }
 

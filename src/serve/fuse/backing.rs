@@ -77,9 +77,9 @@ impl Backings {
     }
 
     /// Takes back what nobody reads any more, and what may have been given last.
-    pub(super) fn end(&self, ids: impl Iterator<Item = u32>, last: Option<u32>) {
+    pub(super) fn end(&self, ids: &[u32], last: Option<u32>) {
         let after = last.map_or(0, |last| last.saturating_add(1));
-        for id in ids.chain(after..after.saturating_add(STRAY)) {
+        for id in ids.iter().copied().chain(after..after.saturating_add(STRAY)) {
             self.0.take_back(id);
         }
     }
@@ -98,23 +98,23 @@ impl Backing {
 
 impl Drop for Backing {
     fn drop(&mut self) {
-        let (ino, id, shared) = (self.ino, self.id, self.shared.clone());
-        self.shared.ends.run(0, move || {
-            if shared.take_back(id)
-                && let Some(ledger) = &shared.ledger
-            {
-                ledger.unbacked(ino, id);
-            }
-        });
+        let (id, shared) = (self.id, self.shared.clone());
+        if let Some(ledger) = &shared.ledger {
+            ledger.ending(self.ino, id);
+        }
+        self.shared.ends.run(0, move || shared.take_back(id));
     }
 }
 
 impl Shared {
-    /// Takes a file back; whether the kernel has it no longer.
-    fn take_back(&self, id: u32) -> bool {
-        let Some(device) = self.device.get() else { return false };
-        let taken = self.broker.take_back(device.as_fd(), id);
-        // The mount may be gone, and all that was given to it.
-        taken.inspect_err(|error| log::debug!("backing file {id} stays the kernel's: {error}")).is_ok()
+    /// Takes a file back.
+    fn take_back(&self, id: u32) {
+        let Some(device) = self.device.get() else { return };
+        match (self.broker.take_back(device.as_fd(), id), &self.ledger) {
+            (Ok(()), Some(ledger)) => ledger.ended(id),
+            (Ok(()), None) => {}
+            // The mount may be gone, and all that was given to it.
+            (Err(error), _) => log::debug!("backing file {id} stays the kernel's: {error}"),
+        }
     }
 }

@@ -20,12 +20,23 @@ fn whole(file: &File) -> Vec<u8> {
     bytes
 }
 
-/// Stops the process that mounts, which is returned.
-fn silence(place: &Place, daemon: &Daemon<'_>) -> Pid {
-    let broker = daemon.broker().expect("the process that mounts");
-    kill_process(broker, Signal::STOP).unwrap();
-    place.eventually("it to stand still", || status(broker).contains("State:\tT"));
-    broker
+/// The process that mounts, stopped until the value goes.
+struct Silent(Pid);
+
+impl Silent {
+    fn of(place: &Place, daemon: &Daemon<'_>) -> Self {
+        let silent = Self(daemon.broker().expect("the process that mounts"));
+        kill_process(silent.0, Signal::STOP).unwrap();
+        place.eventually("it to stand still", || status(silent.0).contains("State:\tT"));
+        silent
+    }
+}
+
+impl Drop for Silent {
+    fn drop(&mut self) {
+        // It may have been killed.
+        let _ = kill_process(self.0, Signal::CONT);
+    }
 }
 
 #[test]
@@ -81,7 +92,7 @@ fn while_the_process_that_mounts_is_silent_all_is_read_through_the_cache() {
     // It has been mapped, and is no longer open.
     assert!(place.read("images/One") == one.root);
     assert_eq!(daemon.mapped(), 2);
-    let broker = silence(&place, &daemon);
+    let broker = Silent::of(&place, &daemon);
     for (name, bytes) in
         [("Two.iso", &two.iso), ("Two", &two.root), ("One", &one.root), ("One.iso", &one.iso)]
     {
@@ -95,7 +106,7 @@ fn while_the_process_that_mounts_is_silent_all_is_read_through_the_cache() {
     // Nobody waits for the answer to this.
     drop(open);
     place.eventually("the close", || daemon.mapped() == 2 && place.read("images/One.iso") == one.iso);
-    kill_process(broker, Signal::CONT).unwrap();
+    drop(broker);
     place.eventually("the kernel to read", || {
         let _open = File::open(place.tree("images/Two")).unwrap();
         daemon.mapped() == 3
@@ -111,11 +122,11 @@ fn what_has_changed_while_the_process_that_mounts_was_silent_is_revoked_afterwar
     let daemon = place.start(&["--data-path", "kernel"]);
     let open = File::open(place.tree("images/One")).unwrap();
     open.read_exact_at(&mut [0; 4096], 0).unwrap();
-    let broker = silence(&place, &daemon);
+    let broker = Silent::of(&place, &daemon);
     let iso = File::options().write(true).open(place.iso("one.iso")).unwrap();
     iso.write_all_at(&[7; 4096], disc.iso.len() as u64 - 4096).unwrap();
     place.eventually("the line", || place.log().contains("one.iso: a mapping can't be revoked"));
-    kill_process(broker, Signal::CONT).unwrap();
+    drop(broker);
     place.eventually("the error", || open.read_exact_at(&mut [0; 4096], 1 << 20).is_err());
     daemon.stop();
 }
@@ -177,13 +188,13 @@ fn what_a_daemon_could_not_take_back_its_successor_does() {
     let daemon = place.start(&["--data-path", "kernel"]);
     let open = File::open(place.tree("images/Disk")).unwrap();
     assert!(whole(&open) == disc.root);
-    let broker = silence(&place, &daemon);
+    let broker = Silent::of(&place, &daemon);
     drop(open);
     // It has been closed when it can be read past the page cache.
     place.eventually("the close", || open_direct(&place.tree("images/Disk")).is_ok());
     let server = daemon.server();
     daemon.kill_server();
-    kill_process(broker, Signal::KILL).unwrap();
+    kill_process(broker.0, Signal::KILL).unwrap();
     place.eventually("another daemon", || daemon.server().is_some_and(|pid| Some(pid) != server));
     assert!(place.read("images/One") == one.root);
     disk.is_free();
