@@ -1,9 +1,9 @@
 //! A process with rights beside the daemon, which may then be bound ([`privileges`]): it mounts, unmounts and has the kernel
-//! read ahead, makes what the kernel needs to read ISOs by itself ([`kernel`]), looks which machine a server's process is
+//! read ahead, makes what the kernel needs to read ISOs by itself (`kernel.rs`), looks which machine a server's process is
 //! connected to, and runs the administrator's command.
 //!
 //! The program starts itself under another name before it gives anything up. The mount point and the command are on that
-//! command line, so a question ([`message`]) has no more in it than a kind, numbers and what the daemon has open: whoever
+//! command line, so a question (`message.rs`) has no more in it than a kind, numbers and what the daemon has open: whoever
 //! takes over the daemon can unmount the tree, run the command, change read-ahead and have what they can read be read by the
 //! kernel, and that is all. Each question comes with a socket for its answer, so none waits for another, and clients wait
 //! for none for long. It ends when nobody can ask any more. Where there is nothing to give up, the daemon does all of it itself.
