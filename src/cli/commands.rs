@@ -366,7 +366,7 @@ fn warm(args: options::Warm) -> Result<ExitCode> {
     let state = state.context("say with --state-dir where it is remembered")?;
     let mut say = |line: String| print(printable::lines(&format!("{line}\n")).as_bytes()).map(drop);
     let done = match args.save {
-        true => warm::save(&mountpoint, &args.labels, &state, &mut say).map(|()| true)?,
+        true => warm::save(&mountpoint, &args.labels, &state, &mut say)?,
         false => warm::read(&mountpoint, &args.labels, &state, warm::available()?, &mut say)?,
     };
     Ok(if done { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -12,7 +12,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::boot::names;
 use crate::cli::progress::Progress;
@@ -38,66 +38,73 @@ const PIECE: usize = 1 << 20;
 type Say<'a> = &'a mut dyn FnMut(String) -> Result<()>;
 
 /// Remembers what is in memory of the images of these ISOs, or of all. What was remembered of one that no boot has read
-/// stays.
+/// stays. Whether all of them could be looked at.
 ///
 /// # Errors
-/// If there is no such ISO, or it can't be found out or kept.
-pub fn save(mountpoint: &Path, named: &[String], state: &Path, say: Say) -> Result<()> {
+/// If there is no such ISO, or it can't be kept.
+pub fn save(mountpoint: &Path, named: &[String], state: &Path, say: Say) -> Result<bool> {
     let state = kept::take(state)?;
     let mut kept = Kept::load(&state);
-    let mut nothing = true;
+    let (mut nothing, mut complete) = (true, true);
     for label in labels(mountpoint, named)? {
-        let mut len = 0;
-        for path in images(&label) {
-            let Some((file, inode)) = open(mountpoint, &path)? else { continue };
-            let ranges = resident::ranges(&file, GAP).with_context(|| path.clone())?;
-            if total(&ranges) >= LEAST {
-                len += total(&ranges);
-                kept.put(&path, inode, ranges);
+        let line = match remember(mountpoint, &label, &mut kept) {
+            Ok(0) if named.is_empty() => continue,
+            Ok(0) => "no boot has read it, and nothing new is remembered".into(),
+            Ok(len) => format!("{} MiB are in memory, and remembered", mib(len)),
+            Err(error) => {
+                complete = false;
+                format!("{error:#}")
             }
-        }
-        nothing &= len == 0;
-        if len > 0 {
-            say(format!("{label}: {} MiB are in memory, and remembered", mib(len)))?;
-        } else if !named.is_empty() {
-            say(format!("{label}: no boot has read it, and nothing new is remembered"))?;
-        }
+        };
+        nothing = false;
+        say(format!("{label}: {line}"))?;
     }
-    if nothing && named.is_empty() {
+    if nothing {
         say("no boot has read an ISO, and nothing new is remembered".into())?;
     }
-    kept.save(&state).context("what is in memory can't be remembered")
+    kept.save(&state).context("what is in memory can't be remembered")?;
+    Ok(complete)
+}
+
+/// How many bytes of an ISO are in memory, and remembered now.
+fn remember(mountpoint: &Path, label: &Label, kept: &mut Kept) -> Result<u64> {
+    let mut len = 0;
+    for path in images(label) {
+        let Some((file, inode)) = open(mountpoint, &path)? else { continue };
+        let ranges = resident::ranges(&file, GAP).with_context(|| path.clone())?;
+        if total(&ranges) >= LEAST {
+            len += total(&ranges);
+            kept.put(&path, inode, ranges);
+        }
+    }
+    Ok(len)
 }
 
 /// Reads what is remembered of these ISOs, or of all, with their kernels and initramfs, and no more than `room` bytes. Whether
 /// that is all that was asked for.
 ///
 /// # Errors
-/// If there is no such ISO, or one can't be read.
+/// If there is no such ISO, or nobody can know what is remembered.
 pub fn read(mountpoint: &Path, named: &[String], state: &Path, mut room: u64, say: Say) -> Result<bool> {
     // Another one may have it while this one reads.
     let kept = Kept::load(&kept::take(state)?);
     let (mut nothing, mut complete) = (true, true);
     for label in labels(mountpoint, named)? {
-        let parts = parts(mountpoint, &label, &kept)?;
-        let len = parts.iter().map(|part| total(&part.ranges)).sum();
-        if parts.is_empty() && named.is_empty() {
-            continue;
-        }
+        let read = parts(mountpoint, &label, &kept).and_then(|parts| match parts.as_slice() {
+            [] if named.is_empty() => Ok(None),
+            [] => bail!("nothing is remembered; {ADVICE}"),
+            parts => read_parts(&label, parts, &mut room).map(Some),
+        });
+        let line = match read {
+            Ok(None) => continue,
+            Ok(Some(line)) => line,
+            Err(error) => {
+                complete = false;
+                format!("{error:#}")
+            }
+        };
         nothing = false;
-        if parts.is_empty() {
-            complete = false;
-            say(format!("{label}: nothing is remembered; {ADVICE}"))?;
-        } else if len > room {
-            complete = false;
-            let (len, room) = (mib(len), mib(room));
-            say(format!(
-                "{label}: left out, as it takes {len} MiB, and there are {room} MiB of memory for it"
-            ))?;
-        } else {
-            room -= len;
-            say(read_parts(&label, &parts)?)?;
-        }
+        say(format!("{label}: {line}"))?;
     }
     if nothing {
         say(format!("nothing is remembered; {ADVICE}"))?;
@@ -140,11 +147,12 @@ fn images(label: &Label) -> [String; 2] {
 
 /// A file of the tree, if it is there, and its inode number.
 fn open(mountpoint: &Path, path: &str) -> Result<Option<(File, u64)>> {
-    let opened = File::open(mountpoint.join(path));
-    let opened = opened
-        .and_then(|file| Ok(Some((file.metadata()?.ino(), file))))
-        .or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(None) } else { Err(error) });
-    Ok(opened.with_context(|| path.to_owned())?.map(|(inode, file)| (file, inode)))
+    let file = match File::open(mountpoint.join(path)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened.with_context(|| path.to_owned())?,
+    };
+    let inode = file.metadata().with_context(|| path.to_owned())?.ino();
+    Ok(Some((file, inode)))
 }
 
 /// A file, and what is to be read of it.
@@ -177,10 +185,15 @@ fn parts(mountpoint: &Path, label: &Label, kept: &Kept) -> Result<Vec<Part>> {
     Ok(parts)
 }
 
-/// Reads them, and says how that was.
-fn read_parts(label: &Label, parts: &[Part]) -> Result<String> {
-    let (start, progress) = (Instant::now(), Progress::start());
+/// Reads them, if there is room for them, and says how that was.
+fn read_parts(label: &Label, parts: &[Part], room: &mut u64) -> Result<String> {
     let len: u64 = parts.iter().map(|part| total(&part.ranges)).sum();
+    let Some(rest) = room.checked_sub(len) else {
+        let (len, room) = (mib(len), mib(*room));
+        bail!("left out, as it takes {len} MiB, and there are {room} MiB of memory for it")
+    };
+    *room = rest;
+    let (start, progress) = (Instant::now(), Progress::start());
     let (mut done, mut before) = (0, 0);
     let mut piece = vec![0; PIECE];
     for Part { path, file, ranges } in parts {
@@ -191,7 +204,7 @@ fn read_parts(label: &Label, parts: &[Part]) -> Result<String> {
         }
     }
     let (len, before, seconds) = (mib(done), mib(before), start.elapsed().as_secs_f64());
-    Ok(format!("{label}: {len} MiB in {seconds:.1} s, {before} MiB of them were in memory before"))
+    Ok(format!("{len} MiB in {seconds:.1} s, {before} MiB of them were in memory before"))
 }
 
 /// Reads a range, as far as the file has it; how many bytes that is.
@@ -233,82 +246,4 @@ fn mib(bytes: u64) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::tree::render::status::{Iso, SCHEMA, Status, json};
-
-    #[test]
-    fn what_is_common_to_ranges_is_counted_once() {
-        let one = [0..10, 20..30, 40..50];
-        for (other, len) in [
-            (vec![], 0),
-            (vec![0..15, 15..100], 30),
-            (vec![5..12, 12..25], 10),
-            (vec![10..20, 30..40], 0),
-            (vec![2..4, 6..22, 29..31, 49..60], 2 + 4 + 2 + 1 + 1),
-        ] {
-            assert_eq!((common(&one, &other), common(&other, &one)), (len, len), "{other:?}");
-        }
-    }
-
-    /// What stands where a tree is mounted, with an ISO of these labels each; all in memory.
-    fn tree(labels: &[&str]) -> tempfile::TempDir {
-        let directory = tempfile::tempdir().unwrap();
-        let isos = labels.iter().map(|label| Iso { label: (*label).to_owned(), ..Iso::default() }).collect();
-        let status = Status { schema: SCHEMA, isos, ..Status::default() };
-        std::fs::write(directory.path().join(names::STATUS), json(&status)).unwrap();
-        for name in [names::IMAGES, names::TFTP] {
-            std::fs::create_dir(directory.path().join(name)).unwrap();
-        }
-        for label in labels {
-            std::fs::write(directory.path().join(format!("images/{label}.iso")), vec![7; 3 << 20]).unwrap();
-            std::fs::write(directory.path().join(format!("tftp/vmlinuz_{label}")), vec![7; 1 << 20]).unwrap();
-        }
-        directory
-    }
-
-    #[test]
-    fn no_more_is_read_than_there_is_memory_for() {
-        let (tree, state) = (tree(&["A", "B", "C"]), tempfile::tempdir().unwrap());
-        save(tree.path(), &[], state.path(), &mut |_| Ok(())).unwrap();
-        for (named, room, complete, said) in [
-            (vec![], 12, true, vec!["A: 4 MiB in", "B: 4 MiB in", "C: 4 MiB in"]),
-            (
-                vec![],
-                11,
-                false,
-                vec![
-                    "A: 4 MiB in",
-                    "B: 4 MiB in",
-                    "C: left out, as it takes 4 MiB, and there are 3 MiB of memory for it",
-                ],
-            ),
-            (vec!["C".to_owned(), "A".to_owned()], 7, false, vec!["C: 4 MiB in", "A: left out"]),
-        ] {
-            let mut lines = Vec::new();
-            let mut say = |line| {
-                lines.push(line);
-                Ok(())
-            };
-            let done = read(tree.path(), &named, state.path(), room << 20, &mut say).unwrap();
-            assert_eq!((done, lines.len()), (complete, said.len()), "{lines:?}");
-            assert!(lines.iter().zip(said).all(|(line, said)| line.starts_with(said)), "{lines:?}");
-        }
-    }
-
-    #[test]
-    fn what_is_remembered_beyond_the_end_of_an_image_is_not_read() {
-        let file = tempfile::tempfile().unwrap();
-        file.set_len(5000).unwrap();
-        let read = |range| read_range(&file, range, &mut [0; 4096]).unwrap();
-        assert_eq!((read(0..u64::MAX), read(4990..6000), read(6000..7000)), (5000, 10, 0));
-    }
-
-    #[test]
-    fn memory_is_as_proc_meminfo_says() {
-        let text = "MemTotal:       24683728 kB\nMemFree:  861000 kB\nMemAvailable:   23452 kB\n";
-        assert_eq!(available_in(text), Some(23452 << 10));
-        assert_eq!(available_in("MemTotal: 1 kB\n"), None);
-        assert!(available().unwrap() > 0);
-    }
-}
+mod tests;
