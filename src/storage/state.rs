@@ -9,6 +9,8 @@ use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, open, openat, renameat, unlinkat};
@@ -16,6 +18,10 @@ use rustix::io::Errno;
 
 /// The file that says whose it is.
 const LOCK: &str = "lock";
+
+/// How long another one is waited for, and how often that is tried.
+const PATIENCE: Duration = Duration::from_secs(2);
+const AGAIN: Duration = Duration::from_millis(20);
 
 /// The directory, which is ours as long as the value is there.
 #[derive(Debug)]
@@ -44,10 +50,7 @@ impl StateDir {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = open(path, flags, Mode::empty())?;
         let lock = regular(&directory, lock, OFlags::RDWR | OFlags::CREATE)?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
-            Errno::WOULDBLOCK => io::Error::other("another netrootfs uses it"),
-            error => error.into(),
-        })?;
+        claim(&lock)?;
         Ok(Self { directory, _lock: lock, writing: Mutex::default() })
     }
 
@@ -100,6 +103,18 @@ impl StateDir {
     }
 }
 
+/// Locks it, as soon as a daemon that has just been killed is gone with all that it was about to start.
+fn claim(lock: &File) -> io::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match flock(lock, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) if Instant::now() < deadline => thread::sleep(AGAIN),
+            Err(Errno::WOULDBLOCK) => return Err(io::Error::other("another netrootfs uses it")),
+            claimed => return Ok(claimed?),
+        }
+    }
+}
+
 /// Opens a regular file. Without waiting for who writes into a pipe, and without following a link.
 fn regular(directory: &OwnedFd, name: &str, flags: OFlags) -> io::Result<File> {
     let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -137,6 +152,12 @@ mod tests {
         let state = StateDir::take(directory.path()).unwrap();
         let error = StateDir::take(directory.path()).unwrap_err();
         assert_eq!(error.to_string(), "another netrootfs uses it");
+        std::thread::scope(|scope| {
+            let next = scope.spawn(|| StateDir::take(directory.path()).map(drop));
+            drop(state);
+            next.join().unwrap().unwrap();
+        });
+        let state = StateDir::take(directory.path()).unwrap();
         StateDir::take_by(directory.path(), "another lock").unwrap();
         drop(state);
         StateDir::take(directory.path()).unwrap();
