@@ -25,7 +25,7 @@ use rustix::net::{
 use serde::{Deserialize, Serialize};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
-use crate::serve::clients::{Who, look};
+use crate::serve::clients::{Peers, Who};
 use crate::serve::handover::store::VARIABLES;
 use crate::serve::{background, hook, mountpoint, privileges};
 
@@ -46,10 +46,17 @@ pub struct Broker {
 }
 
 /// What it can be asked to do.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct Tasks {
     mountpoint: PathBuf,
     command: Option<String>,
+    peers: Arc<Peers>,
+}
+
+impl Tasks {
+    fn new(mountpoint: PathBuf, command: Option<String>) -> Self {
+        Self { mountpoint, command, peers: Arc::default() }
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -77,10 +84,7 @@ enum Answer {
 impl Broker {
     /// Does it all in this process.
     pub fn here(mountpoint: &Path, command: Option<&str>) -> Self {
-        Self {
-            tasks: Tasks { mountpoint: mountpoint.into(), command: command.map(str::to_owned) },
-            socket: None,
-        }
+        Self { tasks: Tasks::new(mountpoint.into(), command.map(str::to_owned)), socket: None }
     }
 
     /// Starts the process; the daemon may wait for its end. In the `background` it keeps no terminal and no directory.
@@ -183,7 +187,7 @@ impl Tasks {
                 std::fs::write(mountpoint::read_ahead(*device), kib.to_string())?;
                 Answer::Raised
             }
-            (Question::Who(pid), _) => Answer::Is(look(*pid)),
+            (Question::Who(pid), _) => Answer::Is(self.peers.of(*pid)),
             (Question::Run, Some(command)) => Answer::Ran(hook::run(command)?.map(ExitStatusExt::into_raw)),
             (Question::Run, None) => return Err(io::Error::other("there is no command")),
         };
@@ -206,7 +210,7 @@ pub fn run() -> ExitCode {
     let Some(mountpoint) = arguments.next().map(PathBuf::from) else { return ExitCode::FAILURE };
     let command = arguments.next().map(OsString::into_string).transpose();
     let Ok(command) = command else { return ExitCode::FAILURE };
-    match attend(&Tasks { mountpoint, command }) {
+    match attend(&Tasks::new(mountpoint, command)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }

@@ -12,6 +12,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use rustix::fs::getxattr;
 use serde::{Deserialize, Serialize};
 
 /// How long it is known of a process that there is nothing to see.
@@ -20,8 +21,13 @@ const NOTHING: Duration = Duration::from_secs(1);
 /// Most processes of which that is known.
 const MAX_KNOWN: usize = 1024;
 
-/// The tables, and whether their sockets are connections of a server only if it listens on their port.
-const TABLES: [(&str, bool); 4] = [("tcp", true), ("tcp6", true), ("udp", false), ("udp6", false)];
+/// The tables, the protocols of their sockets, and whether these are connections of a server only if it listens on their port.
+const TABLES: [(&str, &str, bool); 4] =
+    [("tcp", "TCP", true), ("tcp6", "TCPv6", true), ("udp", "UDP", false), ("udp6", "UDPv6", false)];
+
+/// What says the protocol of a socket (Linux, net/socket.c). Of a table that isn't needed not even the end is looked for: on a
+/// machine with much memory it takes milliseconds to find that `tcp` has nothing in it.
+const PROTOCOL: &str = "system.sockprotoname";
 
 /// States of a socket (Linux, include/net/tcp_states.h): a connection, one that the other side has ended, and a listener.
 const ESTABLISHED: &str = "01";
@@ -81,8 +87,9 @@ impl Peers {
         let _ = self.looks.set(Box::new(looks));
     }
 
-    /// Who is behind a process now.
+    /// Who is behind a process now, by its number or that of one of its threads.
     pub fn of(&self, pid: u32) -> Who {
+        let pid = process_of(pid).unwrap_or(pid);
         let known = self.known.lock().get(&pid).cloned();
         if let Some((_, who)) = known.filter(|(since, _)| since.elapsed() < NOTHING) {
             return who;
@@ -103,17 +110,14 @@ impl Peers {
 }
 
 /// Who is behind a process now, as far as this process may look.
-pub fn look(pid: u32) -> Who {
+fn look(pid: u32) -> Who {
     found(pid).unwrap_or(Who::Nobody)
 }
 
 fn found(pid: u32) -> Option<Who> {
-    let sockets = sockets(pid)?;
-    if sockets.is_empty() {
-        return None;
-    }
+    let (sockets, protocols) = sockets(pid)?;
     let (mut peers, mut any) = (BTreeSet::new(), false);
-    for (table, listens) in TABLES {
+    for (table, _, listens) in TABLES.into_iter().filter(|(_, protocol, _)| protocols.contains(*protocol)) {
         let Ok(file) = File::open(format!("/proc/{pid}/net/{table}")) else { continue };
         let found = of_table(BufReader::new(file), &sockets, listens).unwrap_or_default();
         any |= found.any;
@@ -129,13 +133,27 @@ fn found(pid: u32) -> Option<Who> {
     })
 }
 
-/// The inode numbers of its sockets.
-fn sockets(pid: u32) -> Option<HashSet<String>> {
-    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten();
-    let number = |target: std::path::PathBuf| {
-        Some(target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned())
-    };
-    Some(descriptors.filter_map(|fd| number(fs::read_link(fd.path()).ok()?)).collect())
+/// The process that a thread belongs to: a server with a thread for each client asks as that thread.
+fn process_of(thread: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("Tgid:"))?.trim().parse().ok()
+}
+
+/// The inode numbers of its sockets, and their protocols.
+fn sockets(pid: u32) -> Option<(HashSet<String>, HashSet<String>)> {
+    let (mut numbers, mut protocols) = (HashSet::new(), HashSet::new());
+    for fd in fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten() {
+        let Ok(target) = fs::read_link(fd.path()) else { continue };
+        let number = target.to_str().and_then(|target| target.strip_prefix("socket:[")?.strip_suffix(']'));
+        let Some(number) = number else { continue };
+        numbers.insert(number.to_owned());
+        let mut name = [0; 32];
+        if let Ok(len) = getxattr(fd.path(), PROTOCOL, &mut name) {
+            let name = name.get(..len).unwrap_or_default();
+            protocols.insert(String::from_utf8_lossy(name).trim_end_matches('\0').to_owned());
+        }
+    }
+    Some((numbers, protocols))
 }
 
 /// The sockets of a process in a table.
@@ -239,6 +257,16 @@ mod tests {
         assert_eq!(text("000080FE00000000FF005450563412FE:0045").as_deref(), Some("fe80::5054:ff:fe12:3456"));
         assert_eq!(text("0000000000000000FFFF00006F02000A:0045").as_deref(), Some("10.0.2.111"));
         assert_eq!((text("6F02000:0045"), text("6F02000A"), text("x:1")), (None, None, None));
+    }
+
+    #[test]
+    fn a_socket_says_its_protocol_and_a_thread_its_process() {
+        let _sockets = (UdpSocket::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+        let (numbers, protocols) = super::sockets(std::process::id()).unwrap();
+        assert!(numbers.len() >= 2, "{numbers:?}");
+        assert!(protocols.contains("UDP") && protocols.contains("TCP"), "{protocols:?}");
+        let thread = || process_of(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs());
+        assert_eq!(std::thread::spawn(thread).join().unwrap(), Some(std::process::id()));
     }
 
     #[test]

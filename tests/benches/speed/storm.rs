@@ -17,20 +17,20 @@ use crate::speed::place::{LABEL, Place};
 use crate::speed::served::Group;
 
 mod boots;
-mod family;
+mod costs;
 mod loads;
 pub mod table;
 mod trace;
 
 use boots::Boots;
-use family::Family;
+use costs::Costs;
 use loads::Loads;
 
 /// How long a storm may take.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(40);
 
-/// After that no further round of the same storm is begun.
-const ROUNDS: Duration = Duration::from_secs(40);
+/// For each round that was asked for; when that is over, no further one of the same storm is begun.
+const ROUND: Duration = Duration::from_secs(10);
 
 /// What the machines ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
@@ -165,6 +165,9 @@ pub fn measure(place: &Place, wanted: &Wanted<'_>) -> Result<Vec<Storm>> {
 trait Served {
     fn group(&self) -> &Group;
 
+    /// What each of so many machines asks for, in bytes.
+    fn bytes(&self, machines: usize) -> u64;
+
     /// Has so many machines call; `meanwhile` is for looking at the server while it has them.
     fn play(&self, machines: usize, until: Instant, meanwhile: &mut dyn FnMut()) -> Result<Played>;
 }
@@ -187,7 +190,7 @@ impl Stage<'_> {
     fn storms(&self, kind: Kind, machines: usize, cold: bool, rounds: usize) -> Result<Vec<Storm>> {
         let (begin, mut storms) = (Instant::now(), Vec::new());
         for round in 0..rounds {
-            if round > 0 && begin.elapsed() > ROUNDS {
+            if round > 0 && begin.elapsed() > ROUND * rounds as u32 {
                 break;
             }
             let mut ways = [Contender::Plain, Contender::Kernel];
@@ -198,6 +201,9 @@ impl Stage<'_> {
                 let what = || format!("{machines} machines, {}, {contender}", kind.name());
                 eprintln!("{}, round {}{}", what(), round + 1, if cold { ", cold" } else { "" });
                 let storm = self.storm(kind, machines, contender, cold).with_context(what)?;
+                let (up, again) = (storm.up, storm.again);
+                let all = storm.last.map_or(String::new(), |last| format!(", all after {last:.2} s"));
+                eprintln!("  {up} of {machines}{all}, {again} times asked again");
                 storms.push(Storm { round, ..storm });
             }
         }
@@ -206,13 +212,14 @@ impl Stage<'_> {
 
     fn storm(&self, kind: Kind, machines: usize, contender: Contender, cold: bool) -> Result<Storm> {
         self.place.forget()?;
+        let mut costs = Costs::new()?;
         let running = contender.start(self.place)?;
         let tree = running.file.ancestors().nth(2).context("the mount")?;
-        let (bytes, files) = match (kind.of(), contender) {
-            (Of::Nbd, Contender::Plain) => (self.boots.bytes(), vec![self.place.iso.clone()]),
-            (Of::Nbd, _) => (self.boots.bytes(), vec![tree.join(format!("images/{LABEL}.iso"))]),
-            (_, Contender::Plain) => (self.loads.bytes(), self.loads.files_in(self.loads.beside())?),
-            (..) => (self.loads.bytes(), self.loads.files_in(&tree.join("tftp"))?),
+        let files = match (kind.of(), contender) {
+            (Of::Nbd, Contender::Plain) => vec![self.place.iso.clone()],
+            (Of::Nbd, _) => vec![tree.join(format!("images/{LABEL}.iso"))],
+            (_, Contender::Plain) => self.loads.files_in(self.loads.beside())?,
+            (..) => self.loads.files_in(&tree.join("tftp"))?,
         };
         if !cold {
             files.iter().try_for_each(|file| io::copy(&mut File::open(file)?, &mut io::sink()).map(drop))?;
@@ -222,12 +229,13 @@ impl Stage<'_> {
             Of::Nbd => self.boots.serve(kind, file)?,
             _ => self.loads.serve(kind, file.parent().context("a directory")?)?,
         };
-        let families = (Family::of(server.group().leader()), running.daemon().map(Family::of));
-        let cpu = || families.0.cpu() + families.1.as_ref().map_or(0.0, Family::cpu);
-        let memory = || (families.0.memory(), families.1.as_ref().map_or(0, Family::memory));
-        let (mut looked, before) = (None, cpu());
-        let played = server.play(machines, Instant::now() + LIMIT, &mut || looked = Some(memory()))?;
-        let (server_memory, daemon_memory) = looked.unwrap_or_else(memory);
+        costs.add(server.group().leader())?;
+        running.daemon().map_or(Ok(()), |daemon| costs.add(daemon))?;
+        let (mut memory, before) = (None, costs.cpu()?);
+        let until = Instant::now() + LIMIT;
+        let played = server.play(machines, until, &mut || memory = Some(costs.memory()))?;
+        let cpu = costs.cpu()? - before;
+        let memory = memory.unwrap_or_else(|| costs.memory());
         let mut times = played.times;
         times.sort_unstable();
         let seconds = |number: usize| times.get(number).map(Duration::as_secs_f64);
@@ -241,10 +249,10 @@ impl Stage<'_> {
             median: seconds(machines / 2),
             last: seconds(machines - 1),
             again: played.again,
-            cpu: cpu() - before,
-            bytes,
-            server_memory,
-            daemon_memory,
+            cpu,
+            bytes: server.bytes(machines),
+            server_memory: memory[0],
+            daemon_memory: memory.get(1).copied().unwrap_or(0),
         })
     }
 }

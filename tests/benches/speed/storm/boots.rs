@@ -19,8 +19,8 @@ use super::{Kind, Played, Served};
 use crate::speed::place::Place;
 use crate::speed::served::{Group, Server};
 
-/// The longest of netroot-init's, until it calls again.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long netroot-init waits for a greeting at first, and then; up to twice as long, each machine a time of its own.
+const PATIENCE: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(10)];
 
 /// Until it calls one again that has hung up.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -56,11 +56,6 @@ impl Boots {
         Ok(Self { expected: expected.collect::<Result<_>>()?, longest: trace.longest(), trace })
     }
 
-    /// Bytes that a machine reads.
-    pub fn bytes(&self) -> u64 {
-        self.trace.bytes()
-    }
-
     /// A server with that disc.
     pub fn serve(&self, kind: Kind, disc: &Path) -> Result<Box<dyn Served + '_>> {
         let server = match kind {
@@ -85,16 +80,24 @@ impl Served for AtServer<'_> {
         self.server.group()
     }
 
+    fn bytes(&self, _machines: usize) -> u64 {
+        self.boots.trace.bytes()
+    }
+
     fn play(&self, machines: usize, until: Instant, meanwhile: &mut dyn FnMut()) -> Result<Played> {
         let (ready, unheard) = (Barrier::new(machines), AtomicUsize::new(0));
-        let machine = || {
+        let machine = |number: usize| {
             ready.wait();
             let start = Instant::now();
-            let client = self.boot(until, &unheard)?;
+            let client = self.boot(number, until, &unheard)?;
             Ok::<_, anyhow::Error>(client.map(|client| (start.elapsed(), client)))
         };
         let machines = std::thread::scope(|scope| {
-            let start = |_| std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, machine);
+            let machine = &machine;
+            let start = |number| {
+                let thread = std::thread::Builder::new().stack_size(STACK);
+                thread.spawn_scoped(scope, move || machine(number))
+            };
             let machines: Vec<_> = (0..machines).map(start).collect::<std::io::Result<_>>()?;
             let ended =
                 machines.into_iter().map(|one| one.join().map_err(|_| anyhow!("a machine's panic"))?);
@@ -109,8 +112,8 @@ impl Served for AtServer<'_> {
 
 impl AtServer<'_> {
     /// The connection of a machine that is up, if it is in time.
-    fn boot(&self, until: Instant, unheard: &AtomicUsize) -> Result<Option<Client>> {
-        let Some(mut client) = self.call(until, unheard)? else { return Ok(None) };
+    fn boot(&self, number: usize, until: Instant, unheard: &AtomicUsize) -> Result<Option<Client>> {
+        let Some(mut client) = self.call(number, until, unheard)? else { return Ok(None) };
         let mut bytes = vec![0; self.boots.longest];
         for (read, expected) in self.boots.trace.reads.iter().zip(&self.boots.expected) {
             if Instant::now() >= until {
@@ -123,13 +126,16 @@ impl AtServer<'_> {
         Ok(Some(client))
     }
 
-    fn call(&self, until: Instant, unheard: &AtomicUsize) -> Result<Option<Client>> {
-        loop {
+    fn call(&self, number: usize, until: Instant, unheard: &AtomicUsize) -> Result<Option<Client>> {
+        for attempt in 0_usize.. {
+            let patience = PATIENCE[attempt.min(1)];
+            // The golden ratio's multiples lie evenly between one whole number and the next.
+            let patience = patience + patience.mul_f64(((number + attempt) as f64 * 0.618_034).fract());
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Ok(None);
             }
-            match self.server.call(left.min(PATIENCE)) {
+            match self.server.call(left.min(patience)) {
                 Ok(client) => return Ok(Some(client)),
                 Err(error) => match error.kind() {
                     ErrorKind::WouldBlock | ErrorKind::TimedOut => {}
@@ -141,5 +147,6 @@ impl AtServer<'_> {
             }
             unheard.fetch_add(1, Ordering::Relaxed);
         }
+        Ok(None)
     }
 }

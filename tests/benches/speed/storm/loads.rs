@@ -26,6 +26,9 @@ const FILES: [&str; 2] = ["vmlinuz_BENCH", "initrd_BENCH.img"];
 /// More than there are machines, in the settings of servers.
 const MANY: u16 = 4096;
 
+/// What all machines load together by TFTP, at most: it waits for each block, so that more takes as much longer.
+const TOGETHER: u64 = 512 << 20;
+
 /// Blocks of a window, where there are windows.
 const WINDOW: u16 = 16;
 
@@ -59,11 +62,6 @@ impl Loads {
     /// The directory of the plain files.
     pub fn beside(&self) -> &Path {
         &self.beside
-    }
-
-    /// Bytes of both.
-    pub fn bytes(&self) -> u64 {
-        self.files.iter().map(|file| file.len() as u64).sum()
     }
 
     /// Their paths in a directory, as soon as they are there.
@@ -142,14 +140,25 @@ fn atftpd() -> PathBuf {
     if unpacked.is_file() { unpacked } else { "atftpd".into() }
 }
 
+impl ByTftp<'_> {
+    /// Of each file.
+    fn most(&self, machines: usize) -> u64 {
+        TOGETHER / (FILES.len() * machines) as u64
+    }
+}
+
 impl Served for ByTftp<'_> {
     fn group(&self) -> &Group {
         &self.group
     }
 
+    fn bytes(&self, machines: usize) -> u64 {
+        self.files.iter().map(|file| self.most(machines).min(file.len() as u64)).sum()
+    }
+
     fn play(&self, machines: usize, until: Instant, meanwhile: &mut dyn FnMut()) -> Result<Played> {
         let server: SocketAddr = (self.address, tftp::PORT).into();
-        let mut loaders = Loaders::start(server, &FILES, machines, self.window)?;
+        let mut loaders = Loaders::start(server, &FILES, machines, self.window)?.only(self.most(machines));
         let mut looked = false;
         loaders.run(until, |block| {
             // The first one has its kernel, the others the most of it.
@@ -157,7 +166,7 @@ impl Served for ByTftp<'_> {
                 looked = true;
                 meanwhile();
             }
-            same(&self.files[block.file], block.offset, block.data)
+            same(self.files, block.file, block.offset, block.data)
         })?;
         Ok(Played { times: loaders.fetched().to_vec(), again: loaders.again() })
     }
@@ -225,7 +234,7 @@ impl<'a> ByHttp<'a> {
             if len == 0 {
                 break;
             }
-            same(&self.files[file], offset, &bytes[..len])?;
+            same(self.files, file, offset, &bytes[..len])?;
             offset += len as u64;
         }
         if offset < self.files[file].len() as u64 {
@@ -238,6 +247,10 @@ impl<'a> ByHttp<'a> {
 impl Served for ByHttp<'_> {
     fn group(&self) -> &Group {
         &self.group
+    }
+
+    fn bytes(&self, _machines: usize) -> u64 {
+        self.files.iter().map(|file| file.len() as u64).sum()
     }
 
     fn play(&self, machines: usize, until: Instant, meanwhile: &mut dyn FnMut()) -> Result<Played> {
@@ -270,11 +283,11 @@ impl Served for ByHttp<'_> {
     }
 }
 
-/// An error if those aren't the bytes of the file.
-fn same(file: &[u8], offset: u64, bytes: &[u8]) -> io::Result<()> {
-    let rest = usize::try_from(offset).ok().and_then(|offset| file.get(offset..)).unwrap_or_default();
+/// An error if those aren't the bytes of that file.
+fn same(files: &[Vec<u8>], file: usize, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    let rest = usize::try_from(offset).ok().and_then(|offset| files[file].get(offset..)).unwrap_or_default();
     if rest.starts_with(bytes) {
         return Ok(());
     }
-    Err(io::Error::new(io::ErrorKind::InvalidData, format!("other bytes at {offset}")))
+    Err(io::Error::new(io::ErrorKind::InvalidData, format!("{}: other bytes at {offset}", FILES[file])))
 }

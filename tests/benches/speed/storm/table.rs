@@ -11,8 +11,8 @@ use crate::speed::tables::{Spread, cell};
 pub fn print(storms: &[Storm]) -> Result<()> {
     for of in [Of::Nbd, Of::Tftp, Of::Http] {
         let storms: Vec<_> = storms.iter().filter(|storm| storm.server.of() == of).collect();
-        if let Some(first) = storms.first() {
-            print_servers(of, &storms, first.bytes as f64 / 1e6);
+        if !storms.is_empty() {
+            print_servers(of, &storms);
         }
     }
     if storms.iter().any(|storm| storm.server.of() == Of::Nbd) {
@@ -22,15 +22,15 @@ pub fn print(storms: &[Storm]) -> Result<()> {
     Ok(())
 }
 
-fn print_servers(of: Of, storms: &[&Storm], mb: f64) {
+fn print_servers(of: Of, storms: &[&Storm]) {
     let (what, half, all, again) = match of {
         Of::Nbd => ("reads of a recorded boot", "half are up", "all are up", "unheard"),
         _ => ("kernel and initramfs", "half have all", "all have all", "asked again"),
     };
-    println!("\nMachines at once, {mb:.1} MB of {what} each:\n");
+    println!("\nMachines at once, with {what}:\n");
     println!(
-        "| server | machines | rounds | {half} | {all} | {again} | CPU a machine | server | netrootfs | time, to plain | \
-         CPU, to plain |\n|---|---|---|---|---|---|---|---|---|---|---|"
+        "| server | machines | MB each | rounds | {half} | {all} | {again} | CPU a machine | server | netrootfs | time, to plain | \
+         CPU, to plain |\n|---|---|---|---|---|---|---|---|---|---|---|---|"
     );
     let key = |storm: &Storm| (storm.server, storm.machines, storm.cold);
     let mut seen = Vec::new();
@@ -61,9 +61,10 @@ fn print_row(row: &[&Storm]) {
     };
     let up = || format!("{:.0} after {} s", median(&|storm| storm.up as f64), LIMIT.as_secs());
     println!(
-        "| {}{} | {machines} | {} | {} | {} | {:.0} | {:.3} s | {:.0} MiB | {:.0} MiB | {} | {} |",
+        "| {}{} | {machines} | {:.1} | {} | {} | {} | {:.0} | {:.3} s | {:.0} MiB | {:.0} MiB | {} | {} |",
         row[0].server.name(),
         if row[0].cold { ", cold" } else { "" },
+        row[0].bytes as f64 / 1e6,
         of(Contender::Kernel).count(),
         seconds(|storm| storm.median).unwrap_or_default(),
         seconds(|storm| storm.last).unwrap_or_else(up),

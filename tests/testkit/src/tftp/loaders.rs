@@ -45,6 +45,7 @@ pub struct Loaders {
     server: SocketAddr,
     files: Vec<String>,
     window: u16,
+    most: u64,
     poll: OwnedFd,
     machines: Vec<Machine>,
     start: Instant,
@@ -60,15 +61,31 @@ impl Loaders {
     pub fn start(server: SocketAddr, files: &[&str], machines: usize, window: u16) -> io::Result<Self> {
         let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let start = Instant::now();
-        let machines = (0..machines).map(|number| Machine::new(&poll, number, start));
+        let home = server.ip().is_loopback();
+        let machines = (0..machines).map(|number| Machine::new(&poll, number, address(home, number), start));
         let machines = machines.collect::<io::Result<Vec<_>>>()?;
         let files = files.iter().map(|&file| file.to_owned()).collect();
         let (fetched, again) = Default::default();
-        let mut loaders =
-            Self { server, files, window, poll, machines, start: Instant::now(), fetched, again };
+        let mut loaders = Self {
+            server,
+            files,
+            window,
+            most: u64::MAX,
+            poll,
+            machines,
+            start: Instant::now(),
+            fetched,
+            again,
+        };
         let now = loaders.start;
         (0..loaders.machines.len()).try_for_each(|number| loaders.ask(number, now))?;
         Ok(loaders)
+    }
+
+    /// The same, who have enough after so many bytes of each file.
+    #[must_use]
+    pub fn only(self, most: u64) -> Self {
+        Self { most, ..self }
     }
 
     /// Goes on until all have all their files, or until that time; shows each block.
@@ -146,18 +163,23 @@ impl Loaders {
         if let Some(data) = heard.data {
             show(Block { machine: number, file: machine.file, offset, data })?;
         }
-        if heard.answer {
+        let enough = machine.transfer.offset() >= self.most;
+        if enough {
+            // As who has found out a file's size.
+            heeded(machine.socket.send(b"\0\x05\0\0enough\0"))?;
+        } else if heard.answer {
             machine.acknowledge()?;
         }
-        if heard.end {
+        if heard.end || enough {
             self.next_file(number, now)?;
         }
         Ok(())
     }
 
     fn next_file(&mut self, number: usize, now: Instant) -> io::Result<()> {
-        let file = self.machines[number].file + 1;
-        self.machines[number] = Machine { file, ..Machine::new(&self.poll, number, now)? };
+        // The old port is free only when the new one is another.
+        let (file, own) = (self.machines[number].file + 1, self.machines[number].address);
+        self.machines[number] = Machine { file, ..Machine::new(&self.poll, number, own, now)? };
         if file < self.files.len() {
             return self.ask(number, now);
         }
@@ -181,8 +203,15 @@ impl Loaders {
     }
 }
 
+/// Each has an address of its own: a server that was asked twice goes on talking to a port that another may have by then.
+fn address(home: bool, number: usize) -> Ipv4Addr {
+    let [.., high, low] = number.to_be_bytes();
+    if home { Ipv4Addr::new(127, 64, high, low) } else { Ipv4Addr::UNSPECIFIED }
+}
+
 /// One of them, with the file that it fetches.
 struct Machine {
+    address: Ipv4Addr,
     socket: UdpSocket,
     file: usize,
     /// The socket hears nobody but that server's port.
@@ -194,13 +223,13 @@ struct Machine {
 }
 
 impl Machine {
-    fn new(poll: &OwnedFd, number: usize, now: Instant) -> io::Result<Self> {
-        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    fn new(poll: &OwnedFd, number: usize, address: Ipv4Addr, now: Instant) -> io::Result<Self> {
+        let socket = UdpSocket::bind((address, 0))?;
         socket.set_nonblocking(true)?;
         let data = epoll::EventData::new_u64(number as u64);
         epoll::add(poll, &socket, data, epoll::EventFlags::IN)?;
         let transfer = Transfer::default();
-        Ok(Self { socket, file: 0, answered: false, transfer, wait: FIRST_WAIT, due: Some(now) })
+        Ok(Self { address, socket, file: 0, answered: false, transfer, wait: FIRST_WAIT, due: Some(now) })
     }
 
     /// Of what comes then, the server counts its window from there (RFC 7440, 4).
