@@ -1,5 +1,5 @@
-//! The machine that a server's process is connected to, by proc(5): its sockets are links in `fd`, and the tables of its
-//! network name the other end of each.
+//! The machine that a server's process is connected to, by proc(5): its sockets are links in `fd`. One of UDP says itself who
+//! is at its other end; of one of TCP the tables of its network name it, and whether somebody listens on its port.
 //!
 //! Nothing here is answered by the process or its memory, so a process that hangs is looked at as any other. Without the
 //! right to look at processes of other users (root, or CAP_SYS_PTRACE) nobody is seen; who has given it up asks another.
@@ -7,12 +7,14 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::os::fd::{OwnedFd, RawFd};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rustix::fs::getxattr;
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use serde::{Deserialize, Serialize};
 
 /// How long it is known of a process that there is nothing to see.
@@ -115,11 +117,10 @@ fn look(pid: u32) -> Who {
 }
 
 fn found(pid: u32) -> Option<Who> {
-    let (sockets, protocols) = sockets(pid)?;
-    let (mut peers, mut any) = (BTreeSet::new(), false);
+    let Sockets { numbers, protocols, mut any, mut peers } = Sockets::of(pid)?;
     for (table, _, listens) in TABLES.into_iter().filter(|(_, protocol, _)| protocols.contains(*protocol)) {
         let Ok(file) = File::open(format!("/proc/{pid}/net/{table}")) else { continue };
-        let found = of_table(BufReader::new(file), &sockets, listens).unwrap_or_default();
+        let found = of_table(BufReader::new(file), &numbers, listens).unwrap_or_default();
         any |= found.any;
         peers.extend(found.peers);
     }
@@ -139,21 +140,57 @@ fn process_of(thread: u32) -> Option<u32> {
     status.lines().find_map(|line| line.strip_prefix("Tgid:"))?.trim().parse().ok()
 }
 
-/// The inode numbers of its sockets, and their protocols.
-fn sockets(pid: u32) -> Option<(HashSet<String>, HashSet<String>)> {
-    let (mut numbers, mut protocols) = (HashSet::new(), HashSet::new());
-    for fd in fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten() {
-        let Ok(target) = fs::read_link(fd.path()) else { continue };
-        let number = target.to_str().and_then(|target| target.strip_prefix("socket:[")?.strip_suffix(']'));
-        let Some(number) = number else { continue };
-        numbers.insert(number.to_owned());
-        let mut name = [0; 32];
-        if let Ok(len) = getxattr(fd.path(), PROTOCOL, &mut name) {
-            let name = name.get(..len).unwrap_or_default();
-            protocols.insert(String::from_utf8_lossy(name).trim_end_matches('\0').to_owned());
+/// The sockets of a process.
+#[derive(Default)]
+struct Sockets {
+    /// The inode numbers of those that have to be looked up in the tables, and their protocols.
+    numbers: HashSet<String>,
+    protocols: HashSet<String>,
+    /// Whether there are others, and whom these are connected to.
+    any: bool,
+    peers: BTreeSet<IpAddr>,
+}
+
+impl Sockets {
+    fn of(pid: u32) -> Option<Self> {
+        let mut sockets = Self::default();
+        let process = Pid::from_raw(pid.try_into().ok()?)?;
+        let process = pidfd_open(process, PidfdFlags::empty()).ok();
+        for fd in fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten() {
+            let Ok(target) = fs::read_link(fd.path()) else { continue };
+            let number =
+                target.to_str().and_then(|target| target.strip_prefix("socket:[")?.strip_suffix(']'));
+            let Some(number) = number else { continue };
+            let mut name = [0; 32];
+            let len = getxattr(fd.path(), PROTOCOL, &mut name).unwrap_or(0);
+            let protocol = String::from_utf8_lossy(name.get(..len).unwrap_or_default()).into_owned();
+            let protocol = protocol.trim_end_matches('\0');
+            let fd = fd.file_name().to_str().and_then(|fd| fd.parse().ok());
+            let other_end = || other_end(process.as_ref()?, fd?);
+            match protocol.starts_with("UDP").then(other_end).flatten() {
+                Some(peer) => {
+                    sockets.any = true;
+                    sockets.peers.extend(peer);
+                    // One with many clients hides them, however many there are.
+                    if sockets.peers.len() > 1 {
+                        break;
+                    }
+                }
+                None => {
+                    sockets.numbers.insert(number.to_owned());
+                    sockets.protocols.insert(protocol.to_owned());
+                }
+            }
         }
+        Some(sockets)
     }
-    Some((numbers, protocols))
+}
+
+/// Whom a process's socket is connected to, by the socket itself; `None` where this process has no right to it.
+fn other_end(process: &OwnedFd, fd: RawFd) -> Option<Option<IpAddr>> {
+    let socket = UdpSocket::from(pidfd_getfd(process, fd, PidfdGetfdFlags::empty()).ok()?);
+    let address = socket.peer_addr().ok().map(|address| address.ip().to_canonical());
+    Some(address.filter(|address| !address.is_unspecified()))
 }
 
 /// The sockets of a process in a table.
@@ -220,7 +257,8 @@ fn address(field: &str) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::{TcpListener, TcpStream, UdpSocket};
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsRawFd;
 
     const HEAD: &str =
         "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
@@ -260,11 +298,21 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_says_its_protocol_and_a_thread_its_process() {
-        let _sockets = (UdpSocket::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
-        let (numbers, protocols) = super::sockets(std::process::id()).unwrap();
-        assert!(numbers.len() >= 2, "{numbers:?}");
-        assert!(protocols.contains("UDP") && protocols.contains("TCP"), "{protocols:?}");
+    fn a_socket_of_udp_says_itself_who_is_at_its_other_end() {
+        let (connected, alone) =
+            (UdpSocket::bind("[::]:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+        connected.connect("[::ffff:127.9.8.7]:9").unwrap();
+        let process = pidfd_open(rustix::process::getpid(), PidfdFlags::empty()).unwrap();
+        let other_end = |socket: &UdpSocket| other_end(&process, socket.as_raw_fd());
+        assert_eq!(other_end(&connected), Some(Some("127.9.8.7".parse().unwrap())));
+        assert_eq!(other_end(&alone), Some(None));
+        // Other tests of this process have sockets of their own.
+        let sockets = Sockets::of(std::process::id()).unwrap();
+        assert!(sockets.any && !sockets.peers.is_empty() && !sockets.protocols.contains("UDP"));
+    }
+
+    #[test]
+    fn a_thread_is_known_by_its_process() {
         let thread = || process_of(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs());
         assert_eq!(std::thread::spawn(thread).join().unwrap(), Some(std::process::id()));
     }
