@@ -30,7 +30,7 @@ use loads::Loads;
 const LIMIT: Duration = Duration::from_secs(40);
 
 /// For each round that was asked for; when that is over, no further one of the same storm is begun.
-const ROUND: Duration = Duration::from_secs(10);
+const ROUND: Duration = Duration::from_secs(7);
 
 /// What the machines ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
@@ -56,23 +56,20 @@ pub enum Kind {
     Tftpd,
     /// One process, one thread.
     Dnsmasq,
-    /// One process, a thread a file.
+    /// One process, a thread a file; with windows of 16 blocks.
     Atftpd,
-    /// The same, with windows of 16 blocks.
-    AtftpdWindows,
     /// A process a processor.
     Nginx,
 }
 
 impl Kind {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 7] = [
         Self::Nbdkit,
         Self::NbdServer,
         Self::PerConnection,
         Self::Tftpd,
         Self::Dnsmasq,
         Self::Atftpd,
-        Self::AtftpdWindows,
         Self::Nginx,
     ];
 
@@ -84,8 +81,7 @@ impl Kind {
             Self::PerConnection => "nbd-server per connection",
             Self::Tftpd => "in.tftpd",
             Self::Dnsmasq => "dnsmasq",
-            Self::Atftpd => "atftpd",
-            Self::AtftpdWindows => "atftpd, windows of 16",
+            Self::Atftpd => "atftpd, windows of 16",
             Self::Nginx => "nginx",
         }
     }
@@ -94,7 +90,7 @@ impl Kind {
     pub fn of(self) -> Of {
         match self {
             Self::Nbdkit | Self::NbdServer | Self::PerConnection => Of::Nbd,
-            Self::Tftpd | Self::Dnsmasq | Self::Atftpd | Self::AtftpdWindows => Of::Tftp,
+            Self::Tftpd | Self::Dnsmasq | Self::Atftpd => Of::Tftp,
             Self::Nginx => Of::Http,
         }
     }
@@ -149,7 +145,7 @@ pub fn measure(place: &Place, wanted: &Wanted<'_>) -> Result<Vec<Storm>> {
             let storms = stage.storms(kind, machines, false, wanted.rounds)?;
             let hopeless = storms.iter().all(|storm| storm.median.is_none());
             all.extend(storms);
-            if kind == Kind::Nbdkit && machines <= 64 {
+            if kind == Kind::Nbdkit && machines <= 16 {
                 all.extend(stage.storms(kind, machines, true, wanted.rounds)?);
             }
             if hopeless {

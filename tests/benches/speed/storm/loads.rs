@@ -24,10 +24,13 @@ use crate::speed::served::{Group, listens, wait};
 const FILES: [&str; 2] = ["vmlinuz_BENCH", "initrd_BENCH.img"];
 
 /// More than there are machines, in the settings of servers.
-const MANY: u16 = 4096;
+const MANY: &str = "4096";
+
+/// As many as atftpd can bear: each takes two descriptors, and select(2) knows 1024.
+const MOST_THREADS: &str = "450";
 
 /// What all machines load together by TFTP, at most: it waits for each block, so that more takes as much longer.
-const TOGETHER: u64 = 512 << 20;
+const TOGETHER: u64 = 256 << 20;
 
 /// Blocks of a window, where there are windows.
 const WINDOW: u16 = 16;
@@ -76,7 +79,7 @@ impl Loads {
 
     /// A server with that directory.
     pub fn serve(&self, kind: Kind, directory: &Path) -> Result<Box<dyn Served + '_>> {
-        let window = if kind == Kind::AtftpdWindows { WINDOW } else { 1 };
+        let window = if kind == Kind::Atftpd { WINDOW } else { 1 };
         Ok(match kind {
             Kind::Nginx => Box::new(ByHttp::start(&self.files, directory)?),
             _ => Box::new(ByTftp::start(&self.files, kind, directory, window)?),
@@ -112,10 +115,10 @@ impl<'a> ByTftp<'a> {
                 command.arg(format!("--tftp-root={}", directory.display()));
                 command
             }
-            Kind::Atftpd | Kind::AtftpdWindows => {
+            Kind::Atftpd => {
                 let mut command = Command::new(atftpd());
                 command.args(["--daemon", "--no-fork", "--port", "69", "--user", "root.root"]);
-                command.args(["--logfile", "/dev/null", "--verbose=0", "--maxthread", &MANY.to_string()]);
+                command.args(["--logfile", "/dev/null", "--verbose=0", "--maxthread", MOST_THREADS]);
                 command.arg("--bind-address").arg(address.to_string()).arg(directory);
                 command
             }

@@ -205,8 +205,8 @@ impl Loaders {
 
 /// Each has an address of its own: a server that was asked twice goes on talking to a port that another may have by then.
 fn address(home: bool, number: usize) -> Ipv4Addr {
-    let [.., high, low] = number.to_be_bytes();
-    if home { Ipv4Addr::new(127, 64, high, low) } else { Ipv4Addr::UNSPECIFIED }
+    let [.., high, low] = (number + 1).to_be_bytes();
+    if home { Ipv4Addr::new(127, 0, high, low) } else { Ipv4Addr::UNSPECIFIED }
 }
 
 /// One of them, with the file that it fetches.
