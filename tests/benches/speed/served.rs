@@ -70,10 +70,10 @@ impl Server {
         Self::nbdkit(command, "")
     }
 
-    /// nbdkit with every file of a directory, those that are yet to come too.
+    /// nbdkit with every file of a directory, those that are yet to come too, as `nbdkit.service` has it.
     pub fn directory(images: &Path, export: &str) -> Result<Self> {
         let mut command = Command::new("nbdkit");
-        command.arg("file").arg(format!("dir={}", images.display()));
+        command.args(["--threads", "4", "file"]).arg(format!("dir={}", images.display()));
         Self::nbdkit(command, export)
     }
 

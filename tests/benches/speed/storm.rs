@@ -30,7 +30,7 @@ use loads::Loads;
 const LIMIT: Duration = Duration::from_secs(40);
 
 /// For each round that was asked for; when that is over, no further one of the same storm is begun.
-const ROUND: Duration = Duration::from_secs(7);
+const ROUND: Duration = Duration::from_secs(15);
 
 /// What the machines ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
@@ -208,8 +208,8 @@ impl Stage<'_> {
 
     fn storm(&self, kind: Kind, machines: usize, contender: Contender, cold: bool) -> Result<Storm> {
         self.place.forget()?;
-        let mut costs = Costs::new()?;
-        let running = contender.start(self.place)?;
+        let costs = Costs::new()?;
+        let running = costs.of(|| contender.start(self.place))?;
         let tree = running.file.ancestors().nth(2).context("the mount")?;
         let files = match (kind.of(), contender) {
             (Of::Nbd, Contender::Plain) => vec![self.place.iso.clone()],
@@ -221,17 +221,16 @@ impl Stage<'_> {
             files.iter().try_for_each(|file| io::copy(&mut File::open(file)?, &mut io::sink()).map(drop))?;
         }
         let file = files.first().context("a file")?;
-        let server = match kind.of() {
-            Of::Nbd => self.boots.serve(kind, file)?,
-            _ => self.loads.serve(kind, file.parent().context("a directory")?)?,
-        };
-        costs.add(server.group().leader())?;
-        running.daemon().map_or(Ok(()), |daemon| costs.add(daemon))?;
-        let (mut memory, before) = (None, costs.cpu()?);
+        let server = costs.of(|| match kind.of() {
+            Of::Nbd => self.boots.serve(kind, file),
+            _ => self.loads.serve(kind, file.parent().context("a directory")?),
+        })?;
+        let memory = || (costs::memory(server.group().leader()), running.daemon().map_or(0, costs::memory));
+        let (mut looked, before) = (None, costs.cpu()?);
         let until = Instant::now() + LIMIT;
-        let played = server.play(machines, until, &mut || memory = Some(costs.memory()))?;
+        let played = server.play(machines, until, &mut || looked = Some(memory()))?;
         let cpu = costs.cpu()? - before;
-        let memory = memory.unwrap_or_else(|| costs.memory());
+        let (server_memory, daemon_memory) = looked.unwrap_or_else(memory);
         let mut times = played.times;
         times.sort_unstable();
         let seconds = |number: usize| times.get(number).map(Duration::as_secs_f64);
@@ -247,8 +246,8 @@ impl Stage<'_> {
             again: played.again,
             cpu,
             bytes: server.bytes(machines),
-            server_memory: memory[0],
-            daemon_memory: memory.get(1).copied().unwrap_or(0),
+            server_memory,
+            daemon_memory,
         })
     }
 }

@@ -2,17 +2,16 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use rustix::io::Errno;
 
 use crate::speed::served::wait;
 
 /// A control group (cgroups(7), version 2), which ends with the value: after the processes in it.
 pub struct Costs {
+    place: PathBuf,
     group: PathBuf,
-    eldest: Vec<u32>,
 }
 
 impl Costs {
@@ -24,33 +23,32 @@ impl Costs {
         let place = PathBuf::from(place.context("no cgroup2 is mounted")?);
         let group = place.join(format!("netrootfs-bench.{}", std::process::id()));
         fs::create_dir(&group).with_context(|| group.display().to_string())?;
-        Ok(Self { group, eldest: Vec::new() })
+        Ok(Self { place, group })
     }
 
-    /// Takes in a process with those that come from it; its number in all that is asked later is that of the call.
-    pub fn add(&mut self, eldest: u32) -> Result<()> {
-        for pid in descendants(eldest) {
-            match fs::write(self.group.join("cgroup.procs"), pid.to_string()) {
-                // It has ended since.
-                Err(error) if error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => {}
-                written => written?,
-            }
-        }
-        self.eldest.push(eldest);
-        Ok(())
+    /// Has what is started meanwhile in the group, from its first moment on.
+    pub fn of<T>(&self, start: impl FnOnce() -> Result<T>) -> Result<T> {
+        let own = fs::read_to_string("/proc/self/cgroup")?;
+        let own =
+            own.lines().find_map(|line| line.strip_prefix("0::/")).context("no cgroup of this process")?;
+        let enter = |group: &Path| fs::write(group.join("cgroup.procs"), "0");
+        enter(&self.group)?;
+        let started = start();
+        enter(&self.place.join(own))?;
+        started
     }
 
-    /// CPU seconds of all since they are in it, of those too that have ended.
+    /// CPU seconds of all in it, of those too that have ended.
     pub fn cpu(&self) -> Result<f64> {
         let text = fs::read_to_string(self.group.join("cpu.stat"))?;
         let micros = text.lines().find_map(|line| line.strip_prefix("usage_usec "));
         Ok(micros.context("no usage_usec")?.parse::<f64>()? / 1e6)
     }
+}
 
-    /// Bytes of memory of each with its descendants, of what several processes share a part (PSS, proc_pid_smaps(5)).
-    pub fn memory(&self) -> Vec<u64> {
-        self.eldest.iter().map(|eldest| descendants(*eldest).into_iter().filter_map(pss).sum()).collect()
-    }
+/// Bytes of memory of a process with its descendants, of what several processes share a part (PSS, proc_pid_smaps(5)).
+pub fn memory(eldest: u32) -> u64 {
+    descendants(eldest).into_iter().filter_map(pss).sum()
 }
 
 impl Drop for Costs {

@@ -30,7 +30,7 @@ const MANY: &str = "4096";
 const MOST_THREADS: &str = "450";
 
 /// What all machines load together by TFTP, at most: it waits for each block, so that more takes as much longer.
-const TOGETHER: u64 = 256 << 20;
+const TOGETHER: u64 = 512 << 20;
 
 /// Blocks of a window, where there are windows.
 const WINDOW: u16 = 16;
