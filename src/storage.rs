@@ -16,6 +16,7 @@ pub mod identity;
 pub mod inotify;
 pub mod passthrough;
 pub mod recipe;
+pub mod resident;
 pub mod source;
 pub mod spare;
 pub mod state;

@@ -287,7 +287,10 @@ fn probe(disc: &IsoFile, files: &BootFiles) -> Features {
     }
     let content = initrd_of(disc, files);
     let reader = BufReader::with_capacity(READ_SIZE, content.reader());
-    initrd::probe_for(reader, Limits::default(), &families::marks())
+    // What may be unpacked for nothing is for an ISO, however many kernels it has.
+    let limits = Limits::default();
+    let limits = Limits { free: limits.free / disc.facts.files.len().max(1) as u64, ..limits };
+    initrd::probe_for(reader, limits, &families::marks())
         .unwrap_or_else(|error| Features { damage: Some(error.to_string()), ..Features::default() })
 }
 

@@ -30,6 +30,7 @@ use crate::cli::places;
 use crate::cli::progress::Progress;
 use crate::cli::status;
 use crate::cli::top;
+use crate::cli::warm;
 use crate::image::label::Label;
 use crate::image::printable;
 use crate::serve::fuse::Owner;
@@ -79,6 +80,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
             top::follow(&status::meant(mountpoint)?)?;
             Ok(ExitCode::SUCCESS)
         }
+        Some(Command::Warm(args)) => warm(args),
         Some(Command::Doctor(args)) => doctor(&args),
         Some(Command::Man { list: true, .. }) => print(manual::list().as_bytes()),
         Some(Command::Man { page, .. }) => finish(page.unwrap_or(manual::PAGES[0]).show()),
@@ -229,7 +231,7 @@ fn state_dir(named: Option<PathBuf>, user: Option<&Account>) -> Result<Option<Pa
     let say = |directory: &Path| format!("state directory {}", directory.display());
     // The background has another working directory.
     let Some(directory) = named else {
-        let directory = default_state_dir().map(std::path::absolute).transpose()?;
+        let directory = places::default_state_dir().map(std::path::absolute).transpose()?;
         if let (Some(directory), Some(user)) = (&directory, user) {
             make_for(directory, user).with_context(|| say(directory))?;
         }
@@ -296,15 +298,6 @@ fn on_change(command: Option<String>) -> Result<Option<String>> {
     Ok(Some(command))
 }
 
-fn default_state_dir() -> Option<PathBuf> {
-    if rustix::process::geteuid().is_root() {
-        return Some("/var/cache/netrootfs".into());
-    }
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
-    Some(cache?.join("netrootfs"))
-}
-
 fn check(args: &options::Check) -> Result<ExitCode> {
     let mut catalog = Catalog::default();
     // Where each ISO lies, in the order of the catalog.
@@ -365,6 +358,18 @@ fn check(args: &options::Check) -> Result<ExitCode> {
 fn no_program(programs: &Programs) -> Option<String> {
     let reason = programs.archive(Arch::X86_64).err()?;
     Some(format!("unmodified ISOs can't boot over NBD: {reason}"))
+}
+
+fn warm(args: options::Warm) -> Result<ExitCode> {
+    let mountpoint = status::meant(args.mountpoint)?;
+    let state = args.state_dir.or_else(places::default_state_dir);
+    let state = state.context("say with --state-dir where it is remembered")?;
+    let mut say = |line: String| print(printable::lines(&format!("{line}\n")).as_bytes()).map(drop);
+    let done = match args.save {
+        true => warm::save(&mountpoint, &args.labels, &state, &mut say)?,
+        false => warm::read(&mountpoint, &args.labels, &state, warm::available()?, &mut say)?,
+    };
+    Ok(if done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn doctor(args: &options::Doctor) -> Result<ExitCode> {

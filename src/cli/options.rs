@@ -72,6 +72,8 @@ pub enum Command {
         /// Where the tree is mounted [default: the one mount that there is]
         mountpoint: Option<PathBuf>,
     },
+    /// Read what boots are known to read into memory before many machines boot
+    Warm(Warm),
     /// Let the program that is installed now serve a mount; clients wait for that moment
     Upgrade {
         /// Where the tree is mounted
@@ -214,6 +216,22 @@ pub struct Check {
     /// What the entries would be.
     #[command(flatten)]
     pub tree: TreeOptions,
+}
+
+/// Arguments of `warm`.
+#[derive(Debug, Args)]
+pub struct Warm {
+    /// Where the tree is mounted [default: the one mount that there is]
+    pub mountpoint: Option<PathBuf>,
+    /// Labels of ISOs [default: all of which something is remembered, or is to be]
+    #[arg(value_name = "LABEL")]
+    pub labels: Vec<String>,
+    /// Read nothing, and remember what is in memory of the images now, after a boot
+    #[arg(long)]
+    pub save: bool,
+    /// Where to remember it [default: /var/cache/netrootfs, or below ~/.cache]
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
 }
 
 /// Arguments of `doctor`.
@@ -361,6 +379,7 @@ impl Cli {
                 | Command::Doctor(_)
                 | Command::Status { .. }
                 | Command::Top { .. }
+                | Command::Warm(_)
                 | Command::Upgrade { .. }
                 | Command::Man { .. }
                 | Command::Completions { .. },

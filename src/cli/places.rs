@@ -1,5 +1,5 @@
 //! The directory of ISOs and the mount point, as they are named on the command line: absolute, or a sentence that says
-//! what to do.
+//! what to do; and the state directory, where it isn't named.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -111,6 +111,16 @@ fn refuse_what_it_would_hide(path: &Path) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// The state directory, where nobody names one; `None` for a user without a home.
+pub fn default_state_dir() -> Option<PathBuf> {
+    if rustix::process::geteuid().is_root() {
+        return Some("/var/cache/netrootfs".into());
+    }
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
+    Some(cache?.join("netrootfs"))
 }
 
 /// The user that this program runs as, for sentences.

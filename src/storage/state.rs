@@ -32,10 +32,18 @@ impl StateDir {
     /// # Errors
     /// If it can't be made or written, or another has it.
     pub fn take(path: &Path) -> io::Result<Self> {
+        Self::take_by(path, LOCK)
+    }
+
+    /// The same by another lock, for files that the daemon knows nothing of: whoever has the one leaves the other's alone.
+    ///
+    /// # Errors
+    /// As [`Self::take`].
+    pub fn take_by(path: &Path, lock: &str) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o755).create(path)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = open(path, flags, Mode::empty())?;
-        let lock = regular(&directory, LOCK, OFlags::RDWR | OFlags::CREATE)?;
+        let lock = regular(&directory, lock, OFlags::RDWR | OFlags::CREATE)?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
             Errno::WOULDBLOCK => io::Error::other("another netrootfs uses it"),
             error => error.into(),
@@ -129,6 +137,7 @@ mod tests {
         let state = StateDir::take(directory.path()).unwrap();
         let error = StateDir::take(directory.path()).unwrap_err();
         assert_eq!(error.to_string(), "another netrootfs uses it");
+        StateDir::take_by(directory.path(), "another lock").unwrap();
         drop(state);
         StateDir::take(directory.path()).unwrap();
     }

@@ -70,8 +70,9 @@ fn try_servers(work: &Work) -> Result<()> {
     let [first, second] = ports.map(|port| nbdkit(&isos, port, work));
     let (mut own, mut other) = ((ports[0], first?), (ports[1], second?));
     let [a, b] = ports;
-    let nbd = format!("netroot.nbd=/{ISO} netroot.servers={HOST}:{a},{HOST}:{b}");
+    let nbd = format!("netroot.nbd=/{ISO} netroot.servers={HOST}:{a},{HOST}:{b} netroot.connections=2");
     let mut machine = Machine::start(&isos.join(ISO), &nbd, work)?;
+    machine.wait_for_words("with several NBD servers there is one connection")?;
     // Which one is its own, its card's address decides.
     machine.wait_for_words(&format!("/dev/nbd0 is {HOST}:"))?;
     if machine.said().contains(&format!("/dev/nbd0 is {HOST}:{b}/")) {

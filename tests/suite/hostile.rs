@@ -3,7 +3,9 @@
 //! Each test damages an image that a tool has made, and says what becomes of it: refused with a reason, or served with
 //! the right bytes all the same. Time is not measured; what an image may cost is counted in reads.
 
+use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
@@ -206,6 +208,21 @@ fn a_name_of_great_length_or_with_a_nul_is_one_name_or_none() {
     let tree = tree_of(&iso, inspect(&iso).unwrap(), &Label::parse("LIVE").unwrap());
     let shown = tree.read(&tree.find("trees/LIVE").unwrap().unwrap()).unwrap();
     assert!(shown.iter().all(|entry| !entry.name.as_encoded_bytes().contains(&0)), "{shown:?}");
+}
+
+#[test]
+fn a_name_in_another_encoding_is_shown_as_it_is() {
+    let mut iso = sound();
+    let readme = iso.record("/readme");
+    let name = iso.susp(readme, b"NM");
+    // "réadme" in Latin-1 is no UTF-8.
+    iso.put(name + 6, b"\xe9");
+    assert_served(&iso);
+    let tree = tree_of(&iso, inspect(&iso).unwrap(), &Label::parse("LIVE").unwrap());
+    let root = tree.find("trees/LIVE").unwrap().unwrap();
+    let entry = tree.enter(&root, OsStr::from_bytes(b"r\xe9adme")).unwrap().unwrap();
+    assert!(matches!(&entry.kind, Kind::Unopened(file) if file.size() == 5));
+    assert!(tree.read(&root).unwrap().iter().any(|entry| entry.name.as_bytes() == b"r\xe9adme"));
 }
 
 #[test]

@@ -45,6 +45,7 @@ mod serving;
 mod status;
 mod terminal;
 mod trees;
+mod warm;
 
 #[global_allocator]
 static MEMORY: support::memory::Counted = support::memory::Counted;

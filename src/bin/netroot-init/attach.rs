@@ -144,11 +144,12 @@ fn disk(held: &Held, remote: &RemoteDisk, settings: &Settings) -> Result<()> {
     let spread = Spread::of(held.mac);
     let first = dial::first(remote, spread)?;
     let mut further = Vec::new();
-    if settings.connections > 1 && first.export.flags & FLAG_CAN_MULTI_CONN == 0 {
-        say(&format!("the NBD server {} takes one connection only", first.server));
-    } else {
-        for _ in 1..settings.connections {
-            further.push(dial::dial(first.server, &remote.export, dial::TALK_PATIENCE)?.socket);
+    match one_only(settings, remote, &first) {
+        Some(sentence) => say(&sentence),
+        None => {
+            for _ in 1..settings.connections {
+                further.push(dial::dial(first.server, &remote.export, dial::TALK_PATIENCE)?.socket);
+            }
         }
     }
     let sockets: Vec<&TcpStream> = [&first.socket].into_iter().chain(&further).collect();
@@ -172,6 +173,21 @@ fn disk(held: &Held, remote: &RemoteDisk, settings: &Settings) -> Result<()> {
         first.export.size
     ));
     Ok(())
+}
+
+/// The reason for one connection where several are wanted.
+fn one_only(settings: &Settings, remote: &RemoteDisk, first: &Connection) -> Option<String> {
+    if settings.connections < 2 {
+        return None;
+    }
+    // Linux sends what was under way on one of several again after 30 s only, and takes another server at once else.
+    if remote.servers.len() > 1 {
+        return Some(
+            "with several NBD servers there is one connection, so that another server takes over soon".into(),
+        );
+    }
+    let several = first.export.flags & FLAG_CAN_MULTI_CONN != 0;
+    (!several).then(|| format!("the NBD server {} takes one connection only", first.server))
 }
 
 fn check(first: &Connection) -> Result<()> {

@@ -12,13 +12,14 @@ const MOST_BYTES: u64 = 2 * MAX_READS * 2048 + (64 << 20);
 
 #[test]
 fn the_worst_isos_cost_no_more_than_the_budget_of_reads_and_of_memory() {
-    let worst: [(&str, Arc<dyn ReadAt>); 6] = [
+    let worst: [(&str, Arc<dyn ReadAt>); 7] = [
         ("a directory of gigabytes", Arc::new(directory_of_gigabytes())),
         ("long names", Arc::new(full_of_names(60_000, 190).bytes)),
         ("more names than a directory may have", Arc::new(full_of_names(80_000, 8).bytes)),
         ("directories in directories in circles", Arc::new(full_of_circles().bytes)),
         ("menus that include each other", Arc::new(full_of_menus().bytes)),
         ("a menu without an end", Arc::new(endless_menu().bytes)),
+        ("loaders in thousands of clusters", Arc::new(full_of_clusters().bytes)),
     ];
     for (what, iso) in worst {
         let source = Arc::new(Counting::new(iso));
@@ -73,6 +74,71 @@ fn full_of_menus() -> Patch {
 fn endless_menu() -> Patch {
     let menu = "x=1\nwhile true; do x=\"${x}${x}1\"; menuentry \"$x\" { linux /k $x; initrd /i; }; done\n";
     made(&live().with("boot/grub/grub.cfg", menu))
+}
+
+/// Four El Torito images, each a FAT16 with as many loaders as are looked at, each of 16 MiB in clusters of a sector. Those of
+/// the first half are in one piece, and each other cluster of the others lies elsewhere (Microsoft, "FAT: General Overview of
+/// On-Disk Format").
+fn full_of_clusters() -> Patch {
+    const SECTOR: usize = 512;
+    const LOADERS: u16 = 32;
+    const CLUSTERS: u16 = 32_000;
+    // Behind the boot sector: the FAT, the root directory, and clusters from number 2 on.
+    const FAT_SECTORS: u16 = 252;
+    let root = SECTOR * (1 + usize::from(FAT_SECTORS));
+    let cluster = |number: u16| root + SECTOR * usize::from(number - 1);
+    let (boot, file) = (3, 8);
+    let mut fat = vec![0; cluster(file)];
+    let parameters = [
+        b"\xeb\x3c\x90MSDOS5.0\0\x02\x01\x01\0\x01\x10\0\0\0\xf8",
+        &FAT_SECTORS.to_le_bytes()[..],
+        &[0; 8],
+        &64_300_u32.to_le_bytes(),
+        b"\x80\0\x29\0\0\0\0NO NAME    FAT16   ",
+    ];
+    let parameters = parameters.concat();
+    fat[..parameters.len()].copy_from_slice(&parameters);
+    fat[510..512].copy_from_slice(b"\x55\xaa");
+    let mut link = |from: u16, to: u16| {
+        let at = SECTOR + 2 * usize::from(from);
+        fat[at..at + 2].copy_from_slice(&to.to_le_bytes());
+    };
+    // EFI, and BOOT with its three clusters.
+    link(0, 0xfff8);
+    link(1, 0xffff);
+    link(2, 0xffff);
+    link(boot, boot + 1);
+    link(boot + 1, boot + 2);
+    link(boot + 2, 0xffff);
+    let jumping = file + CLUSTERS;
+    for number in 0..CLUSTERS - 1 {
+        link(file + number, file + number + 1);
+        // All with even numbers, and then the others.
+        link(jumping + number, jumping + if number == CLUSTERS - 2 { 1 } else { number + 2 });
+    }
+    link(file + CLUSTERS - 1, 0xffff);
+    link(jumping + CLUSTERS - 1, 0xffff);
+    let entry = |name: &str, attributes: u8, first: u16, len: u32| {
+        let mut entry = [name.as_bytes(), &[attributes], &[0; 14]].concat();
+        entry.extend(first.to_le_bytes());
+        entry.extend(len.to_le_bytes());
+        entry
+    };
+    let mut directory = |at: usize, entries: Vec<u8>| fat[at..at + entries.len()].copy_from_slice(&entries);
+    directory(root, entry("EFI        ", 0x10, 2, 0));
+    directory(cluster(2), entry("BOOT       ", 0x10, boot, 0));
+    let loader = |number: u16| {
+        let first = if number < LOADERS / 2 { file } else { jumping };
+        entry(&format!("L{number:02}     EFI"), 0x20, first, u32::from(CLUSTERS) * SECTOR as u32)
+    };
+    directory(cluster(boot), (0..LOADERS).flat_map(loader).collect());
+    let images = ["a.img", "b.img", "c.img", "d.img"];
+    let image = |name| ["-eltorito-alt-boot", "-e", name, "-no-emul-boot"];
+    let options = [&["-R", "-V", "LIVE"][..], &images.map(image).concat()].concat();
+    let mut iso = made_with(&images.iter().fold(live(), |files, name| files.with(name, &fat)), &options);
+    // The volume goes on behind the end of its file.
+    iso.bytes.resize(iso.bytes.len() + (34 << 20), 0);
+    iso
 }
 
 /// So many files of that length of name in the root.

@@ -8,6 +8,16 @@ use ext4_view::{Ext4, Ext4Error, Ext4Read};
 use super::{Error, Files};
 use crate::storage::source::ReadAt;
 
+/// Where the superblock begins, and its bytes up to the last field that is looked at (Linux, fs/ext4/ext4.h).
+const SUPERBLOCK: u64 = 1024;
+const SUPERBLOCK_LEN: usize = 0x154;
+
+/// Largest blocks, as a shift from 1 KiB (EXT4_MAX_BLOCK_LOG_SIZE). The crate keeps some, however large they are said to be.
+const LARGEST_BLOCK: u64 = 6;
+
+/// Block groups: as many as 8 TiB have, of 128 MiB each. For each one the crate takes memory before it reads its descriptor.
+const MOST_GROUPS: u64 = 1 << 16;
+
 /// A file system that is open.
 pub(super) struct Ext4Files(Ext4);
 
@@ -25,8 +35,28 @@ impl Ext4Read for Source {
 
 impl Ext4Files {
     pub(super) fn open(image: Arc<dyn ReadAt>) -> Result<Self, Error> {
+        let mut superblock = [0; SUPERBLOCK_LEN];
+        image.read_exact_at(&mut superblock, SUPERBLOCK).map_err(Error::damaged)?;
+        check(&superblock)?;
         Ext4::load(Box::new(Source(image))).map(Self).map_err(Error::damaged)
     }
+}
+
+/// Refuses what a superblock says where the crate would believe it at any cost.
+fn check(superblock: &[u8; SUPERBLOCK_LEN]) -> Result<(), Error> {
+    let field = |at: usize| {
+        let bytes = superblock.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
+        u64::from(bytes.map_or(0, u32::from_le_bytes))
+    };
+    // s_log_block_size, s_blocks_count_lo and _hi, s_blocks_per_group.
+    if field(0x18) > LARGEST_BLOCK {
+        return Err(Error::Damaged(format!("blocks of more than {} KiB", 1 << LARGEST_BLOCK)));
+    }
+    let groups = (field(0x4) | field(0x150) << 32).checked_div(field(0x20));
+    if groups.is_none_or(|groups| groups > MOST_GROUPS) {
+        return Err(Error::Damaged(format!("more than {MOST_GROUPS} block groups")));
+    }
+    Ok(())
 }
 
 /// `None` for a file that isn't there.

@@ -226,6 +226,23 @@ fn ext4_by_itself() {
 }
 
 #[test]
+fn an_ext4_that_says_that_it_is_far_larger_than_any_is_refused() {
+    let image = Workshop::new().ext4("root.img");
+    let mut sound = vec![0; image.len() as usize];
+    image.read_exact_at(&mut sound, 0).unwrap();
+    for (place, bytes, reason) in [
+        (0x18, &[7, 0, 0, 0][..], "blocks of more than 64 KiB"),
+        (0x7, &[0xff], "more than 65536 block groups"),
+        (0x20, &[0, 0, 0, 0], "more than 65536 block groups"),
+        (0x150, &[0xff], "more than 65536 block groups"),
+    ] {
+        let mut image = sound.clone();
+        image[1024 + place..1024 + place + bytes.len()].copy_from_slice(bytes);
+        assert_eq!(open(Arc::new(image)).err().unwrap().to_string(), reason, "{place:#x}");
+    }
+}
+
+#[test]
 fn an_ext4_in_a_squashfs_is_the_root() {
     for (inner, options) in [
         ("shell/LiveOS/rootfs.img", &["-comp", "xz", "-b", "1M"][..]),
