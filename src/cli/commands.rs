@@ -184,7 +184,10 @@ fn configure(args: options::Mount, file: config::mount::Mount, supervised: bool)
     let (Some(iso_dir), Some(mounted)) = (&args.iso_dir, &args.mountpoint) else {
         bail!("say ISO_DIR and MOUNTPOINT, or iso-dir and mountpoint under [mount] in the configuration file")
     };
-    let data_path = data_path(args.data_path, args.user.as_ref())?;
+    if args.user.is_some() && !rustix::process::geteuid().is_root() {
+        bail!("--user: only root can become somebody else");
+    }
+    let data_path = args.data_path.unwrap_or(DataPath::Auto);
     let iso_dir_may_come = supervised && !iso_dir.try_exists().unwrap_or(true);
     let iso_dir =
         if iso_dir_may_come { std::path::absolute(iso_dir)? } else { places::iso_directory(iso_dir)? };
@@ -258,20 +261,6 @@ fn make_for(directory: &Path, user: &Account) -> io::Result<()> {
         let advice = format!("'install -d -o {} {}' helps", user.uid, directory.display());
         io::Error::new(error.kind(), format!("it can't be given to the user of --user ({error}): {advice}"))
     })
-}
-
-/// Who reads the ISOs. A user without rights can't have the kernel do so.
-fn data_path(named: Option<DataPath>, user: Option<&Account>) -> Result<DataPath> {
-    if user.is_some() && !rustix::process::geteuid().is_root() {
-        bail!("--user: only root can become somebody else");
-    }
-    match named.unwrap_or(DataPath::Auto) {
-        DataPath::Kernel if user.is_some() => {
-            bail!("--data-path kernel takes a right of root's, which --user gives up")
-        }
-        _ if user.is_some() => Ok(DataPath::Cache),
-        path => Ok(path),
-    }
 }
 
 /// Whether files can be made there.

@@ -126,7 +126,7 @@ pub struct Mount {
     /// Run this with `sh -c` after ISOs have come, gone or changed; what takes more than five minutes is ended
     #[arg(long, value_name = "COMMAND")]
     pub on_change: Option<String>,
-    /// Serve as this user, without any right; root mounts and runs the command, and the kernel reads no ISOs by itself
+    /// Serve as this user, without any right; root mounts and runs the command
     #[arg(long, value_name = "USER", value_parser = values::account)]
     pub user: Option<Account>,
     /// Owner of the files [default: who runs this]

@@ -32,6 +32,7 @@ use crate::catalog::values::Account;
 use crate::image::label::Label;
 use crate::serve::broker::Broker;
 use crate::serve::clients::kept::{self, Kept};
+use crate::serve::fuse::backing::Backings;
 use crate::serve::fuse::{Adapter, Owner};
 use crate::serve::handover::ledger::{Ledger, Left};
 use crate::serve::handover::upgrade;
@@ -45,7 +46,7 @@ use crate::serve::watch::{self, Pace};
 use crate::storage::backing::Backing;
 use crate::storage::cache::BlockCache;
 use crate::storage::identity::identity;
-use crate::storage::passthrough::{DataPath, Mapper};
+use crate::storage::passthrough::DataPath;
 use crate::storage::state::StateDir;
 use crate::tree::layout::Given;
 
@@ -138,17 +139,15 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     let config = Arc::new(config);
     let (sender, inbox) = channel();
     let (end_sender, end) = channel();
-    let mapper = served::mapper(config.data_path, ledger.clone().map(|ledger| ledger as _))?;
     let state = config.state_dir.as_deref().and_then(take_state);
-    let by_kernel = mapper.is_some() || left.mount.as_ref().is_some_and(|mount| mount.passthrough);
     // As root, whom `netrootfs upgrade` trusts.
     let listener = ledger.as_ref().map(|_| upgrade::listen(&config.mountpoint));
     let bounds = Bounds {
         state_dir: state.as_ref().and(config.state_dir.as_deref()),
         log_file: config.log_file.as_deref(),
-        memory: mapper.as_deref().map(Mapper::memory),
     };
-    let broker = give_up(&config, &bounds, by_kernel, &end_sender)?;
+    let broker = give_up(&config, &bounds, &end_sender)?;
+    let mapper = served::mapper(config.data_path, broker.clone(), ledger.clone().map(|ledger| ledger as _))?;
     if left.mount.is_some() {
         // There is a mount to clean up from the beginning.
         forward_signals(&sender, &end_sender)?;
@@ -203,7 +202,8 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     } else if let Some(ledger) = &ledger {
         adopt(&operations, ledger, &left, &updater, &opener);
     }
-    let adapter = Adapter::new(operations.clone(), config.owner, wish, ledger.clone(), mount::loops());
+    let backings = Backings::new(broker.clone(), ledger.clone());
+    let adapter = Adapter::new(operations.clone(), config.owner, wish, backings, mount::loops());
     let clients = adapter.clients().clone();
     clients.ask({
         let broker = broker.clone();
@@ -267,14 +267,14 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
 }
 
 /// Starts the broker and gives up the rights that it has from then on. Whoever has none to give up goes on without one.
-fn give_up(config: &Config, bounds: &Bounds<'_>, by_kernel: bool, end: &Sender<End>) -> Result<Arc<Broker>> {
+fn give_up(config: &Config, bounds: &Bounds<'_>, end: &Sender<End>) -> Result<Arc<Broker>> {
     let command = config.on_change.as_deref();
     if !privileges::has_any() {
         return Ok(Arc::new(Broker::here(&config.mountpoint, command)));
     }
     let (broker, mut process) =
         Broker::start(&config.mountpoint, command, config.background).context("the process for mounting")?;
-    match (privileges::give_up(bounds, by_kernel, config.user.as_ref()), &config.user) {
+    match (privileges::give_up(bounds, config.user.as_ref()), &config.user) {
         (Ok(()), _) => {}
         (Err(error), None) => log::warn!("rights that aren't needed can't be given up: {error}"),
         (Err(error), Some(_)) => return Err(error).context("--user"),

@@ -25,7 +25,7 @@ use fuser::{
 use crate::catalog::config::question::Question;
 use crate::serve::clients::{Clients, Who};
 use crate::serve::failures::Failures;
-use crate::serve::handover::ledger::{Ledger, Left};
+use crate::serve::handover::ledger::Left;
 use crate::serve::operations::{Error, Operations};
 use crate::serve::slow_operations::SlowOperations;
 use crate::serve::usage::{Failure, Usage};
@@ -33,7 +33,7 @@ use crate::storage::passthrough::DataPath;
 use crate::tree::arena::{Kind, Node};
 use crate::tree::lazy::Type;
 
-mod backing;
+pub mod backing;
 mod buffer;
 mod io_mode;
 mod opening;
@@ -115,11 +115,11 @@ impl Adapter {
         operations: Arc<Operations>,
         owner: Owner,
         hand_over: Option<DataPath>,
-        ledger: Option<Arc<Ledger>>,
+        backings: Backings,
         loops: usize,
     ) -> Self {
         let (slow, io_modes) = (Arc::new(SlowOperations::new(loops)), Arc::new(IoModes::new()));
-        let (backings, agreed) = (Arc::new(Backings::new(ledger)), Arc::default());
+        let (backings, agreed) = (Arc::new(backings), Arc::default());
         let (refused, clients) = (Arc::default(), Arc::default());
         Self { operations, owner, slow, io_modes, backings, hand_over, agreed, refused, clients }
     }
@@ -143,8 +143,9 @@ impl Adapter {
             let backing = left.backings.get(&ino).map(|id| self.backings.adopt(ino, *id, file()));
             self.io_modes.adopt(ino, backing, count);
         }
-        let stray = left.backings.iter().filter(|(ino, _)| !files.contains_key(ino));
-        self.backings.end(stray.map(|(_, id)| *id), left.last_backing);
+        if agreed.passthrough {
+            self.backings.end(&left.ending, left.last_backing);
+        }
     }
 
     /// What a loader or netroot-init asks with a name, if it is one of those by which they name their machine.

@@ -1,7 +1,7 @@
 //! The rights of the daemon: before it looks at anything of an ISO's, it gives up all that serving doesn't take.
 //!
-//! Mounting, looking at other processes and the administrator's command are left to the [`broker`], so that the daemon can
-//! never get anything back (`no_new_privs`). By Landlock it and all that it starts writes nowhere but where it is told, mounts
+//! Mounting, what the kernel needs to read ISOs by itself, looking at other processes and the administrator's command are
+//! left to the [`broker`], so that the daemon can never get anything back (`no_new_privs`). By Landlock it and all that it starts writes nowhere but where it is told, mounts
 //! nothing where others see it, connects by TCP to nobody, and signals and looks at nobody else, as far as the kernel has it.
 //! What it reads isn't bounded: a link in the directory of ISOs may lead anywhere. All of that is a thread's, so it is done
 //! before there is a second one. Whoever is not root has no rights, and needs fusermount3, which must be able to get some.
@@ -9,7 +9,6 @@
 //! [`broker`]: super::broker
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use landlock::{
@@ -36,9 +35,6 @@ const KEPT: CapabilitySet = CapabilitySet::empty()
     .union(CapabilitySet::SETGID)
     .union(CapabilitySet::KILL);
 
-/// The right that is kept where the kernel reads ISOs by itself: to mount what it reads, and to give it that.
-const KERNEL: CapabilitySet = CapabilitySet::SYS_ADMIN;
-
 /// The rights of the broker where it runs no command: to mount, also on a directory of somebody else's, and to look at
 /// processes.
 const BROKER: CapabilitySet = CapabilitySet::SYS_ADMIN
@@ -49,9 +45,6 @@ const BROKER: CapabilitySet = CapabilitySet::SYS_ADMIN
 /// The newest version of Landlock that is asked for; each kernel does what it can of it.
 const LANDLOCK: ABI = ABI::V6;
 
-/// Settings of mounts: how far the kernel reads ahead.
-const SETTINGS: &str = "/sys/devices/virtual/bdi";
-
 /// Where a daemon may write.
 #[derive(Debug, Default)]
 pub struct Bounds<'a> {
@@ -59,8 +52,6 @@ pub struct Bounds<'a> {
     pub state_dir: Option<&'a Path>,
     /// The log file, which may be made anew.
     pub log_file: Option<&'a Path>,
-    /// The file system in memory with what the kernel needs to read ISOs by itself, if it does.
-    pub memory: Option<BorrowedFd<'a>>,
 }
 
 /// Whether there is something to give up.
@@ -68,17 +59,16 @@ pub fn has_any() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Gives up all that serving doesn't take, for ever; `by_kernel` says whether the kernel reads ISOs by itself. As a `user` it
-/// keeps nothing.
+/// Gives up all that serving doesn't take, for ever. As a `user` it keeps nothing.
 ///
 /// # Errors
 /// If the kernel doesn't let it.
-pub fn give_up(bounds: &Bounds<'_>, by_kernel: bool, user: Option<&Account>) -> io::Result<()> {
+pub fn give_up(bounds: &Bounds<'_>, user: Option<&Account>) -> io::Result<()> {
     set_no_new_privs(true)?;
     bind(bounds).map_err(io::Error::other)?;
     match user {
         Some(user) => become_user(user),
-        None => keep(if by_kernel { KEPT.union(KERNEL) } else { KEPT }),
+        None => keep(KEPT),
     }
 }
 
@@ -123,15 +113,11 @@ fn bind(bounds: &Bounds<'_>) -> Result<(), RulesetError> {
     // More devices of the mount, and what stands for nothing.
     rules = allow(rules, Path::new("/dev/fuse"), write | AccessFs::IoctlDev)?;
     rules = allow(rules, Path::new("/dev/null"), write.into())?;
-    rules = allow(rules, Path::new(SETTINGS), write | AccessFs::Truncate)?;
     if let Some(state) = bounds.state_dir {
         rules = allow(rules, state, write | AccessFs::MakeReg | AccessFs::RemoveFile)?;
     }
     if let Some(directory) = bounds.log_file.and_then(Path::parent) {
         rules = allow(rules, directory, write | AccessFs::MakeReg)?;
-    }
-    if let Some(memory) = bounds.memory {
-        rules = rules.add_rule(PathBeneath::new(memory.as_fd(), write))?;
     }
     rules.restrict_self().map(drop)
 }
@@ -171,9 +157,8 @@ mod tests {
         let denied = |done: io::Result<()>| done.unwrap_err().kind() == ErrorKind::PermissionDenied;
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                let bounds =
-                    Bounds { state_dir: Some(&at("state")), log_file: Some(&at("log/file")), memory: None };
-                give_up(&bounds, true, None).unwrap();
+                let bounds = Bounds { state_dir: Some(&at("state")), log_file: Some(&at("log/file")) };
+                give_up(&bounds, None).unwrap();
                 fs::write(at("state/new"), "text").unwrap();
                 fs::rename(at("state/new"), at("state/old")).unwrap();
                 fs::remove_file(at("state/old")).unwrap();

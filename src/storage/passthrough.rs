@@ -8,6 +8,8 @@
 //! be tens of thousands. It is made at the first open, and kept after the last close for as long as it is among the
 //! last few that were opened: its pages go with it, and the next client would read from the disk what this one has read.
 //!
+//! Mounting may be another process's right ([`Mounter`]).
+//!
 //! The daemon does not see these reads, so it is told when the ISO has changed: what is mapped is revoked then, and every
 //! read that needs the ISO again is an error.
 
@@ -23,6 +25,7 @@ use std::time::Duration;
 
 use lru::LruCache;
 use parking_lot::Mutex;
+use rustix::fs::{MemfdFlags, memfd_create};
 use serde::Deserialize;
 
 use crate::storage::source::ReadAt;
@@ -31,8 +34,7 @@ use crate::storage::unchanged::{Unchanged, UnchangedSource};
 pub mod erofs;
 pub mod mount;
 
-use erofs::Metadata;
-use mount::{Mounted, Ram};
+use mount::{Local, Mounted};
 
 /// Files that stay mapped after the last close: kernel, initrd, root image or ISO of dozens of ISOs that are booted in
 /// turn. Each costs two descriptors, of which there may be no more than 4096.
@@ -46,8 +48,10 @@ const SMALLEST: u64 = 1 << 20;
 const TASTE: u64 = 4096;
 
 /// When pages are dropped again after a revocation, for those that were being read or came in late.
-const AGAIN: [Duration; 4] =
-    [Duration::ZERO, Duration::from_millis(10), Duration::from_millis(200), Duration::from_secs(2)];
+const AGAIN: [Duration; 3] = [Duration::ZERO, Duration::from_millis(10), Duration::from_millis(200)];
+
+/// When they are for the last time, unless what is to be revoked still isn't.
+const LATER: Duration = Duration::from_secs(2);
 
 /// Who reads the ISOs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -70,9 +74,9 @@ pub enum Error {
     /// The ISO lies where it can be changed unseen.
     #[error("it lies on a file system whose changes this kernel doesn't see, or isn't watched")]
     Unwatched,
-    /// The kernel doesn't mount it.
+    /// It isn't mounted.
     #[error("{0}")]
-    Mount(#[from] mount::Error),
+    Mount(io::Error),
     /// The kernel shows other bytes than the ISO has, or none.
     #[error("its file system can't back a mapping: {0}")]
     Backing(io::Error),
@@ -86,6 +90,22 @@ impl Error {
     pub fn is_of_the_iso(&self) -> bool {
         !matches!(self, Self::Place(_))
     }
+}
+
+/// Makes what takes the right to mount.
+pub trait Mounter: Send + Sync {
+    /// The file of those ranges of an ISO of `len` bytes, one after the other.
+    ///
+    /// # Errors
+    /// If it can't be mounted, with the reason.
+    fn map(&self, iso: BorrowedFd<'_>, len: u64, ranges: &[Range<u64>]) -> io::Result<Mounted>;
+
+    /// Has each read be an error from now on that the kernel has no page for, of a file that was made with these ranges.
+    /// One that is revoked stays so.
+    ///
+    /// # Errors
+    /// If it can't be done, or the metadata is that of another file.
+    fn revoke(&self, metadata: &File, len: u64, ranges: &[Range<u64>]) -> io::Result<()>;
 }
 
 /// Holds what is mapped where it outlives this process.
@@ -112,8 +132,8 @@ pub struct Mapping {
 
 /// The maker of mappings.
 pub struct Mapper {
+    mounter: Arc<dyn Mounter>,
     keeper: Option<Arc<dyn Keeper>>,
-    ram: Ram,
     kept: Mutex<LruCache<Place, Arc<File>>>,
     next_iso: AtomicU64,
 }
@@ -122,34 +142,29 @@ pub struct Mapper {
 type Place = (u64, Vec<Range<u64>>);
 
 impl Mapper {
-    /// Tries whether this kernel can map anything at all.
+    /// Mounts in this process, and tries whether this kernel can map anything at all.
     ///
     /// # Errors
     /// If not, with the reason.
     pub fn start() -> Result<Arc<Self>, Error> {
-        Self::held_by(None)
+        let local = Local::start().map_err(|error| Error::Mount(io::Error::other(error)))?;
+        Self::with(Arc::new(local), None)
     }
 
-    /// [`Mapper::start`] for mappings that `keeper` holds.
+    /// [`Mapper::start`] for mappings that `mounter` makes and `keeper` holds.
     ///
     /// # Errors
     /// As for [`Mapper::start`].
-    pub fn held_by(keeper: Option<Arc<dyn Keeper>>) -> Result<Arc<Self>, Error> {
-        let ram = Ram::mount()?;
-        let kept = LruCache::new(NonZeroUsize::new(KEPT).unwrap_or(NonZeroUsize::MIN));
-        let mapper = Self { keeper, ram, kept: Mutex::new(kept), next_iso: AtomicU64::new(0) };
+    pub fn with(mounter: Arc<dyn Mounter>, keeper: Option<Arc<dyn Keeper>>) -> Result<Arc<Self>, Error> {
         let bytes = vec![1; 2 * erofs::BLOCK as usize];
         let range = erofs::BLOCK..2 * erofs::BLOCK;
-        let image = erofs::encode(std::slice::from_ref(&range), bytes.len() as u64)?;
-        let iso = mapper.ram.file(&bytes).map_err(mount::Error::from)?;
-        let mounted = mount::mount(&mapper.ram, &image, &iso)?;
-        taste(&mounted.file, &bytes, &[range]).map_err(Error::Backing)?;
-        Ok(Arc::new(mapper))
-    }
-
-    /// The file system in memory that metadata is written to.
-    pub fn memory(&self) -> BorrowedFd<'_> {
-        self.ram.as_fd()
+        let iso = memfd_create("netrootfs-trial", MemfdFlags::CLOEXEC).map(File::from);
+        let iso = iso.map_err(io::Error::from).and_then(|iso| iso.write_all_at(&bytes, 0).map(|()| iso));
+        let mounted =
+            iso.and_then(|iso| mounter.map(iso.as_fd(), bytes.len() as u64, std::slice::from_ref(&range)));
+        taste(&mounted.map_err(Error::Mount)?.file, &bytes, &[range]).map_err(Error::Backing)?;
+        let kept = LruCache::new(NonZeroUsize::new(KEPT).unwrap_or(NonZeroUsize::MIN));
+        Ok(Arc::new(Self { mounter, keeper, kept: Mutex::new(kept), next_iso: AtomicU64::new(0) }))
     }
 
     /// Keeps a file that is opened now, in the place of the one that was for the longest time not.
@@ -185,8 +200,7 @@ struct Map {
     ranges: Vec<Range<u64>>,
     /// Whoever has it open keeps it.
     file: Weak<File>,
-    image: Metadata,
-    metadata: File,
+    metadata: Arc<File>,
     _held: Option<Held>,
 }
 
@@ -222,22 +236,19 @@ impl MappedIso {
         let [device, inode, ..] = mapping.iso;
         for (number, left, file, metadata) in keeper.left(device, inode) {
             let held = Held(keeper.clone(), number);
-            let Ok(image) = erofs::encode(&left.ranges, left.iso[2]) else { continue };
+            let metadata = Arc::new(metadata);
             if left.iso != mapping.iso || !self.unchanged().is_watched() {
-                let (at, bytes) = image.revocation();
-                let revoked = metadata.write_all_at(&bytes, at);
-                let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
                 log::error!(
-                    "{}: changed while nobody looked; what clients have open of it can't be read any more{}",
+                    "{}: changed while nobody looked; what clients have open of it can't be read any more",
                     self.unchanged().name(),
-                    revoked.err().map(|error| format!(", or can: {error}")).unwrap_or_default()
                 );
+                self.revoke_all(left.iso[2], vec![(metadata, left.ranges)], vec![file.into()]);
                 continue;
             }
             let file = Arc::new(file);
             self.mapper.keep(self.number, &left.ranges, file.clone());
             let file = Arc::downgrade(&file);
-            self.maps.lock().push(Map { ranges: left.ranges, file, image, metadata, _held: Some(held) });
+            self.maps.lock().push(Map { ranges: left.ranges, file, metadata, _held: Some(held) });
         }
     }
 
@@ -294,16 +305,18 @@ impl MappedIso {
     }
 
     fn map(&self, maps: &mut Vec<Map>, ranges: &[Range<u64>]) -> Result<Arc<File>, Error> {
-        let image = erofs::encode(ranges, self.source.len())?;
+        // What can't be said isn't asked for.
+        erofs::encode(ranges, self.source.len())?;
         maps.retain(|map| map.file.strong_count() > 0);
-        let Mounted { file, metadata } = mount::mount(&self.mapper.ram, &image, &self.iso)?;
+        let mounted = self.mapper.mounter.map(self.iso.as_fd(), self.source.len(), ranges);
+        let Mounted { file, metadata } = mounted.map_err(Error::Mount)?;
         // Unchecked: what a look finds out would have to be revoked, and that waits for this.
         taste(&file, self.source.unchecked(), ranges).map_err(Error::Backing)?;
         let held = self.mapper.keeper.as_ref().zip(self.describe(ranges));
         let held =
             held.map(|(keeper, mapping)| Held(keeper.clone(), keeper.made(&mapping, &file, &metadata)));
-        let file = Arc::new(file);
-        maps.push(Map { ranges: ranges.to_vec(), file: Arc::downgrade(&file), image, metadata, _held: held });
+        let (file, metadata) = (Arc::new(file), Arc::new(metadata));
+        maps.push(Map { ranges: ranges.to_vec(), file: Arc::downgrade(&file), metadata, _held: held });
         Ok(file)
     }
 
@@ -315,19 +328,31 @@ impl MappedIso {
     /// anything. The kernel keeps what somebody is just reading, and what a program has mapped.
     fn revoke(self: &Arc<Self>) {
         self.revoked.store(true, Ordering::Relaxed);
-        for map in &*self.maps.lock() {
-            let (at, bytes) = map.image.revocation();
-            if let Err(error) = map.metadata.write_all_at(&bytes, at) {
-                log::error!("a mapping can't be revoked: {error}");
-            }
-        }
+        let maps: Vec<_> =
+            self.maps.lock().iter().map(|map| (map.metadata.clone(), map.ranges.clone())).collect();
         self.mapper.forget(self.number);
-        let files: Vec<_> = self.maps.lock().iter().filter_map(|map| map.file.upgrade()).collect();
+        let files = self.maps.lock().iter().filter_map(|map| map.file.upgrade()).collect();
+        self.revoke_all(self.source.len(), maps, files);
+    }
+
+    /// Revokes what was mapped of an ISO of that length, now or as soon as that can be done.
+    fn revoke_all(&self, len: u64, mut maps: Vec<(Arc<File>, Vec<Range<u64>>)>, files: Vec<Arc<File>>) {
+        let mounter = self.mapper.mounter.clone();
+        maps.retain(|(metadata, ranges)| {
+            let revoked = mounter.revoke(metadata, len, ranges);
+            let name = self.unchanged().name();
+            revoked.inspect_err(|error| log::error!("{name}: a mapping can't be revoked: {error}")).is_err()
+        });
         let forget = move || {
-            for pause in AGAIN {
+            for pause in AGAIN.into_iter().chain(std::iter::repeat(LATER)) {
                 std::thread::sleep(pause);
+                let all = maps.is_empty();
+                maps.retain(|(metadata, ranges)| mounter.revoke(metadata, len, ranges).is_err());
                 for file in &files {
                     let _ = rustix::fs::fadvise(&**file, 0, None, rustix::fs::Advice::DontNeed);
+                }
+                if pause == LATER && all {
+                    break;
                 }
             }
         };

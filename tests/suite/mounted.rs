@@ -4,6 +4,7 @@
 //! Needs root, /dev/fuse, fuse3, xorriso, squashfs-tools, cpio and util-linux. What is missing is an error, never a pass.
 
 mod apart;
+mod broker;
 mod by_itself;
 mod changes;
 mod descriptors;

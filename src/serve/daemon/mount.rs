@@ -89,11 +89,7 @@ pub(super) fn serve(
 ) -> Result<(Notifier, Mounted)> {
     let adopted = left.mount.is_some();
     let mount = match left.mount.take() {
-        Some(mount) => {
-            let agreed = Agreed { passthrough: mount.passthrough, resends: mount.resends };
-            adapter.adopt(agreed, &left);
-            mount
-        }
+        Some(mount) => mount,
         None => {
             left.devices.push(make(&adapter, config, broker)?);
             let device = mountpoint::device(&config.mountpoint)?;
@@ -105,12 +101,16 @@ pub(super) fn serve(
         }
     };
     let first = left.devices.first().context("no device")?.try_clone()?;
+    adapter.set_device(first.try_clone()?);
+    if adopted {
+        let agreed = Agreed { passthrough: mount.passthrough, resends: mount.resends };
+        adapter.adopt(agreed, &left);
+    }
     let devices = devices(left.devices, &first, &mount, ledger, adopted)?;
     if let Some(ledger) = ledger.filter(|_| !adopted) {
         ledger.mounted(&mount);
         ledger.settle();
     }
-    adapter.set_device(first.try_clone()?);
     let sessions =
         devices.into_iter().map(|device| session(adapter.clone(), device)).collect::<io::Result<Vec<_>>>()?;
     let notifier = sessions.first().context("no device")?.notifier();

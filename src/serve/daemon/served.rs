@@ -9,7 +9,7 @@ use anyhow::{Result, anyhow};
 use crate::catalog::scan::{Opened, Opener};
 use crate::storage::backing::Backing;
 use crate::storage::cache::BlockCache;
-use crate::storage::passthrough::{DataPath, Keeper, MappedIso, Mapper};
+use crate::storage::passthrough::{DataPath, Keeper, MappedIso, Mapper, Mounter};
 use crate::storage::source::PageCache;
 use crate::storage::unchanged::{FileWatch, Unchanged, UnchangedSource};
 
@@ -23,15 +23,19 @@ pub(super) struct Served {
     pub watch: Option<Arc<FileWatch>>,
 }
 
-/// What hands files to the kernel, as far as that is wanted and possible.
+/// What hands files to the kernel, as far as that is wanted and possible; `mounter` mounts for it.
 ///
 /// # Errors
 /// If it has to be possible and isn't.
-pub(super) fn mapper(path: DataPath, keeper: Option<Arc<dyn Keeper>>) -> Result<Option<Arc<Mapper>>> {
+pub(super) fn mapper(
+    path: DataPath,
+    mounter: Arc<dyn Mounter>,
+    keeper: Option<Arc<dyn Keeper>>,
+) -> Result<Option<Arc<Mapper>>> {
     if path == DataPath::Cache {
         return Ok(None);
     }
-    match Mapper::held_by(keeper) {
+    match Mapper::with(mounter, keeper) {
         Ok(mapper) => Ok(Some(mapper)),
         Err(reason) if path == DataPath::Kernel => Err(anyhow!("--data-path kernel: {reason}")),
         Err(reason) => {

@@ -65,7 +65,7 @@ impl Opening {
                     } else {
                         log::Level::Info
                     };
-                    log::log!(level, "inode {}: read through the block cache: FUSE says {error}", ino.0);
+                    log::log!(level, "inode {}: read through the block cache: {error}", ino.0);
                 })
                 .ok()
         });

@@ -47,6 +47,8 @@ mod kind {
     pub const NAME: u16 = 6;
     /// A mapping of an ISO; its number.
     pub const MAPPING: u16 = 7;
+    /// A backing file that nobody reads any more; its number.
+    pub const ENDING: u16 = 8;
 }
 
 /// The mount, as it was made.
@@ -111,6 +113,8 @@ pub struct Left {
     pub recipes: HashMap<u64, (u64, Recipe)>,
     /// Backing files by inode.
     pub backings: HashMap<u64, u32>,
+    /// Backing files that nobody reads any more, and which the kernel may still have.
+    pub ending: Vec<u32>,
     /// The backing file that was given last.
     pub last_backing: Option<u32>,
     /// Names by inode.
@@ -198,6 +202,8 @@ impl Ledger {
             if entries.open.contains_key(ino) {
                 entries.backings.insert(*ino, *id);
             } else {
+                left.ending.push(*id);
+                self.done(entries.slots.insert((kind::ENDING, (*id).into()), &[]));
                 self.done(entries.slots.remove((kind::BACKING, *ino)));
             }
         }
@@ -348,19 +354,28 @@ impl Ledger {
     /// The open files of an inode are read from a backing file.
     pub fn backed(&self, ino: u64, id: u32) {
         let mut entries = self.entries();
-        entries.backings.insert(ino, id);
+        // The one before it is just being taken back.
+        if let Some(old) = entries.backings.insert(ino, id).filter(|old| *old != id) {
+            self.done(entries.slots.insert((kind::ENDING, old.into()), &[]));
+        }
         for number in [0, ino] {
             self.done(entries.slots.insert((kind::BACKING, number), &id.to_le_bytes()));
         }
     }
 
-    /// No longer from this one.
-    pub fn unbacked(&self, ino: u64, id: u32) {
+    /// No longer from this one, which the kernel still has.
+    pub fn ending(&self, ino: u64, id: u32) {
         let mut entries = self.entries();
+        self.done(entries.slots.insert((kind::ENDING, id.into()), &[]));
         if entries.backings.get(&ino) == Some(&id) {
             entries.backings.remove(&ino);
             self.done(entries.slots.remove((kind::BACKING, ino)));
         }
+    }
+
+    /// The kernel has it no longer.
+    pub fn ended(&self, id: u32) {
+        self.done(self.entries().slots.remove((kind::ENDING, id.into())));
     }
 
     /// Lets go of mappings that nobody has taken over: their ISOs are gone, and nobody has them open.
@@ -469,6 +484,7 @@ impl Left {
                     ino => drop(self.backings.insert(ino, backing)),
                 }
             }
+            kind::ENDING => self.ending.push(u32::try_from(id).ok()?),
             kind::NAME => {
                 let (parent, lookups) = (number(&mut bytes)?, number(&mut bytes)?);
                 self.names.insert(id, Name { parent, lookups, name: OsString::from_vec(bytes.to_vec()) });

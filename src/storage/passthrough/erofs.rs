@@ -93,11 +93,13 @@ pub struct Metadata {
 }
 
 impl Metadata {
-    /// What to write over the image, and where, to have the whole file on the unreadable device from then on: each read
-    /// that the kernel has no page for becomes EIO. It looks up the chunk for each (`erofs_map_blocks`).
-    pub fn revocation(&self) -> (u64, Vec<u8>) {
-        let chunks = (self.table.end - self.table.start) / 8;
-        (self.table.start, index(UNREADABLE, 0).repeat(chunks as usize))
+    /// The image with the whole file on the unreadable device: once the kernel finds that in place of the other, each read
+    /// that it has no page for becomes EIO. It looks up the chunk for each (`erofs_map_blocks`).
+    pub fn revoked(&self) -> Vec<u8> {
+        let (start, end) = (self.table.start as usize, self.table.end as usize);
+        let (before, after) = (self.bytes.iter().take(start), self.bytes.iter().skip(end));
+        let table = index(UNREADABLE, 0).repeat((end - start) / 8);
+        before.chain(&table).chain(after).copied().collect()
     }
 }
 

@@ -2,23 +2,26 @@
 //!
 //! EROFS mounts from plain files since Linux 6.12, if they have pages of their own to give (`read_folio`). A memfd has
 //! not, so the metadata lies on a ramfs that is mounted just as invisibly. What is returned is the file in the image,
-//! open: the kernel reads it without asking anybody here.
+//! open: the kernel reads it without asking anybody here. The metadata is returned too, but nobody can write by that: it
+//! is for who revokes.
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::Path;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
-use rustix::fs::{Mode, OFlags, StatxFlags, openat, statx};
+use rustix::fs::{Mode, OFlags, StatxFlags, fstat, openat, statx};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string,
     fsmount, fsopen,
 };
 
-use super::erofs::{BLOCK, Metadata, NAME};
+use super::Mounter;
+use super::erofs::{self, BLOCK, Metadata, NAME};
 
 /// Pages that the kernel reads ahead of a sequential reader, in KiB, if those of the ISO's disk can't be found out.
 const READ_AHEAD: u32 = 1024;
@@ -46,39 +49,30 @@ pub enum Error {
     Mount(#[from] io::Error),
 }
 
-/// A file system in memory for the metadata.
-pub struct Ram(OwnedFd);
+/// Mounts in this process; it holds a file system in memory for the metadata.
+pub struct Local(OwnedFd);
 
 /// A file of byte ranges, as the kernel reads it.
 pub struct Mounted {
     /// Open for reading.
     pub file: File,
-    /// Where the kernel finds the metadata whenever it needs it.
+    /// Where the kernel finds the metadata whenever it needs it, open for reading.
     pub metadata: File,
 }
 
-impl AsFd for Ram {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
-
-impl Ram {
-    /// Mounts it.
+impl Local {
+    /// Mounts the file system in memory.
     ///
     /// # Errors
     /// If the kernel doesn't let us.
-    pub fn mount() -> Result<Self, Error> {
+    pub fn start() -> Result<Self, Error> {
         let context = open_context("ramfs")?;
         fsconfig_create(&context).map_err(|error| explain(error, &context))?;
         Ok(Self(detached(&context)?))
     }
 
     /// A file without a name.
-    ///
-    /// # Errors
-    /// If there is no memory for it.
-    pub fn file(&self, bytes: &[u8]) -> io::Result<File> {
+    fn file(&self, bytes: &[u8]) -> io::Result<File> {
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         let file = File::from(openat(&self.0, ".", flags, Mode::RUSR)?);
         file.write_all_at(bytes, 0)?;
@@ -86,24 +80,48 @@ impl Ram {
     }
 }
 
+impl Mounter for Local {
+    fn map(&self, iso: BorrowedFd<'_>, len: u64, ranges: &[Range<u64>]) -> io::Result<Mounted> {
+        let image = erofs::encode(ranges, len).map_err(io::Error::other)?;
+        mount(self, &image, iso).map_err(io::Error::other)
+    }
+
+    fn revoke(&self, metadata: &File, len: u64, ranges: &[Range<u64>]) -> io::Result<()> {
+        let image = erofs::encode(ranges, len).map_err(io::Error::other)?;
+        let revoked = image.revoked();
+        let mut bytes = vec![0; revoked.len()];
+        metadata.read_exact_at(&mut bytes, 0)?;
+        if bytes == revoked {
+            return Ok(());
+        }
+        // Whoever asks may have written it.
+        if bytes != image.bytes || metadata.metadata()?.len() != bytes.len() as u64 {
+            return Err(io::Error::other("it isn't the metadata of that mapping"));
+        }
+        File::options().write(true).open(own(metadata.as_fd()))?.write_all_at(&revoked, 0)
+    }
+}
+
+/// A path to what this process has open.
+fn own(fd: BorrowedFd<'_>) -> PathBuf {
+    format!("/proc/self/fd/{}", fd.as_raw_fd()).into()
+}
+
 /// Mounts the image, with the ISO as its device.
-///
-/// # Errors
-/// If the kernel doesn't let us.
-pub fn mount(ram: &Ram, image: &Metadata, iso: &File) -> Result<Mounted, Error> {
+fn mount(local: &Local, image: &Metadata, iso: BorrowedFd<'_>) -> Result<Mounted, Error> {
     // Found by what appears, so one after the other.
     static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock();
 
-    let metadata = ram.file(&image.bytes)?;
+    let written = local.file(&image.bytes)?;
+    let metadata = File::open(own(written.as_fd()))?;
     let before = backing_devices();
     let context = open_context("erofs")?;
-    let set = |key, value: &str| fsconfig_set_string(&context, key, value);
-    let path = |file: &File| format!("/proc/self/fd/{}", file.as_raw_fd());
+    let set = |key, value: &Path| fsconfig_set_string(&context, key, value);
     let create = || {
-        set("source", &path(&metadata))?;
-        set("device", &path(iso))?;
-        set("device", UNREADABLE)?;
+        set("source", &own(metadata.as_fd()))?;
+        set("device", &own(iso))?;
+        set("device", Path::new(UNREADABLE))?;
         if reads_past_the_page_cache(iso) {
             // Not known before Linux 6.13: then the ISO's pages are kept too.
             let _ = fsconfig_set_flag(&context, "directio");
@@ -157,7 +175,7 @@ fn explain(error: Errno, context: &OwnedFd) -> Error {
 }
 
 /// Whether the file can be read a block at a time past the page cache, so that its pages are there once and not twice.
-fn reads_past_the_page_cache(iso: &File) -> bool {
+fn reads_past_the_page_cache(iso: BorrowedFd<'_>) -> bool {
     let stat = statx(iso, "", rustix::fs::AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN);
     // Zero stands for no. A disk of sectors of 4096 bytes can't give single blocks.
     stat.is_ok_and(|stat| (1..=BLOCK as u32).contains(&stat.stx_dio_offset_align))
@@ -173,9 +191,9 @@ fn backing_devices() -> Vec<String> {
 }
 
 /// How much is read ahead of the ISO's own readers, in KiB.
-fn read_ahead(iso: &File) -> u32 {
+fn read_ahead(iso: BorrowedFd<'_>) -> u32 {
     let own = || {
-        let device = iso.metadata().ok()?.dev();
+        let device = fstat(iso).ok()?.st_dev;
         let device = format!("{}:{}", libc::major(device), libc::minor(device));
         let text =
             std::fs::read_to_string(Path::new(BACKING_DEVICES).join(device).join("read_ahead_kb")).ok()?;

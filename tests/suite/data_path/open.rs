@@ -12,18 +12,13 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::process::Signal;
 use testkit::disc::Disc;
 
-use crate::support::place::{Daemon, Place};
+use crate::support::place::Place;
 use crate::support::readers::{open_direct, read_direct};
 
 fn whole(file: &File) -> Vec<u8> {
     let mut bytes = vec![0; file.metadata().unwrap().len() as usize];
     file.read_exact_at(&mut bytes, 0).unwrap();
     bytes
-}
-
-/// Mapped files that the daemon holds.
-fn mapped(daemon: &Daemon<'_>) -> usize {
-    daemon.descriptors().iter().filter(|name| *name == "/file").count()
 }
 
 #[test]
@@ -45,7 +40,7 @@ fn many_clients_open_and_close_one_file_at_once() {
             });
         }
     });
-    assert_eq!(mapped(&daemon), 1, "one file, however often it is opened");
+    assert_eq!(daemon.mapped(), 1, "one file, however often it is opened");
     daemon.stop();
 }
 
@@ -75,7 +70,7 @@ fn no_mount_shows_while_files_are_mapped_and_nothing_is_left_afterwards() {
     let descriptors = daemon.descriptors();
     let file = File::open(place.tree("images/One")).unwrap();
     assert!(whole(&file) == disc.root);
-    assert_eq!(mapped(&daemon), 1);
+    assert_eq!(daemon.mapped(), 1);
     // Others may mount what they like; what is mounted here comes from a descriptor.
     let mounts = fs::read_to_string(daemon.proc("mountinfo")).unwrap();
     assert!(!mounts.contains("/proc/self/fd/"), "{mounts}");
@@ -180,7 +175,7 @@ fn an_iso_in_memory_is_mapped_too() {
         let daemon = place.start(&["--data-path", "kernel"]);
         let file = File::open(place.tree("images/One")).unwrap();
         assert!(whole(&file) == disc.root);
-        assert_eq!(mapped(&daemon), 1);
+        assert_eq!(daemon.mapped(), 1);
         drop(file);
         daemon.stop();
     });
@@ -209,7 +204,7 @@ fn an_iso_that_others_can_change_unseen_is_read_through_the_cache_and_one_line_s
             let file = File::open(place.tree(name)).unwrap();
             assert!(whole(&file) == if name.ends_with("iso") { &disc.iso[..] } else { &disc.root[..] });
         }
-        assert_eq!(mapped(&daemon), 0);
+        assert_eq!(daemon.mapped(), 0);
         let line = "/images/One.iso: read through the block cache: it lies on a file system whose changes";
         assert_eq!(place.log().matches(line).count(), 1, "{}", place.log());
         daemon.stop();

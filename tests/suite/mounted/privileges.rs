@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal};
 use testkit::disc::Disc;
 
 use crate::support::place::{Daemon, Place, said};
@@ -14,24 +14,12 @@ use crate::support::place::{Daemon, Place, said};
 /// CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_KILL, CAP_SETGID, CAP_SETUID and CAP_LEASE by their numbers (Linux,
 /// include/uapi/linux/capability.h).
 const KEPT: u64 = 1 << 1 | 1 << 2 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 28;
-/// CAP_SYS_ADMIN.
-const KERNEL: u64 = 1 << 21;
 /// CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE and CAP_SYS_ADMIN.
 const BROKER: u64 = 1 << 1 | 1 << 2 | 1 << 19 | 1 << 21;
 
 fn field(status: &str, name: &str) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{status}"));
     u64::from_str_radix(line.trim(), 16).unwrap()
-}
-
-/// The process beside the one that serves.
-fn broker(daemon: &Daemon<'_>) -> Option<Pid> {
-    let pid = daemon.server()?.as_raw_nonzero();
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
-    let is_it = |pid: &str| {
-        fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.starts_with(b"netrootfs-broker\0"))
-    };
-    children.split_whitespace().find(|pid| is_it(pid)).and_then(|pid| Pid::from_raw(pid.parse().ok()?))
 }
 
 fn status(pid: Pid) -> String {
@@ -52,12 +40,17 @@ fn has_no_rights_but(daemon: &Daemon<'_>, kept: u64) {
 
 #[test]
 fn each_thread_has_the_rights_that_serving_takes_and_can_get_no_others() {
-    for (path, kept) in [("auto", KEPT | KERNEL), ("cache", KEPT)] {
-        let place = Place::with("one.iso", &Disc::new("One", 1));
+    for path in ["kernel", "cache"] {
+        let disc = Disc::new("One", 1);
+        let place = Place::with("one.iso", &disc);
         let daemon = place.start(&["--data-path", path]);
         place.eventually("the verdict", || place.top().join("state/initrds.json").exists());
-        has_no_rights_but(&daemon, kept);
-        let beside = status(broker(&daemon).expect("the process that mounts"));
+        let file = File::open(place.tree("images/One")).unwrap();
+        assert_eq!(daemon.mapped(), usize::from(path == "kernel"));
+        assert!(place.read("images/One") == disc.root);
+        has_no_rights_but(&daemon, KEPT);
+        drop(file);
+        let beside = status(daemon.broker().expect("the process that mounts"));
         assert_eq!((field(&beside, "CapPrm:") & !BROKER, field(&beside, "NoNewPrivs:")), (0, 1), "{beside}");
         daemon.stop();
     }
@@ -75,48 +68,7 @@ fn a_command_of_the_administrator_has_all_rights_and_the_daemon_has_not() {
         (fs::read_to_string(&status).unwrap(), fs::read_to_string("/proc/self/status").unwrap());
     assert_eq!(field(&theirs, "CapEff:"), field(&ours, "CapEff:"));
     assert_eq!(field(&theirs, "NoNewPrivs:"), 0);
-    has_no_rights_but(&daemon, KEPT | KERNEL);
-    daemon.stop();
-}
-
-#[test]
-fn who_stops_all_processes_at_once_unmounts() {
-    let place = Place::with("one.iso", &Disc::new("One", 1));
-    let mut daemon = place.start(&[]);
-    for pid in [broker(&daemon), daemon.server()] {
-        kill_process(pid.expect("a process"), Signal::TERM).unwrap();
-    }
-    assert!(daemon.wait().success(), "{}", place.log());
-    assert_eq!(place.mounts(), 0);
-}
-
-#[test]
-fn a_daemon_without_the_process_that_mounts_gives_way_to_another() {
-    let disc = Disc::new("One", 1);
-    let place = Place::with("one.iso", &disc);
-    let daemon = place.start(&[]);
-    let (server, first) = (daemon.server(), broker(&daemon).expect("the process that mounts"));
-    kill_process(first, Signal::KILL).unwrap();
-    place.eventually("another daemon", || daemon.server().is_some_and(|pid| Some(pid) != server));
-    assert!(place.read("images/One.iso") == disc.iso);
-    assert!(
-        place.log().contains("the process for mounting has ended (signal: 9 (SIGKILL))"),
-        "{}",
-        place.log()
-    );
-    assert_ne!(broker(&daemon), Some(first));
-    daemon.stop();
-}
-
-#[test]
-fn the_process_that_mounts_ends_with_its_daemon() {
-    let place = Place::with("one.iso", &Disc::new("One", 1));
-    let daemon = place.start(&[]);
-    let first = broker(&daemon).expect("the process that mounts");
-    daemon.kill_server();
-    // Its parent is dead, so that it is waited for at once.
-    place.eventually("its end", || status(first).is_empty() || status(first).contains("State:\tZ"));
-    place.eventually("another one", || broker(&daemon).is_some_and(|pid| pid != first));
+    has_no_rights_but(&daemon, KEPT);
     daemon.stop();
 }
 
@@ -129,7 +81,7 @@ fn a_daemon_of_a_user_has_no_rights_and_serves_everything() {
     let place = Place::with("one.iso", &disc);
     let user = place.elsewhere("user");
     let command = format!("id -u > {0}.new; mv {0}.new {0}", user.display());
-    let daemon = place.start(&["--user", "nobody", "--on-change", &command]);
+    let daemon = place.start(&["--user", "nobody", "--data-path", "kernel", "--on-change", &command]);
     let is_nobody = || {
         has_no_rights_but(&daemon, 0);
         for status in daemon.tasks("status") {
@@ -151,11 +103,17 @@ fn a_daemon_of_a_user_has_no_rights_and_serves_everything() {
     assert!(kib.trim().parse::<u64>().unwrap() >= 4096, "{kib}");
 
     let open = File::open(place.tree("images/One.iso")).unwrap();
-    let server = daemon.server();
-    daemon.kill_server();
+    daemon.stand_still();
     let mut bytes = vec![0; disc.iso.len()];
     open.read_exact_at(&mut bytes, 0).unwrap();
+    assert!(bytes == disc.iso, "the kernel reads by itself");
+    daemon.go_on();
+    let server = daemon.server();
+    daemon.kill_server();
+    open.read_exact_at(&mut bytes, 0).unwrap();
     assert!(bytes == disc.iso, "what was open is read on");
+    // The kernel needs no daemon for that, but for this.
+    assert!(menu().contains("One"));
     assert_ne!(daemon.server(), server);
     let output =
         Command::new(env!("CARGO_BIN_EXE_netrootfs")).arg("upgrade").arg(place.mnt()).output().unwrap();
@@ -209,7 +167,6 @@ fn a_user_that_can_not_serve_is_refused_with_the_reason() {
     };
     refused(&["--user", "root"], "root is who it is without this option");
     refused(&["--user", "nobody-of-that-name"], "this host has no user of that name");
-    refused(&["--user", "nobody", "--data-path", "kernel"], "--data-path kernel takes a right of root's");
     fs::create_dir(place.top().join("state")).unwrap();
     refused(&["--user", "nobody"], "the user of --user can't write there");
     let mut command = Command::new(env!("CARGO_BIN_EXE_netrootfs"));

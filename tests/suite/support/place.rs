@@ -173,6 +173,21 @@ impl Daemon<'_> {
         Pid::from_raw(children.split_whitespace().next()?.parse().ok()?)
     }
 
+    /// The process beside the one that serves.
+    pub fn broker(&self) -> Option<Pid> {
+        let pid = self.server()?.as_raw_nonzero();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+        let is_it = |pid: &str| {
+            fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.starts_with(b"netrootfs-broker\0"))
+        };
+        children.split_whitespace().find(|pid| is_it(pid)).and_then(|pid| Pid::from_raw(pid.parse().ok()?))
+    }
+
+    /// Mapped files that it holds.
+    pub fn mapped(&self) -> usize {
+        self.descriptors().iter().filter(|name| *name == "/file").count()
+    }
+
     /// Kills the process that serves, if there is one just now.
     pub fn kill_server(&self) {
         if let Some(pid) = self.server() {

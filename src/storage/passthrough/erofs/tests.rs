@@ -126,8 +126,7 @@ proptest! {
     #[test]
     fn what_is_revoked_lies_nowhere_that_can_be_read((ranges, device) in pieces(), pick in any::<u64>()) {
         let Ok(mut image) = encode(&ranges, device) else { return Ok(()) };
-        let (at, bytes) = image.revocation();
-        image.bytes[at as usize..at as usize + bytes.len()].copy_from_slice(&bytes);
+        image.bytes = image.revoked();
         let reader = Reader(&image.bytes);
         for byte in [0, pick % image.len, image.len - 1] {
             prop_assert_eq!(reader.place(byte).0, 2);
