@@ -24,8 +24,7 @@ mod peer;
 
 use kept::{Kept, Writer};
 use machines::{Machine, Machines};
-use peer::Peers;
-pub use peer::{Who, look};
+pub use peer::{Peers, Who};
 
 /// Looks into /proc: short, and never at what could hang.
 const LOOKS: Limits =

@@ -32,6 +32,7 @@ mod speed {
 use speed::contender::Contender;
 use speed::machine::Machine;
 use speed::place::Place;
+use speed::storm::{Of, Wanted};
 use speed::tables::Results;
 
 /// Measures netrootfs beside the plain file, fuseiso and nbdkit; prints tables, writes JSON and a plot.
@@ -53,6 +54,9 @@ struct Options {
     /// Only workloads, or servers of a storm, whose name contains this, such as "cold, 16 readers"
     #[arg(long, value_name = "TEXT", default_value = "")]
     name: String,
+    /// Only storms of these; may be given several times
+    #[arg(long, value_enum, value_name = "SERVERS")]
+    storm_of: Vec<Of>,
     /// Machines of a storm [default: 1, 16, 64, 256, 1000]
     #[arg(long, value_name = "NUMBER", value_delimiter = ',')]
     machines: Vec<usize>,
@@ -115,14 +119,15 @@ fn main() -> Result<()> {
     if wanted(Part::Storm) {
         let few: &[usize] = if options.quick { &[1, 4] } else { &[1, 16, 64, 256, 1000] };
         let machines = if options.machines.is_empty() { few } else { &options.machines };
-        results.storms = speed::storm::measure(&place, &options.name, machines, count)?;
+        let (of, name) = (&options.storm_of, &options.name);
+        results.storms = speed::storm::measure(&place, &Wanted { of, name, machines, rounds: count })?;
     }
     drop(place);
     if wanted(Part::Scale) {
         results.scale = speed::scale::measure(if options.quick { &[1, 10] } else { &[1, 10, 100, 1000] });
     }
 
-    results.print();
+    results.print()?;
     let json = options.out.join("speed.json");
     std::fs::write(&json, serde_json::to_string_pretty(&results)?)?;
     let whole = !options.quick && options.only.is_empty() && options.name.is_empty();

@@ -7,5 +7,6 @@
 
 mod crowd;
 mod http;
+mod loaders;
 pub mod nbd;
 pub mod tftp;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
-use crate::serve::clients::look;
+use crate::serve::clients::Peers;
 use crate::serve::{hook, mountpoint, privileges};
 use crate::storage::passthrough::mount::Mounted;
 
@@ -24,6 +24,7 @@ pub struct Tasks {
     mountpoint: PathBuf,
     command: Option<String>,
     kernel: Arc<Kernel>,
+    peers: Arc<Peers>,
 }
 
 /// Does as it is asked, in the process that was started for it.
@@ -66,7 +67,7 @@ fn attend(tasks: &Tasks) -> io::Result<()> {
 impl Tasks {
     /// What is fixed.
     pub fn new(mountpoint: PathBuf, command: Option<String>) -> Self {
-        Self { mountpoint, command, kernel: Arc::default() }
+        Self { mountpoint, command, kernel: Arc::default(), peers: Arc::default() }
     }
 
     /// Does what is asked, with the descriptors that came with it; the answer, and what goes with that.
@@ -88,7 +89,7 @@ impl Tasks {
                 std::fs::write(mountpoint::read_ahead(*device), kib.to_string())?;
                 Answer::Raised
             }
-            (Question::Who(pid), ..) => Answer::Is(look(*pid)),
+            (Question::Who(pid), ..) => Answer::Is(self.peers.of(*pid)),
             (Question::Run, _, Some(command)) => {
                 Answer::Ran(hook::run(command)?.map(ExitStatusExt::into_raw))
             }

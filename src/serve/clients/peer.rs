@@ -1,5 +1,5 @@
-//! The machine that a server's process is connected to, by proc(5): its sockets are links in `fd`, and the tables of its
-//! network name the other end of each.
+//! The machine that a server's process is connected to, by proc(5): its sockets are links in `fd`. One of UDP says itself who
+//! is at its other end; of one of TCP the tables of its network name it, and whether somebody listens on its port.
 //!
 //! Nothing here is answered by the process or its memory, so a process that hangs is looked at as any other. Without the
 //! right to look at processes of other users (root, or CAP_SYS_PTRACE) nobody is seen; who has given it up asks another.
@@ -7,11 +7,14 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::os::fd::{OwnedFd, RawFd};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use rustix::fs::getxattr;
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use serde::{Deserialize, Serialize};
 
 /// How long it is known of a process that there is nothing to see.
@@ -20,8 +23,13 @@ const NOTHING: Duration = Duration::from_secs(1);
 /// Most processes of which that is known.
 const MAX_KNOWN: usize = 1024;
 
-/// The tables, and whether their sockets are connections of a server only if it listens on their port.
-const TABLES: [(&str, bool); 4] = [("tcp", true), ("tcp6", true), ("udp", false), ("udp6", false)];
+/// The tables, the protocols of their sockets, and whether these are connections of a server only if it listens on their port.
+const TABLES: [(&str, &str, bool); 4] =
+    [("tcp", "TCP", true), ("tcp6", "TCPv6", true), ("udp", "UDP", false), ("udp6", "UDPv6", false)];
+
+/// What says the protocol of a socket (Linux, net/socket.c). Of a table that isn't needed not even the end is looked for: on a
+/// machine with much memory it takes milliseconds to find that `tcp` has nothing in it.
+const PROTOCOL: &str = "system.sockprotoname";
 
 /// States of a socket (Linux, include/net/tcp_states.h): a connection, one that the other side has ended, and a listener.
 const ESTABLISHED: &str = "01";
@@ -81,8 +89,9 @@ impl Peers {
         let _ = self.looks.set(Box::new(looks));
     }
 
-    /// Who is behind a process now.
+    /// Who is behind a process now, by its number or that of one of its threads.
     pub fn of(&self, pid: u32) -> Who {
+        let pid = process_of(pid).unwrap_or(pid);
         let known = self.known.lock().get(&pid).cloned();
         if let Some((_, who)) = known.filter(|(since, _)| since.elapsed() < NOTHING) {
             return who;
@@ -103,19 +112,15 @@ impl Peers {
 }
 
 /// Who is behind a process now, as far as this process may look.
-pub fn look(pid: u32) -> Who {
+fn look(pid: u32) -> Who {
     found(pid).unwrap_or(Who::Nobody)
 }
 
 fn found(pid: u32) -> Option<Who> {
-    let sockets = sockets(pid)?;
-    if sockets.is_empty() {
-        return None;
-    }
-    let (mut peers, mut any) = (BTreeSet::new(), false);
-    for (table, listens) in TABLES {
+    let Sockets { numbers, protocols, mut any, mut peers } = Sockets::of(pid)?;
+    for (table, _, listens) in TABLES.into_iter().filter(|(_, protocol, _)| protocols.contains(*protocol)) {
         let Ok(file) = File::open(format!("/proc/{pid}/net/{table}")) else { continue };
-        let found = of_table(BufReader::new(file), &sockets, listens).unwrap_or_default();
+        let found = of_table(BufReader::new(file), &numbers, listens).unwrap_or_default();
         any |= found.any;
         peers.extend(found.peers);
     }
@@ -129,13 +134,63 @@ fn found(pid: u32) -> Option<Who> {
     })
 }
 
-/// The inode numbers of its sockets.
-fn sockets(pid: u32) -> Option<HashSet<String>> {
-    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten();
-    let number = |target: std::path::PathBuf| {
-        Some(target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned())
-    };
-    Some(descriptors.filter_map(|fd| number(fs::read_link(fd.path()).ok()?)).collect())
+/// The process that a thread belongs to: a server with a thread for each client asks as that thread.
+fn process_of(thread: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("Tgid:"))?.trim().parse().ok()
+}
+
+/// The sockets of a process.
+#[derive(Default)]
+struct Sockets {
+    /// The inode numbers of those that have to be looked up in the tables, and their protocols.
+    numbers: HashSet<String>,
+    protocols: HashSet<String>,
+    /// Whether there are others, and whom these are connected to.
+    any: bool,
+    peers: BTreeSet<IpAddr>,
+}
+
+impl Sockets {
+    fn of(pid: u32) -> Option<Self> {
+        let mut sockets = Self::default();
+        let process = Pid::from_raw(pid.try_into().ok()?)?;
+        let process = pidfd_open(process, PidfdFlags::empty()).ok();
+        for fd in fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten() {
+            let Ok(target) = fs::read_link(fd.path()) else { continue };
+            let number =
+                target.to_str().and_then(|target| target.strip_prefix("socket:[")?.strip_suffix(']'));
+            let Some(number) = number else { continue };
+            let mut name = [0; 32];
+            let len = getxattr(fd.path(), PROTOCOL, &mut name).unwrap_or(0);
+            let protocol = String::from_utf8_lossy(name.get(..len).unwrap_or_default()).into_owned();
+            let protocol = protocol.trim_end_matches('\0');
+            let fd = fd.file_name().to_str().and_then(|fd| fd.parse().ok());
+            let other_end = || other_end(process.as_ref()?, fd?);
+            match protocol.starts_with("UDP").then(other_end).flatten() {
+                Some(peer) => {
+                    sockets.any = true;
+                    sockets.peers.extend(peer);
+                    // One with many clients hides them, however many there are.
+                    if sockets.peers.len() > 1 {
+                        break;
+                    }
+                }
+                None => {
+                    sockets.numbers.insert(number.to_owned());
+                    sockets.protocols.insert(protocol.to_owned());
+                }
+            }
+        }
+        Some(sockets)
+    }
+}
+
+/// Whom a process's socket is connected to, by the socket itself; `None` where this process has no right to it.
+fn other_end(process: &OwnedFd, fd: RawFd) -> Option<Option<IpAddr>> {
+    let socket = UdpSocket::from(pidfd_getfd(process, fd, PidfdGetfdFlags::empty()).ok()?);
+    let address = socket.peer_addr().ok().map(|address| address.ip().to_canonical());
+    Some(address.filter(|address| !address.is_unspecified()))
 }
 
 /// The sockets of a process in a table.
@@ -202,7 +257,8 @@ fn address(field: &str) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::{TcpListener, TcpStream, UdpSocket};
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsRawFd;
 
     const HEAD: &str =
         "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
@@ -239,6 +295,26 @@ mod tests {
         assert_eq!(text("000080FE00000000FF005450563412FE:0045").as_deref(), Some("fe80::5054:ff:fe12:3456"));
         assert_eq!(text("0000000000000000FFFF00006F02000A:0045").as_deref(), Some("10.0.2.111"));
         assert_eq!((text("6F02000:0045"), text("6F02000A"), text("x:1")), (None, None, None));
+    }
+
+    #[test]
+    fn a_socket_of_udp_says_itself_who_is_at_its_other_end() {
+        let (connected, alone) =
+            (UdpSocket::bind("[::]:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+        connected.connect("[::ffff:127.9.8.7]:9").unwrap();
+        let process = pidfd_open(rustix::process::getpid(), PidfdFlags::empty()).unwrap();
+        let other_end = |socket: &UdpSocket| other_end(&process, socket.as_raw_fd());
+        assert_eq!(other_end(&connected), Some(Some("127.9.8.7".parse().unwrap())));
+        assert_eq!(other_end(&alone), Some(None));
+        // Other tests of this process have sockets of their own.
+        let sockets = Sockets::of(std::process::id()).unwrap();
+        assert!(sockets.any && !sockets.peers.is_empty() && !sockets.protocols.contains("UDP"));
+    }
+
+    #[test]
+    fn a_thread_is_known_by_its_process() {
+        let thread = || process_of(rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs());
+        assert_eq!(std::thread::spawn(thread).join().unwrap(), Some(std::process::id()));
     }
 
     #[test]

@@ -1,13 +1,14 @@
-//! An NBD server with one export, on a port of its own.
+//! Servers with all their processes: an NBD server with one export, on a port of its own, and what starts the others.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 use testkit::nbd::Client;
@@ -19,15 +20,10 @@ use crate::speed::place::{LABEL, Place};
 pub struct Server {
     address: SocketAddr,
     export: String,
-    running: Daemon,
+    group: Group,
     /// Clients connect one after the other: nbd-server's queue for them holds ten.
     door: Mutex<()>,
     _conf: Option<TempDir>,
-}
-
-enum Daemon {
-    Child(Child),
-    Group(Pid),
 }
 
 impl Server {
@@ -48,10 +44,10 @@ impl Server {
         write_conf(&conf, &format!("  listenaddr = 127.0.0.1\n  port = {}\n", address.port()), file)?;
         let started = Command::new("nbd-server").arg("-C").arg(&conf).arg("-p").arg(&pid_file).output();
         let output = started.context("nbd-server: is it installed?")?;
-        anyhow::ensure!(output.status.success(), "nbd-server: {}", String::from_utf8_lossy(&output.stderr));
+        ensure!(output.status.success(), "nbd-server: {}", String::from_utf8_lossy(&output.stderr));
         let pid = wait(|| fs::read_to_string(&pid_file).ok()?.trim().parse().ok().and_then(Pid::from_raw));
-        let running = Daemon::Group(pid.context("nbd-server's pid file")?);
-        Self { address, export: LABEL.into(), running, door: Mutex::default(), _conf: Some(dir) }.ready()
+        let group = Group { leader: pid.context("nbd-server's pid file")?, child: None };
+        Self { address, export: LABEL.into(), group, door: Mutex::default(), _conf: Some(dir) }.ready()
     }
 
     /// An nbd-server for each connection.
@@ -74,10 +70,10 @@ impl Server {
         Self::nbdkit(command, "")
     }
 
-    /// nbdkit with every file of a directory, those that are yet to come too.
+    /// nbdkit with every file of a directory, those that are yet to come too, as `nbdkit.service` has it.
     pub fn directory(images: &Path, export: &str) -> Result<Self> {
         let mut command = Command::new("nbdkit");
-        command.arg("file").arg(format!("dir={}", images.display()));
+        command.args(["--threads", "4", "file"]).arg(format!("dir={}", images.display()));
         Self::nbdkit(command, export)
     }
 
@@ -88,16 +84,13 @@ impl Server {
         Self::child(command, address, export, None)
     }
 
-    fn child(mut command: Command, address: SocketAddr, export: &str, conf: Option<TempDir>) -> Result<Self> {
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command.spawn().with_context(|| format!("{command:?}: is it installed?"))?;
-        let (export, running) = (export.to_owned(), Daemon::Child(child));
-        Self { address, export, running, door: Mutex::default(), _conf: conf }.ready()
+    fn child(command: Command, address: SocketAddr, export: &str, conf: Option<TempDir>) -> Result<Self> {
+        let (export, group) = (export.to_owned(), Group::spawn(command)?);
+        Self { address, export, group, door: Mutex::default(), _conf: conf }.ready()
     }
 
     fn ready(self) -> Result<Self> {
-        let up = wait(|| std::net::TcpStream::connect(self.address).ok());
-        up.with_context(|| format!("nobody listens on {}", self.address))?;
+        listens(self.address)?;
         Ok(self)
     }
 
@@ -112,26 +105,37 @@ impl Server {
         Client::connect_within(self.address, &self.export, patience)
     }
 
-    /// The process that all others of it come from.
-    pub fn process(&self) -> u32 {
-        match &self.running {
-            Daemon::Child(child) => child.id(),
-            Daemon::Group(pid) => pid.as_raw_nonzero().get().unsigned_abs(),
-        }
+    /// Its processes.
+    pub fn group(&self) -> &Group {
+        &self.group
     }
 }
 
-impl Drop for Server {
+/// A program and the processes that come from it, which end with the value.
+pub struct Group {
+    leader: Pid,
+    child: Option<Child>,
+}
+
+impl Group {
+    /// Starts a program that stays in the foreground.
+    pub fn spawn(mut command: Command) -> Result<Self> {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+        let child = command.spawn().with_context(|| format!("{command:?}: is it installed?"))?;
+        Ok(Self { leader: Pid::from_child(&child), child: Some(child) })
+    }
+
+    /// The process that all others of it come from.
+    pub fn leader(&self) -> u32 {
+        self.leader.as_raw_nonzero().get().unsigned_abs()
+    }
+}
+
+impl Drop for Group {
     fn drop(&mut self) {
-        match &mut self.running {
-            Daemon::Child(child) => {
-                let _ = child.kill();
-                let _ = child.wait();
-            }
-            // It leads a session; its children, one a client, are in its process group.
-            Daemon::Group(pid) => {
-                let _ = kill_process_group(*pid, Signal::KILL);
-            }
+        let _ = kill_process_group(self.leader, Signal::KILL);
+        if let Some(child) = &mut self.child {
+            let _ = child.wait();
         }
     }
 }
@@ -147,7 +151,14 @@ pub fn free_port() -> Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
-fn wait<T>(mut done: impl FnMut() -> Option<T>) -> Option<T> {
+/// Waits until somebody takes connections there.
+pub fn listens(address: SocketAddr) -> Result<()> {
+    let up = wait(|| std::net::TcpStream::connect(address).ok());
+    up.with_context(|| format!("nobody listens on {address}")).map(drop)
+}
+
+/// What is asked for, as soon as it is there, within 10 s.
+pub fn wait<T>(mut done: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + Duration::from_secs(10);
     while Instant::now() < deadline {
         if let Some(value) = done() {

@@ -1,61 +1,97 @@
-//! A boot storm: machines at once that read of a disc what one read in a real boot, from the mount and from a plain ISO.
+//! A boot storm: machines that call in one moment, at a server over the mounted tree, and at the same over plain files.
 //!
-//! A machine is a connection that asks for the reads of a recorded boot, one after the other and without the pauses between
-//! them, so that it waits for the server alone; it is up after the last one. All call at once, and again, as netroot-init
-//! does, where the server says nothing. The first bytes of each read are compared. Both ways have the same servers, in turns.
+//! What they do at NBD servers is in `boots`, and at TFTP and web servers in `loads`. A machine waits for the server alone; it
+//! asks again where that says nothing, as its like does, and what has come is compared. Who has not all of it when the time
+//! is over is counted and left alone. Both ways have the same servers, in turns.
 
 use std::fs::File;
-use std::os::unix::fs::FileExt;
-use std::sync::Barrier;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::io;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result};
+use clap::ValueEnum;
 use serde::Serialize;
-use testkit::nbd::Client;
 
 use crate::speed::contender::Contender;
 use crate::speed::place::{LABEL, Place};
-use crate::speed::served::Server;
+use crate::speed::served::Group;
 
-mod family;
+mod boots;
+mod costs;
+mod loads;
+pub mod table;
 mod trace;
 
-use family::Family;
-use trace::Trace;
+use boots::Boots;
+use costs::Costs;
+use loads::Loads;
 
-/// The longest of netroot-init's, until it calls again.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a storm may take.
+const LIMIT: Duration = Duration::from_secs(40);
 
-/// Machines at the servers that are not made for many.
-const MOST_OF_OTHERS: usize = 64;
+/// For each round that was asked for; when that is over, no further one of the same storm is begun.
+const ROUND: Duration = Duration::from_secs(15);
 
-/// What a machine's thread needs besides its buffer.
-const STACK: usize = 128 << 10;
-
-/// Bytes of each read that are compared.
-const COMPARED: usize = 64;
+/// What the machines ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
+pub enum Of {
+    /// The root: NBD servers
+    Nbd,
+    /// Kernel and initramfs: TFTP servers
+    Tftp,
+    /// Kernel and initramfs: a web server
+    Http,
+}
 
 /// The servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Kind {
+    /// One process with threads.
+    Nbdkit,
     /// One daemon, a process a machine.
     NbdServer,
     /// An nbd-server for each connection, as `nbd-netrootfs.socket` starts it.
-    Socket,
-    /// One process with threads.
-    Nbdkit,
+    PerConnection,
+    /// tftpd-hpa: a process a file.
+    Tftpd,
+    /// One process, one thread.
+    Dnsmasq,
+    /// One process, a thread a file; with windows of 16 blocks.
+    Atftpd,
+    /// A process a processor.
+    Nginx,
 }
 
 impl Kind {
-    const ALL: [Self; 3] = [Self::NbdServer, Self::Nbdkit, Self::Socket];
+    const ALL: [Self; 7] = [
+        Self::Nbdkit,
+        Self::NbdServer,
+        Self::PerConnection,
+        Self::Tftpd,
+        Self::Dnsmasq,
+        Self::Atftpd,
+        Self::Nginx,
+    ];
 
     /// As people know it.
     pub fn name(self) -> &'static str {
         match self {
-            Self::NbdServer => "nbd-server",
-            Self::Socket => "nbd-server per connection",
             Self::Nbdkit => "nbdkit",
+            Self::NbdServer => "nbd-server",
+            Self::PerConnection => "nbd-server per connection",
+            Self::Tftpd => "in.tftpd",
+            Self::Dnsmasq => "dnsmasq",
+            Self::Atftpd => "atftpd, windows of 16",
+            Self::Nginx => "nginx",
+        }
+    }
+
+    /// What it is asked for.
+    pub fn of(self) -> Of {
+        match self {
+            Self::Nbdkit | Self::NbdServer | Self::PerConnection => Of::Nbd,
+            Self::Tftpd | Self::Dnsmasq | Self::Atftpd => Of::Tftp,
+            Self::Nginx => Of::Http,
         }
     }
 }
@@ -65,170 +101,153 @@ impl Kind {
 pub struct Storm {
     pub server: Kind,
     pub machines: usize,
-    pub contender: Contender,
-    pub round: usize,
     /// Whether nothing of the disc was in memory at the start.
     pub cold: bool,
-    /// Seconds until half of them were up.
-    pub median: f64,
-    /// Seconds until all were.
-    pub last: f64,
-    /// Calls that came to nothing.
-    pub unheard: usize,
+    pub contender: Contender,
+    pub round: usize,
+    /// How many had all of it when it was over.
+    pub up: usize,
+    /// Seconds until half of them had.
+    pub median: Option<f64>,
+    /// Seconds until all had.
+    pub last: Option<f64>,
+    /// How often one has asked again, as nothing came.
+    pub again: usize,
     /// CPU seconds of server and daemon.
     pub cpu: f64,
-    /// Bytes that a machine has read.
+    /// Bytes that a machine asks for.
     pub bytes: u64,
-    /// Bytes of kernel and initramfs, which it isn't sent here.
-    pub loaded: u64,
     /// Bytes of memory of the server with all its processes, what they share counted once.
     pub server_memory: u64,
     /// The same of netrootfs.
     pub daemon_memory: u64,
 }
 
-/// The servers whose name contains `name` with so many machines, in rounds; nbdkit with few once more with nothing in memory.
-pub fn measure(place: &Place, name: &str, machines: &[usize], rounds: usize) -> Result<Vec<Storm>> {
-    let trace = Trace::recorded()?;
-    let iso = File::open(&place.iso)?;
-    ensure!(
-        trace.disc <= iso.metadata()?.len(),
-        "the root image must have {} MiB at least",
-        trace.disc >> 20
-    );
-    let expected = trace.reads.iter().map(|read| {
-        let mut bytes = vec![0; read.len.min(COMPARED)];
-        iso.read_exact_at(&mut bytes, read.offset)?;
-        Ok(bytes)
-    });
-    let player = Player { expected: expected.collect::<Result<_>>()?, longest: trace.longest(), trace };
+/// What is to be measured.
+pub struct Wanted<'a> {
+    /// Everything if empty.
+    pub of: &'a [Of],
+    /// The servers whose name contains this.
+    pub name: &'a str,
+    pub machines: &'a [usize],
+    pub rounds: usize,
+}
+
+/// All storms; those of few machines at nbdkit once more with nothing in memory.
+pub fn measure(place: &Place, wanted: &Wanted<'_>) -> Result<Vec<Storm>> {
+    let stage = Stage { place, boots: Boots::new(place)?, loads: Loads::new(place)? };
+    let is_wanted = |kind: &Kind| {
+        kind.name().contains(wanted.name) && (wanted.of.is_empty() || wanted.of.contains(&kind.of()))
+    };
     let mut all = Vec::new();
-    for kind in Kind::ALL.into_iter().filter(|kind| kind.name().contains(name)) {
-        for &count in machines {
-            // From there on the others only wait, see netrootfs-many(7).
-            if kind != Kind::Nbdkit && count > MOST_OF_OTHERS {
-                eprintln!("{}: no more than {MOST_OF_OTHERS} machines", kind.name());
-                continue;
+    for kind in Kind::ALL.into_iter().filter(is_wanted) {
+        for &machines in wanted.machines {
+            let storms = stage.storms(kind, machines, false, wanted.rounds)?;
+            let hopeless = storms.iter().all(|storm| storm.median.is_none());
+            all.extend(storms);
+            if kind == Kind::Nbdkit && machines <= 16 {
+                all.extend(stage.storms(kind, machines, true, wanted.rounds)?);
             }
-            let long = count > 256 || kind != Kind::Nbdkit && count == MOST_OF_OTHERS;
-            for cold in [false, true] {
-                if cold && (kind != Kind::Nbdkit || count > 64) {
-                    continue;
-                }
-                for round in 0..if long { 1 } else { rounds } {
-                    let mut ways = [Contender::Plain, Contender::Kernel];
-                    if round % 2 == 1 {
-                        ways.reverse();
-                    }
-                    for contender in ways {
-                        let what = || format!("{count} machines, {}, {contender}", kind.name());
-                        eprintln!("{}, round {}{}", what(), round + 1, if cold { ", cold" } else { "" });
-                        let storm = player.storm(place, kind, count, contender, cold).with_context(what)?;
-                        all.push(Storm { round, ..storm });
-                    }
-                }
+            if hopeless {
+                eprintln!("{}: no more than {machines} machines", kind.name());
+                break;
             }
         }
     }
     Ok(all)
 }
 
-struct Player {
-    trace: Trace,
-    expected: Vec<Vec<u8>>,
-    longest: usize,
+/// A server that runs.
+trait Served {
+    fn group(&self) -> &Group;
+
+    /// What each of so many machines asks for, in bytes.
+    fn bytes(&self, machines: usize) -> u64;
+
+    /// Has so many machines call; `meanwhile` is for looking at the server while it has them.
+    fn play(&self, machines: usize, until: Instant, meanwhile: &mut dyn FnMut()) -> Result<Played>;
 }
 
-impl Player {
-    fn storm(
-        &self,
-        place: &Place,
-        kind: Kind,
-        machines: usize,
-        contender: Contender,
-        cold: bool,
-    ) -> Result<Storm> {
-        place.forget()?;
-        let running = contender.start(place)?;
-        let disc = match contender {
-            Contender::Plain => place.iso.clone(),
-            _ => running.file.with_file_name(format!("{LABEL}.iso")),
+/// What became of the machines.
+struct Played {
+    /// How long those have taken that have all.
+    times: Vec<Duration>,
+    again: usize,
+}
+
+struct Stage<'a> {
+    place: &'a Place,
+    boots: Boots,
+    loads: Loads,
+}
+
+impl Stage<'_> {
+    /// As many rounds as there is time for, and one at least.
+    fn storms(&self, kind: Kind, machines: usize, cold: bool, rounds: usize) -> Result<Vec<Storm>> {
+        let (begin, mut storms) = (Instant::now(), Vec::new());
+        for round in 0..rounds {
+            if round > 0 && begin.elapsed() > ROUND * rounds as u32 {
+                break;
+            }
+            let mut ways = [Contender::Plain, Contender::Kernel];
+            if round % 2 == 1 {
+                ways.reverse();
+            }
+            for contender in ways {
+                let what = || format!("{machines} machines, {}, {contender}", kind.name());
+                eprintln!("{}, round {}{}", what(), round + 1, if cold { ", cold" } else { "" });
+                let storm = self.storm(kind, machines, contender, cold).with_context(what)?;
+                let (up, again) = (storm.up, storm.again);
+                let all = storm.last.map_or(String::new(), |last| format!(", all after {last:.2} s"));
+                eprintln!("  {up} of {machines}{all}, {again} times asked again");
+                storms.push(Storm { round, ..storm });
+            }
+        }
+        Ok(storms)
+    }
+
+    fn storm(&self, kind: Kind, machines: usize, contender: Contender, cold: bool) -> Result<Storm> {
+        self.place.forget()?;
+        let costs = Costs::new()?;
+        let running = costs.of(|| contender.start(self.place))?;
+        let tree = running.file.ancestors().nth(2).context("the mount")?;
+        let files = match (kind.of(), contender) {
+            (Of::Nbd, Contender::Plain) => vec![self.place.iso.clone()],
+            (Of::Nbd, _) => vec![tree.join(format!("images/{LABEL}.iso"))],
+            (_, Contender::Plain) => self.loads.files_in(self.loads.beside())?,
+            (..) => self.loads.files_in(&tree.join("tftp"))?,
         };
         if !cold {
-            std::io::copy(&mut File::open(&disc)?, &mut std::io::sink())?;
+            files.iter().try_for_each(|file| io::copy(&mut File::open(file)?, &mut io::sink()).map(drop))?;
         }
-        let server = match kind {
-            Kind::NbdServer => Server::nbd_server(&disc)?,
-            Kind::Socket => Server::per_connection(&disc)?,
-            Kind::Nbdkit => {
-                let name = disc.file_name().and_then(|name| name.to_str()).context("a name")?;
-                Server::directory(disc.parent().context("a directory")?, name)?
-            }
-        };
-        let families = (Family::of(server.process()), running.daemon().map(Family::of));
-        let cpu = |families: &(Family, Option<Family>)| {
-            families.0.cpu() + families.1.as_ref().map_or(0.0, Family::cpu)
-        };
-        let before = cpu(&families);
-        let unheard = AtomicUsize::new(0);
-        let (mut times, clients) = self.play(&server, machines, &unheard)?;
+        let file = files.first().context("a file")?;
+        let server = costs.of(|| match kind.of() {
+            Of::Nbd => self.boots.serve(kind, file),
+            _ => self.loads.serve(kind, file.parent().context("a directory")?),
+        })?;
+        let memory = || (costs::memory(server.group().leader()), running.daemon().map_or(0, costs::memory));
+        let (mut looked, before) = (None, costs.cpu()?);
+        let until = Instant::now() + LIMIT;
+        let played = server.play(machines, until, &mut || looked = Some(memory()))?;
+        let cpu = costs.cpu()? - before;
+        let (server_memory, daemon_memory) = looked.unwrap_or_else(memory);
+        let mut times = played.times;
         times.sort_unstable();
-        let storm = Storm {
+        let seconds = |number: usize| times.get(number).map(Duration::as_secs_f64);
+        Ok(Storm {
             server: kind,
             machines,
             contender,
             round: 0,
             cold,
-            median: times[times.len() / 2].as_secs_f64(),
-            last: times[times.len() - 1].as_secs_f64(),
-            unheard: unheard.into_inner(),
-            cpu: cpu(&families) - before,
-            bytes: self.trace.bytes(),
-            loaded: self.trace.loaded,
-            server_memory: families.0.memory(),
-            daemon_memory: families.1.as_ref().map_or(0, Family::memory),
-        };
-        drop(clients);
-        drop(server);
-        Ok(storm)
-    }
-
-    /// How long each has taken; and the connections, which are still there.
-    fn play(
-        &self,
-        server: &Server,
-        machines: usize,
-        unheard: &AtomicUsize,
-    ) -> Result<(Vec<Duration>, Vec<Client>)> {
-        let ready = Barrier::new(machines);
-        let machine = || {
-            ready.wait();
-            let start = Instant::now();
-            let client = self.boot(server, unheard)?;
-            Ok::<_, anyhow::Error>((start.elapsed(), client))
-        };
-        std::thread::scope(|scope| {
-            let start = |_| std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, machine);
-            let machines: Vec<_> = (0..machines).map(start).collect::<std::io::Result<_>>()?;
-            machines.into_iter().map(|one| one.join().map_err(|_| anyhow!("a machine's panic"))?).collect()
+            up: times.len(),
+            median: seconds(machines / 2),
+            last: seconds(machines - 1),
+            again: played.again,
+            cpu,
+            bytes: server.bytes(machines),
+            server_memory,
+            daemon_memory,
         })
-    }
-
-    fn boot(&self, server: &Server, unheard: &AtomicUsize) -> Result<Client> {
-        let mut client = loop {
-            match server.call(PATIENCE) {
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                    unheard.fetch_add(1, Ordering::Relaxed);
-                }
-                answer => break answer?,
-            }
-        };
-        let mut bytes = vec![0; self.longest];
-        for (read, expected) in self.trace.reads.iter().zip(&self.expected) {
-            let bytes = &mut bytes[..read.len];
-            client.read_into(bytes, read.offset)?;
-            ensure!(bytes.starts_with(expected), "other bytes at {}", read.offset);
-        }
-        Ok(client)
     }
 }

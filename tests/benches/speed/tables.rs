@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use anyhow::Result;
 use serde::Serialize;
 
 use crate::speed::bootable::Bootable;
@@ -11,7 +12,7 @@ use crate::speed::memory::Memory;
 use crate::speed::meter::Sample;
 use crate::speed::rounds::Measured;
 use crate::speed::scale::Growth;
-use crate::speed::storm::Storm;
+use crate::speed::storm::{self, Storm};
 use crate::speed::workload::{Workload, size};
 
 /// All that was measured.
@@ -83,7 +84,7 @@ impl Results {
     }
 
     /// Every workload with its spread, and then what goes into the manual.
-    pub fn print(&self) {
+    pub fn print(&self) -> Result<()> {
         if !self.samples.is_empty() {
             println!(
                 "## Every workload\n\nThe plain file in GB/s, the others as part of it: median (least–most).\n"
@@ -98,7 +99,7 @@ impl Results {
         self.print_memory();
         self.print_bootable();
         self.print_scale();
-        self.print_storms();
+        storm::table::print(&self.storms)
     }
 
     fn print_every(&self) {
@@ -223,85 +224,8 @@ impl Results {
     }
 }
 
-impl Results {
-    /// A row for each server and number of machines, netrootfs beside the plain ISO of the same round.
-    fn print_storms(&self) {
-        let Some(first) = self.storms.first() else { return };
-        let mb = first.bytes as f64 / 1e6;
-        println!("\nMachines that boot at once, each with {mb:.1} MB in reads of a recorded boot:\n");
-        println!(
-            "| server | machines | half are up | all are up | unheard | CPU a machine | server | netrootfs | all up, to plain | CPU, to \
-             plain |\n|---|---|---|---|---|---|---|---|---|---|"
-        );
-        let mut seen = Vec::new();
-        for one in &self.storms {
-            let row = (one.server, one.machines, one.cold);
-            if seen.contains(&row) {
-                continue;
-            }
-            seen.push(row);
-            self.print_storm(one);
-        }
-        print_costs(first.bytes + first.loaded);
-    }
-
-    fn print_storm(&self, one: &Storm) {
-        let of = |way: Contender| {
-            let key = |storm: &Storm| (storm.server, storm.machines, storm.cold, storm.contender);
-            let wanted = (one.server, one.machines, one.cold, way);
-            self.storms.iter().filter(move |storm| key(storm) == wanted)
-        };
-        let spread = |value: &dyn Fn(&Storm) -> f64| Spread::of(of(Contender::Kernel).map(value));
-        let median = |value: &dyn Fn(&Storm) -> f64| spread(value).map_or(0.0, |spread| spread.median);
-        let ratio = |value: &dyn Fn(&Storm) -> f64| {
-            let plain = |round| of(Contender::Plain).find(|storm| storm.round == round).map(value);
-            cell(Spread::of(
-                of(Contender::Kernel).filter_map(|storm| Some(value(storm) / plain(storm.round)?)),
-            ))
-        };
-        let mib = |bytes: f64| bytes / f64::from(1 << 20);
-        println!(
-            "| {}{} | {} | {:.2} s | {:.2} s | {:.0} | {:.3} s | {:.0} MiB | {:.0} MiB | {} | {} |",
-            one.server.name(),
-            if one.cold { ", cold" } else { "" },
-            one.machines,
-            median(&|storm| storm.median),
-            median(&|storm| storm.last),
-            median(&|storm| storm.unheard as f64),
-            median(&|storm| storm.cpu / storm.machines as f64),
-            mib(median(&|storm| storm.server_memory as f64)),
-            mib(median(&|storm| storm.daemon_memory as f64)),
-            ratio(&|storm| storm.last),
-            ratio(&|storm| storm.cpu)
-        );
-    }
-}
-
-/// What a network takes for it: N machines of B bytes each through S servers of rate R take N × B ÷ (S × R).
-fn print_costs(bytes: u64) {
-    /// What is left for data, of 1500 bytes in a frame of 1538 with its gaps.
-    const USEFUL: f64 = 1448.0 / 1538.0;
-    const GIGABIT: f64 = 1e9 / 8.0 * USEFUL;
-    let mb = bytes as f64 / 1e6;
-    println!("\nThe network's part, with kernel and initramfs {mb:.1} MB a machine:\n");
-    println!(
-        "| machines | all sent at 1 Gbit/s | at 10 Gbit/s | servers for two minutes, 1 Gbit/s | 10 Gbit/s |"
-    );
-    println!("|---|---|---|---|---|");
-    for machines in [50, 200, 500, 2000] {
-        let seconds = |gigabits: f64| f64::from(machines) * bytes as f64 / (GIGABIT * gigabits);
-        let servers = |gigabits: f64| (seconds(gigabits) / 120.0).ceil();
-        println!(
-            "| {machines} | {:.0} s | {:.0} s | {} | {} |",
-            seconds(1.0),
-            seconds(10.0),
-            servers(1.0),
-            servers(10.0)
-        );
-    }
-}
-
-fn cell(spread: Option<Spread>) -> String {
+/// The middle, and the outermost.
+pub fn cell(spread: Option<Spread>) -> String {
     match spread {
         Some(spread) => format!("{:.2} ({:.2}–{:.2})", spread.median, spread.min, spread.max),
         None => String::new(),

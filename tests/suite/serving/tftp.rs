@@ -5,12 +5,12 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use testkit::disc::Disc;
-use testkit::process::Process;
+use testkit::process::{PATIENCE, Process};
 use testkit::promise::Stopwatch;
-use testkit::tftp::{Answer, ask};
+use testkit::tftp::{Answer, Loaders, PORT, ask};
 use testkit::work::Work;
 
 use crate::support::place::{Place, said};
@@ -202,6 +202,30 @@ fn dnsmasq_serves_the_tree() {
 #[test]
 fn dnsmasq_with_tftp_secure_serves_a_tree_of_its_own_user() {
     serves(Kind::DnsmasqSecure);
+}
+
+#[test]
+fn loaders_that_ask_in_one_moment_get_every_byte() {
+    const LOADERS: usize = 16;
+    let disc = Disc::new("Live", 1);
+    let place = Place::with("live.iso", &disc);
+    let _daemon = place.start(&[]);
+    place.eventually("the verdicts", || place.text("tftp/pxelinux.cfg/default").contains("/dev/nbd0"));
+    let files = ["vmlinuz_Live", "initrd_Live.img"];
+    for (kind, window) in [(Kind::TftpdHpa, 1), (Kind::Dnsmasq, 1), (Kind::Atftpd, 1), (Kind::Atftpd, 16)] {
+        let server = Server::start(kind, &place);
+        let mut loaders = Loaders::start((server.address, PORT).into(), &files, LOADERS, window).unwrap();
+        let mut fetched = vec![[Vec::<u8>::new(), Vec::new()]; LOADERS];
+        let until = Instant::now() + PATIENCE;
+        loaders
+            .run(until, |block| {
+                fetched[block.machine][block.file].extend(block.data);
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(loaders.fetched().len(), LOADERS, "{kind:?}");
+        assert!(fetched.iter().all(|files| files[0] == disc.kernel && files[1] == disc.initrd), "{kind:?}");
+    }
 }
 
 #[test]

@@ -1,8 +1,12 @@
-//! A small TFTP client (RFC 1350, options by RFC 2347 to 2349): the beginning of a transfer, or a file.
+//! A small TFTP client (RFC 1350, options by RFC 2347 to 2349): the beginning of a transfer, or a file, or many at once.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+mod loaders;
+
+pub use loaders::{Block, Loaders};
 
 /// The well-known port.
 pub const PORT: u16 = 69;
@@ -55,48 +59,25 @@ pub fn ask(server: Ipv4Addr, file: &str) -> io::Result<Answer> {
     answer.ok_or_else(|| io::Error::other(format!("an answer of {:?}", &packet[..len.min(80)])))
 }
 
-/// Fetches a file as a network card's firmware does: blocks that fit a frame, each acknowledged.
+/// Fetches a file as a loader does.
 ///
 /// # Errors
-/// If the server refuses the file, or doesn't answer.
+/// If the server refuses the file, or it isn't there after a minute.
 pub fn fetch(server: SocketAddr, file: &str) -> io::Result<Vec<u8>> {
-    const BLOCK: usize = 1408;
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-    socket.set_read_timeout(Some(PATIENCE))?;
-    let mut request = RRQ.to_be_bytes().to_vec();
-    for word in [file, "octet", "blksize", "1408"] {
-        request.extend(word.bytes().chain([0]));
-    }
-    socket.send_to(&request, server)?;
-    let (mut bytes, mut packet, mut expected) = (Vec::new(), [0; 4 + BLOCK], 0_u16);
-    loop {
-        let (len, from) = socket.recv_from(&mut packet)?;
-        let (head, data) = packet[..len].split_at(len.min(4));
-        let number = match head {
-            [0, kind, number @ ..] if u16::from(*kind) == DATA => number,
-            [0, kind, ..] if u16::from(*kind) == OACK && expected == 0 => &[0, 0],
-            _ => return Err(io::Error::other(format!("an answer of {:?}", &packet[..len.min(80)]))),
-        };
-        if number == expected.to_be_bytes() {
-            if expected > 0 || !bytes.is_empty() {
-                bytes.extend(data);
-            }
-            socket.send_to(&[&ACK.to_be_bytes(), number].concat(), from)?;
-            expected = expected.wrapping_add(1);
-            if head[1] as u16 == DATA && data.len() < BLOCK {
-                return Ok(bytes);
-            }
-        }
-    }
+    let (mut bytes, mut loader) = (Vec::new(), Loaders::start(server, &[file], 1, 1)?);
+    loader.run(Instant::now() + PATIENCE, |block| {
+        bytes.extend(block.data);
+        Ok(())
+    })?;
+    if loader.fetched().is_empty() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(bytes) }
 }
 
 fn parse(packet: &[u8]) -> Option<Answer> {
     let (code, rest) = packet.split_first_chunk::<2>()?;
     match u16::from_be_bytes(*code) {
         OACK => {
-            let words: Vec<&str> = std::str::from_utf8(rest).ok()?.split('\0').collect();
-            let size = words.chunks(2).find(|pair| pair[0].eq_ignore_ascii_case("tsize"))?;
-            Some(Answer::Size(size.get(1)?.parse().ok()?))
+            let size = options(rest).find(|(name, _)| name == "tsize")?;
+            Some(Answer::Size(size.1))
         }
         ERROR => {
             let (number, text) = rest.split_first_chunk::<2>()?;
@@ -105,4 +86,13 @@ fn parse(packet: &[u8]) -> Option<Answer> {
         }
         _ => None,
     }
+}
+
+/// The options of an OACK, their names in small letters (RFC 2347: case means nothing).
+fn options(words: &[u8]) -> impl Iterator<Item = (String, u64)> {
+    let mut words = words.split(|&byte| byte == 0).map(String::from_utf8_lossy);
+    std::iter::from_fn(move || {
+        let name = words.next()?.to_ascii_lowercase();
+        Some((name, words.next()?.parse().ok()?))
+    })
 }
