@@ -23,6 +23,10 @@ const NOTHING: Duration = Duration::from_secs(1);
 /// Most processes of which that is known.
 const MAX_KNOWN: usize = 1024;
 
+/// Most sockets of a process that are looked up: a machine has up to 16 connections to its NBD server. Who has more serves many,
+/// or stands behind one that does, and opens a file for each request: of hundreds it takes too long to look each up.
+const MOST_SOCKETS: usize = 32;
+
 /// The tables, the protocols of their sockets, and whether these are connections of a server only if it listens on their port.
 const TABLES: [(&str, &str, bool); 4] =
     [("tcp", "TCP", true), ("tcp6", "TCPv6", true), ("udp", "UDP", false), ("udp6", "UDPv6", false)];
@@ -118,6 +122,10 @@ fn look(pid: u32) -> Who {
 
 fn found(pid: u32) -> Option<Who> {
     let Sockets { numbers, protocols, mut any, mut peers } = Sockets::of(pid)?;
+    let server = || Some(fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim_end().to_owned());
+    if numbers.len() > MOST_SOCKETS {
+        return Some(Who::Hidden { server: server()? });
+    }
     for (table, _, listens) in TABLES.into_iter().filter(|(_, protocol, _)| protocols.contains(*protocol)) {
         let Ok(file) = File::open(format!("/proc/{pid}/net/{table}")) else { continue };
         let found = of_table(BufReader::new(file), &numbers, listens).unwrap_or_default();
@@ -127,7 +135,7 @@ fn found(pid: u32) -> Option<Who> {
     if !any {
         return None;
     }
-    let server = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim_end().to_owned();
+    let server = server()?;
     Some(match peers.first() {
         Some(address) if peers.len() == 1 => Who::Peer { server, address: *address },
         _ => Who::Hidden { server },
@@ -179,6 +187,9 @@ impl Sockets {
                 None => {
                     sockets.numbers.insert(number.to_owned());
                     sockets.protocols.insert(protocol.to_owned());
+                    if sockets.numbers.len() > MOST_SOCKETS {
+                        break;
+                    }
                 }
             }
         }

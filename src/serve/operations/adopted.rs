@@ -85,13 +85,16 @@ impl Operations {
         left: &Left,
         find: &mut dyn FnMut(u64) -> Option<Backing>,
     ) -> Option<Arc<Content>> {
-        // In a tree, the same number is the same content.
-        if let Some(Kind::File(content)) = self.tree().by_ino(ino).map(|node| &node.kind) {
-            return Some(content.clone());
-        }
-        let (mtime, recipe) = left.recipes.get(&ino)?;
-        let content = Arc::new(Content::of_recipe(recipe, find)?);
-        let mtime = UNIX_EPOCH + Duration::from_secs(*mtime);
+        let tree = self.tree();
+        let (content, mtime) = match tree.by_ino(ino).map(|node| (&node.kind, node.mtime)) {
+            // In a tree, the same number is the same content; the next tree may be without it.
+            Some((Kind::File(content), mtime)) => (content.clone(), mtime),
+            _ => {
+                let (mtime, recipe) = left.recipes.get(&ino)?;
+                let content = Arc::new(Content::of_recipe(recipe, find)?);
+                (content, UNIX_EPOCH + Duration::from_secs(*mtime))
+            }
+        };
         self.adopted.with(|adopted| adopted.open.insert(ino, (mtime, Arc::downgrade(&content))));
         Some(content)
     }

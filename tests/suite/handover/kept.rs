@@ -94,6 +94,32 @@ fn a_file_outlives_its_iso_and_the_daemon() {
 }
 
 #[test]
+fn what_was_open_before_the_daemon_died_outlives_what_changes_afterwards() {
+    let (disc, other) = (Disc::new("One", 1), Disc::new("Two", 2));
+    for path in PATHS {
+        let place = Place::with("one.iso", &disc);
+        let daemon = place.start(&["--data-path", path]);
+        let names =
+            ["images/One.iso", "tftp/vmlinuz_One", "trees/One/isolinux/initrd.img", "images/nbd.conf"];
+        let open = names.map(|name| (File::open(place.tree(name)).unwrap(), place.read(name)));
+        kill(&place, &daemon);
+        fs::remove_file(place.iso("one.iso")).unwrap();
+        place.put("two.iso", &other);
+        place.eventually("another tree", || {
+            !place.tree("images/One.iso").exists() && place.tree("images/Two.iso").exists()
+        });
+        for round in 0..2 {
+            for ((file, bytes), name) in open.iter().zip(names) {
+                forget_pages(file);
+                assert!(whole(file) == *bytes, "{name} on {path}, round {round}");
+            }
+            kill(&place, &daemon);
+        }
+        daemon.stop();
+    }
+}
+
+#[test]
 fn rendered_text_that_is_open_stays_as_it_was() {
     let place = Place::with("one.iso", &Disc::new("One", 1));
     let daemon = place.start(&[]);

@@ -147,6 +147,26 @@ fn of_a_server_that_hides_its_clients_only_what_they_ask_is_known() {
     daemon.stop();
 }
 
+#[test]
+fn a_server_with_dozens_of_connections_hides_its_clients_even_if_all_have_one_address() {
+    const SERVE: &str = "import socket, sys
+server = socket.create_server(('127.0.0.1', 0))
+clients = [socket.create_connection(server.getsockname()) for _ in range(int(sys.argv[2]))]
+accepted = [server.accept() for _ in clients]
+open(sys.argv[1], 'rb').read(1)";
+    let place = Place::with("one.iso", &Disc::new("One", 1));
+    let daemon = place.start(&[]);
+    for (connections, known) in [("1", true), ("40", false)] {
+        let mut server = Command::new("python3");
+        server.args(["-c", SERVE]).arg(place.tree("tftp/vmlinuz_One")).arg(connections);
+        assert!(server.status().expect("python3").success());
+        let servers = status(&place).servers;
+        let server = servers.iter().find(|server| server.name.starts_with("python3")).unwrap();
+        assert_eq!((server.opens, server.opens_hidden), (1, u64::from(!known)), "{connections}: {server:?}");
+    }
+    daemon.stop();
+}
+
 /// Says it as netroot-init does, and waits until the mount knows.
 pub fn say(step: Step, place: &Place, server: &Server) -> Vec<Machine> {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
