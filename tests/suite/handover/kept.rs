@@ -31,6 +31,13 @@ fn forget_pages(file: &File) {
     rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
 }
 
+/// The size as who serves it says now, whatever the kernel remembers.
+fn size_now(file: &File) -> u64 {
+    use rustix::fs::{AtFlags, StatxFlags, statx};
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC;
+    statx(file, "", flags, StatxFlags::SIZE).unwrap().stx_size
+}
+
 #[test]
 fn open_files_are_read_on_and_opened_again() {
     let disc = Disc::new("One", 1);
@@ -103,6 +110,8 @@ fn what_was_open_before_the_daemon_died_outlives_what_changes_afterwards() {
             ["images/One.iso", "tftp/vmlinuz_One", "trees/One/isolinux/initrd.img", "images/nbd.conf"];
         let open = names.map(|name| (File::open(place.tree(name)).unwrap(), place.read(name)));
         kill(&place, &daemon);
+        // By the new process, which has the same ISO.
+        assert_eq!(size_now(&open[0].0), disc.iso.len() as u64);
         fs::remove_file(place.iso("one.iso")).unwrap();
         place.put("two.iso", &other);
         place.eventually("another tree", || {
@@ -111,6 +120,7 @@ fn what_was_open_before_the_daemon_died_outlives_what_changes_afterwards() {
         for round in 0..2 {
             for ((file, bytes), name) in open.iter().zip(names) {
                 forget_pages(file);
+                assert_eq!(size_now(file), bytes.len() as u64, "{name} on {path}, round {round}");
                 assert!(whole(file) == *bytes, "{name} on {path}, round {round}");
             }
             kill(&place, &daemon);
