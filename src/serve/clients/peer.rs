@@ -23,8 +23,8 @@ const NOTHING: Duration = Duration::from_secs(1);
 /// Most processes of which that is known.
 const MAX_KNOWN: usize = 1024;
 
-/// Most sockets of a process that are looked up: a machine has up to 16 connections to its NBD server. Who has more serves many,
-/// or stands behind one that does, and opens a file for each request: of hundreds it takes too long to look each up.
+/// Most sockets of a process that are looked at: a machine has up to 16 connections to its NBD server. Who has more serves many,
+/// or stands behind one that does, and opens a file for each request: to look at hundreds each time takes too long.
 const MOST_SOCKETS: usize = 32;
 
 /// The tables, the protocols of their sockets, and whether these are connections of a server only if it listens on their port.
@@ -121,9 +121,9 @@ fn look(pid: u32) -> Who {
 }
 
 fn found(pid: u32) -> Option<Who> {
-    let Sockets { numbers, protocols, mut any, mut peers } = Sockets::of(pid)?;
+    let Sockets { count, numbers, protocols, mut any, mut peers } = Sockets::of(pid)?;
     let server = || Some(fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim_end().to_owned());
-    if numbers.len() > MOST_SOCKETS {
+    if count > MOST_SOCKETS {
         return Some(Who::Hidden { server: server()? });
     }
     for (table, _, listens) in TABLES.into_iter().filter(|(_, protocol, _)| protocols.contains(*protocol)) {
@@ -151,6 +151,8 @@ fn process_of(thread: u32) -> Option<u32> {
 /// The sockets of a process.
 #[derive(Default)]
 struct Sockets {
+    /// How many there are, or one more than are looked at.
+    count: usize,
     /// The inode numbers of those that have to be looked up in the tables, and their protocols.
     numbers: HashSet<String>,
     protocols: HashSet<String>,
@@ -169,6 +171,10 @@ impl Sockets {
             let number =
                 target.to_str().and_then(|target| target.strip_prefix("socket:[")?.strip_suffix(']'));
             let Some(number) = number else { continue };
+            sockets.count += 1;
+            if sockets.count > MOST_SOCKETS {
+                break;
+            }
             let mut name = [0; 32];
             let len = getxattr(fd.path(), PROTOCOL, &mut name).unwrap_or(0);
             let protocol = String::from_utf8_lossy(name.get(..len).unwrap_or_default()).into_owned();
@@ -187,9 +193,6 @@ impl Sockets {
                 None => {
                     sockets.numbers.insert(number.to_owned());
                     sockets.protocols.insert(protocol.to_owned());
-                    if sockets.numbers.len() > MOST_SOCKETS {
-                        break;
-                    }
                 }
             }
         }
