@@ -43,8 +43,9 @@ const NAME: &str = "netrootfs-broker";
 /// The program that runs, whatever lies under its name by now (proc_pid_exe(5)).
 const PROGRAM: &str = "/proc/self/exe";
 
-/// How long a client waits for an answer; it does without then.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// How long a client waits for an answer, and then for one to whether there are any; it does without then.
+const PATIENCE: Duration = Duration::from_secs(2);
+const ALIVE_WITHIN: Duration = Duration::from_secs(1);
 
 /// How long nobody else waits when there was none.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -84,6 +85,8 @@ enum Question {
     Give,
     /// With a device of the mount.
     TakeBack(u32),
+    /// Whether it answers anything.
+    Alive,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -100,6 +103,7 @@ enum Answer {
     Revoked,
     Given(u32),
     TakenBack,
+    Alive,
     /// With the error's number, if it has one.
     Failed(Option<i32>, String),
 }
@@ -211,7 +215,7 @@ impl Broker {
 
     fn ask(&self, question: &Question, fds: &[BorrowedFd<'_>]) -> io::Result<(Answer, Vec<OwnedFd>)> {
         let Some(socket) = &self.socket else { return self.tasks.done(question, fds) };
-        let silent = || io::Error::new(io::ErrorKind::TimedOut, format!("{NAME} doesn't answer"));
+        let silent = || io::Error::new(io::ErrorKind::TimedOut, format!("{NAME} doesn't answer in time"));
         // It may take its time to start.
         let patience = question.patience().filter(|_| self.heard.load(Ordering::Relaxed));
         if patience.is_some() && self.silent.lock().is_some_and(|since| since.elapsed() < SILENCE) {
@@ -223,7 +227,8 @@ impl Broker {
         drop(theirs);
         let came = patience.map_or(Ok(true), |patience| message::comes(ours.as_fd(), patience))?;
         let received = message::receive(ours.as_fd())?;
-        *self.silent.lock() = (!came && received.is_none()).then(Instant::now);
+        let silent_now = !came && received.is_none() && (question.is_quick() || !self.is_alive());
+        *self.silent.lock() = silent_now.then(Instant::now);
         let (answer, fds) = received.ok_or_else(|| match came {
             true => io::Error::new(io::ErrorKind::BrokenPipe, format!("{NAME} has ended")),
             false => silent(),
@@ -234,6 +239,11 @@ impl Broker {
             Answer::Failed(None, said) => Err(io::Error::other(said)),
             answer => Ok((answer, fds)),
         }
+    }
+
+    /// Whether it answers, and only what it was asked takes long: an ISO's disk may hang.
+    fn is_alive(&self) -> bool {
+        matches!(self.ask(&Question::Alive, &[]), Ok((Answer::Alive, _)))
     }
 }
 
@@ -256,10 +266,16 @@ impl Mounter for Broker {
 }
 
 impl Question {
+    /// Whether nothing can hold it up, so that it needs no thread of its own.
+    fn is_quick(&self) -> bool {
+        matches!(self, Self::Give | Self::TakeBack(_) | Self::Alive)
+    }
+
     /// How long the answer is waited for, where a client waits with it.
     fn patience(&self) -> Option<Duration> {
         match self {
             Self::Who(_) | Self::Map { .. } | Self::Revoke { .. } | Self::Give => Some(PATIENCE),
+            Self::Alive => Some(ALIVE_WITHIN),
             Self::Mount | Self::Unmount | Self::ReadAhead { .. } | Self::Run | Self::TakeBack(_) => None,
         }
     }
@@ -299,11 +315,43 @@ mod tests {
         assert!(
             matches!(message::receive(theirs.as_fd()).unwrap(), Some((Question::Map { .. }, fds)) if fds.len() == 2)
         );
+        assert!(matches!(message::receive(theirs.as_fd()).unwrap(), Some((Question::Alive, _))));
         drop(theirs);
         *broker.silent.lock() = None;
         assert_eq!(
             broker.give(io::stdin().as_fd(), io::stdin().as_fd()).unwrap_err().kind(),
             io::ErrorKind::BrokenPipe
         );
+    }
+
+    #[test]
+    fn what_takes_long_holds_up_nobody_else() {
+        let (ours, theirs) = message::pair().unwrap();
+        let broker = Broker {
+            socket: Some(ours),
+            heard: AtomicBool::new(true),
+            ..Broker::here(Path::new("/nowhere"), None)
+        };
+        std::thread::scope(|scope| {
+            // One that never comes to an end with a mapping.
+            scope.spawn(|| {
+                let mut hung = Vec::new();
+                while let Some((question, mut fds)) = message::receive::<Question>(theirs.as_fd()).unwrap() {
+                    match question {
+                        Question::Map { .. } => hung.push(fds),
+                        _ => {
+                            message::send(fds.remove(0).as_fd(), &Answer::Alive, &[], true).unwrap();
+                        }
+                    }
+                }
+                assert_eq!(hung.len(), 2, "asked again at once");
+            });
+            for _ in 0..2 {
+                let map = broker.map(io::stdin().as_fd(), 0, &[]).err().unwrap();
+                assert_eq!(map.kind(), io::ErrorKind::TimedOut);
+            }
+            assert!(broker.silent.lock().is_none() && broker.is_alive());
+            drop(broker);
+        });
     }
 }

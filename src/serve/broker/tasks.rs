@@ -53,7 +53,7 @@ fn attend(tasks: &Tasks) -> io::Result<()> {
         let Some(asker) = fds.next() else { break };
         let fds: Vec<_> = fds.collect();
         // To start a thread would take longer.
-        if matches!(question, Question::Give | Question::TakeBack(_)) {
+        if question.is_quick() {
             tasks.answer(&asker, &question, &fds);
             continue;
         }
@@ -103,6 +103,7 @@ impl Tasks {
                 Answer::Revoked
             }
             (Question::Give, [device, file], _) => Answer::Given(kernel::give(*device, *file)?),
+            (Question::Alive, ..) => Answer::Alive,
             (Question::TakeBack(id), [device], _) => {
                 kernel::take_back(*device, *id)?;
                 Answer::TakenBack
