@@ -1,7 +1,9 @@
 //! A small TFTP client (RFC 1350, options by RFC 2347 to 2349): the beginning of a transfer, or a file, or many at once.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 mod loaders;
@@ -69,7 +71,19 @@ pub fn fetch(server: SocketAddr, file: &str) -> io::Result<Vec<u8>> {
         bytes.extend(block.data);
         Ok(())
     })?;
-    if loader.fetched().is_empty() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(bytes) }
+    let fetched = !loader.fetched().is_empty();
+    keep(loader);
+    if fetched { Ok(bytes) } else { Err(io::ErrorKind::TimedOut.into()) }
+}
+
+/// Gives a loader's port to nobody else for a while: a server that was asked twice goes on talking to it.
+fn keep(loader: Loaders) {
+    const MOST: usize = 256;
+    static KEPT: Mutex<VecDeque<UdpSocket>> = Mutex::new(VecDeque::new());
+    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    kept.extend(loader.into_sockets());
+    let spare = kept.len().saturating_sub(MOST);
+    kept.drain(..spare);
 }
 
 fn parse(packet: &[u8]) -> Option<Answer> {

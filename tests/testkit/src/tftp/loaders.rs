@@ -121,6 +121,11 @@ impl Loaders {
         &self.fetched
     }
 
+    /// Their last ports, to which a server that was asked twice may still talk.
+    pub fn into_sockets(self) -> impl Iterator<Item = UdpSocket> {
+        self.machines.into_iter().map(|machine| machine.socket)
+    }
+
     /// How often one has said something again, because nothing new came.
     pub fn again(&self) -> usize {
         self.again
@@ -177,15 +182,18 @@ impl Loaders {
     }
 
     fn next_file(&mut self, number: usize, now: Instant) -> io::Result<()> {
-        // The old port is free only when the new one is another.
-        let (file, own) = (self.machines[number].file + 1, self.machines[number].address);
-        self.machines[number] = Machine { file, ..Machine::new(&self.poll, number, own, now)? };
-        if file < self.files.len() {
-            return self.ask(number, now);
+        let machine = &mut self.machines[number];
+        let (file, own) = (machine.file + 1, machine.address);
+        if file == self.files.len() {
+            // It keeps its port, and hears nothing more.
+            machine.due = None;
+            epoll::delete(&self.poll, &machine.socket)?;
+            self.fetched.push(now - self.start);
+            return Ok(());
         }
-        self.machines[number].due = None;
-        self.fetched.push(now - self.start);
-        Ok(())
+        // The old port is free only when the new one is another.
+        self.machines[number] = Machine { file, ..Machine::new(&self.poll, number, own, now)? };
+        self.ask(number, now)
     }
 
     fn say_again(&mut self, now: Instant) -> io::Result<()> {
