@@ -237,7 +237,6 @@ impl Source {
 
 /// The name of the system in the first of these root images that has one.
 pub fn product_of(roots: &[Root]) -> Option<String> {
-    let images = roots.iter().filter(|(path, _)| !udeb::is_package(path));
     let of = |(_, image): &Root| {
         let text = root::guarded(|| {
             let files = root::open(image.clone())?;
@@ -246,7 +245,7 @@ pub fn product_of(roots: &[Root]) -> Option<String> {
         });
         product::from_os_release(&text.ok()??)
     };
-    images.into_iter().find_map(of)
+    roots.iter().filter(|(path, _)| !udeb::is_package(path)).find_map(of)
 }
 
 /// The images one by one, then all packages of that kernel together.

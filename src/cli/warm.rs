@@ -45,23 +45,14 @@ type Say<'a> = &'a mut dyn FnMut(String) -> Result<()>;
 pub fn save(mountpoint: &Path, named: &[String], state: &Path, say: Say) -> Result<bool> {
     let state = kept::take(state)?;
     let mut kept = Kept::load(&state);
-    let (mut nothing, mut complete) = (true, true);
-    for label in labels(mountpoint, named)? {
-        let line = match remember(mountpoint, &label, &mut kept) {
-            Ok(0) if named.is_empty() => continue,
-            Ok(0) => "no boot has read it, and nothing new is remembered".into(),
-            Ok(len) => format!("{} MiB are in memory, and remembered", mib(len)),
-            Err(error) => {
-                complete = false;
-                format!("{error:#}")
-            }
-        };
-        nothing = false;
-        say(format!("{label}: {line}"))?;
-    }
-    if nothing {
-        say("no boot has read an ISO, and nothing new is remembered".into())?;
-    }
+    let nothing = "no boot has read an ISO, and nothing new is remembered";
+    let complete = each(&labels(mountpoint, named)?, nothing, say, |label| {
+        Ok(match remember(mountpoint, label, &mut kept)? {
+            0 if named.is_empty() => None,
+            0 => Some("no boot has read it, and nothing new is remembered".into()),
+            len => Some(format!("{} MiB are in memory, and remembered", mib(len))),
+        })
+    })?;
     kept.save(&state).context("what is in memory can't be remembered")?;
     Ok(complete)
 }
@@ -88,26 +79,35 @@ fn remember(mountpoint: &Path, label: &Label, kept: &mut Kept) -> Result<u64> {
 pub fn read(mountpoint: &Path, named: &[String], state: &Path, mut room: u64, say: Say) -> Result<bool> {
     // Another one may have it while this one reads.
     let kept = Kept::load(&kept::take(state)?);
-    let (mut nothing, mut complete) = (true, true);
-    for label in labels(mountpoint, named)? {
-        let read = parts(mountpoint, &label, &kept).and_then(|parts| match parts.as_slice() {
+    let nothing = format!("nothing is remembered; {ADVICE}");
+    each(&labels(mountpoint, named)?, &nothing, say, |label| {
+        match parts(mountpoint, label, &kept)?.as_slice() {
             [] if named.is_empty() => Ok(None),
-            [] => bail!("nothing is remembered; {ADVICE}"),
-            parts => read_parts(&label, parts, &mut room).map(Some),
-        });
-        let line = match read {
-            Ok(None) => continue,
-            Ok(Some(line)) => line,
-            Err(error) => {
-                complete = false;
-                format!("{error:#}")
-            }
-        };
-        nothing = false;
-        say(format!("{label}: {line}"))?;
+            [] => bail!("{nothing}"),
+            parts => read_parts(label, parts, &mut room).map(Some),
+        }
+    })
+}
+
+/// Says for each ISO what was done, or why that can't be, and where there was none for which anything was to do, `nothing`.
+/// Whether all could be done.
+fn each(
+    labels: &[Label],
+    nothing: &str,
+    say: Say,
+    mut work: impl FnMut(&Label) -> Result<Option<String>>,
+) -> Result<bool> {
+    let (mut any, mut complete) = (false, true);
+    for label in labels {
+        let done = work(label);
+        complete &= done.is_ok();
+        if let Some(line) = done.unwrap_or_else(|error| Some(format!("{error:#}"))) {
+            any = true;
+            say(format!("{label}: {line}"))?;
+        }
     }
-    if nothing {
-        say(format!("nothing is remembered; {ADVICE}"))?;
+    if !any {
+        say(nothing.to_owned())?;
     }
     Ok(complete)
 }

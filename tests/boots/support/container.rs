@@ -43,8 +43,8 @@ impl Container {
             container.init = child_of(container.process.id()).unwrap_or(0);
             Ok(container.init != 0 && container.output("true").is_ok_and(|output| output.status.success()))
         })?;
-        // "degraded" is as good: a container has no udev.
-        let up = "systemctl is-system-running --wait | grep -qE 'running|degraded'";
+        // "degraded" is as good: a container has no udev. Without `--wait`, which may miss the moment and hang.
+        let up = "systemctl is-system-running | grep -qE 'running|degraded'";
         wait_for("systemd", BOOT_PATIENCE, || Ok(container.output(up)?.status.success()))?;
         Ok(container)
     }
