@@ -20,8 +20,9 @@ pub const MAX_NAME: usize = 255;
 /// Names taken of a directory.
 const MAX_NAMES: usize = 4096;
 /// Steps of evaluation, one for each byte that is read or made and each command that is run. The largest menu seen, 144
-/// entries in 36 languages, is read within it, for both firmwares and once more as a loopback menu.
-const MAX_STEPS: usize = 1 << 20;
+/// entries in 36 languages, is read within it, for both firmwares and once more as a loopback menu. A fuzzer, which makes
+/// loops of nearly everything, gets further with fewer.
+const MAX_STEPS: usize = 1 << if cfg!(fuzzing) { 16 } else { 20 };
 
 pub(super) struct BoundedFiles<'a> {
     files: &'a dyn Files,
