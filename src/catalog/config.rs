@@ -15,6 +15,7 @@ use crate::catalog::written;
 use crate::image::args::Args;
 use crate::image::label::{Label, LabelError};
 use crate::image::mac::Mac;
+use crate::image::printable;
 
 pub mod file;
 mod key;
@@ -222,7 +223,7 @@ impl Config {
     }
 }
 
-/// A message of serde's on one line, without its names for Rust's types.
+/// A message of serde's on one printable line, without its names for Rust's types.
 fn in_words(message: &str) -> String {
     let number = |word: &str| matches!(word, "i8" | "i16" | "i32" | "i64" | "u8" | "u16" | "u32" | "u64");
     let words: Vec<&str> = message.split_whitespace().collect();
@@ -230,7 +231,7 @@ fn in_words(message: &str) -> String {
         Some(before) if words.get(before) == Some(&"expected") && number(word) => "a number",
         _ => word,
     });
-    words.collect::<Vec<_>>().join(" ")
+    printable::line(&words.collect::<Vec<_>>().join(" "))
 }
 
 impl Defaults {

@@ -195,6 +195,18 @@ fn what_is_no_toml_has_its_line() {
 }
 
 #[test]
+fn what_a_fault_quotes_is_printable() {
+    for text in [
+        "[[machine]]\nmac = \"\\u001B[2J\"",
+        "[[machine]]\nuuid = \"\u{9b}2J\"",
+        "[defaults]\n\"\\u202Ex\" = 1",
+    ] {
+        let fault = fault(text);
+        assert!(fault.contains('?') && !fault.contains(printable::is_control), "{fault:?}");
+    }
+}
+
+#[test]
 fn what_is_said_first_counts() {
     let options = Defaults { timeout: Some(3), server: Some("a".into()), ..Defaults::default() };
     let file = Defaults { timeout: Some(5), append: Some("quiet".into()), ..Defaults::default() };

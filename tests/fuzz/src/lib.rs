@@ -17,6 +17,7 @@ pub mod scripts;
 pub use libfuzzer_sys;
 
 use netrootfs::catalog::config::Config;
+use netrootfs::image::printable;
 
 /// A fuzz target of one function.
 #[macro_export]
@@ -47,6 +48,6 @@ pub fn config(bytes: &[u8]) {
     let lines = bytes.iter().filter(|&&byte| byte == b'\n').count() + 1;
     if let Err(fault) = Config::from_bytes(bytes) {
         assert!((1..=lines).contains(&fault.line), "line {} of {lines}", fault.line);
-        assert!(!fault.to_string().contains(char::is_control), "{fault:?}");
+        assert!(!fault.to_string().contains(printable::is_control), "{fault:?}");
     }
 }
