@@ -9,15 +9,17 @@
 //! ```
 
 use std::env;
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
+use std::time::Duration;
 
 use landlock::{Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, Scope};
 use rustix::process::{Gid, Resource, Rlimit, Signal, Uid, set_parent_process_death_signal, setrlimit};
-use rustix::thread::{CapabilitySet, CapabilitySets};
+use rustix::thread::{CapabilitySet, CapabilitySets, set_name};
 
 use crate::catalog::probe::{self, Looked};
 use crate::catalog::scan::{self, IsoFile};
@@ -49,7 +51,8 @@ const MOST_PACKED: u64 = 128 << 20;
 /// The user and group that nothing belongs to.
 const NOBODY: u32 = 65534;
 
-/// A variable that makes it fail for the ISO of a volume id: `crash:ONE`, `memory:ONE`. For tests, of builds for these.
+/// A variable that makes it fail for the ISO of a volume id, `crash:ONE`, `memory:ONE`, or hang for all, `hang:`. For tests, of
+/// builds for these.
 const FAULT: &str = "NETROOTFS_LOOK_FAULT";
 
 /// Why a look has no outcome.
@@ -127,6 +130,8 @@ pub fn is_here() -> bool {
 
 /// Looks, in the process that was started for it.
 pub fn run() -> ExitCode {
+    // The file that was started is called `exe`, and so would the process be.
+    let _ = CString::new(NAME).map(|name| set_name(&name));
     match confine().and_then(|()| answer()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
@@ -201,6 +206,7 @@ fn fail_as_asked(disc: &IsoFile) {
         }
         // What it may no longer do ends it well, and so shows.
         Some(("open", of)) if of == label && File::open("/etc/passwd").is_err() => std::process::abort(),
+        Some(("hang", _)) => std::thread::sleep(Duration::MAX),
         _ => {}
     }
 }

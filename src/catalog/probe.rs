@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io::{self, BufReader};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -214,8 +214,9 @@ pub struct Workers {
     threads: workers::Workers,
     results: Arc<ProbeResults>,
     done: Arc<dyn Fn() + Send + Sync>,
-    /// What is waiting or being looked into. A result may be forgotten, and is then asked for again.
-    asked: Arc<Mutex<HashSet<FileId>>>,
+    /// What is waiting or being looked into; who waits holds no file open, so that one that goes is gone at once. A result
+    /// may be forgotten, and is then asked for again.
+    asked: Arc<Mutex<HashMap<FileId, Weak<IsoFile>>>>,
 }
 
 impl Workers {
@@ -228,17 +229,30 @@ impl Workers {
     /// Has these looked into, unless they are waiting for it.
     pub fn ask(&self, discs: Vec<Arc<IsoFile>>) {
         for disc in discs {
-            if self.asked.lock().insert(disc.id) {
+            let id = disc.id;
+            if self.asked.lock().insert(id, Arc::downgrade(&disc)).is_none() {
                 let (results, done, asked) = (self.results.clone(), self.done.clone(), self.asked.clone());
-                self.threads.run(identity(&disc.id), move || {
-                    results.look_into(&disc);
-                    asked.lock().remove(&disc.id);
-                    done();
+                self.threads.run(identity(&id), move || {
+                    let disc = still_there(&mut asked.lock(), id);
+                    if let Some(disc) = disc {
+                        results.look_into(&disc);
+                        asked.lock().remove(&id);
+                        done();
+                    }
                 });
             }
         }
         self.threads.relieve();
     }
+}
+
+/// An ISO that was waiting, unless it has gone meanwhile.
+fn still_there(asked: &mut HashMap<FileId, Weak<IsoFile>>, id: FileId) -> Option<Arc<IsoFile>> {
+    let disc = asked.get(&id)?.upgrade();
+    if disc.is_none() {
+        asked.remove(&id);
+    }
+    disc
 }
 
 /// Looks into each kernel of an ISO, here and now.

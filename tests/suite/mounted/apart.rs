@@ -1,5 +1,8 @@
 //! What ISOs contain is looked into in a process of its own, that can do next to nothing.
 
+use std::collections::BTreeSet;
+use std::fs;
+
 use testkit::disc::Disc;
 
 use crate::support::place::Place;
@@ -50,5 +53,31 @@ fn a_look_that_is_sound_has_an_outcome() {
     let menu = || place.text("tftp/pxelinux.cfg/default");
     place.eventually("what is known", || menu().contains("netroot=nbd:192.0.2.1:One::ro"));
     assert!(!place.log().contains("looking into it"), "{}", place.log());
+    daemon.stop();
+}
+
+#[test]
+fn an_iso_that_goes_before_it_is_looked_into_is_closed() {
+    let place = Place::new();
+    let names = ["One", "Two", "Three", "Four", "Five"];
+    for (name, seed) in names.into_iter().zip(1..) {
+        place.put(&format!("{name}.iso"), &Disc::new(name, seed));
+    }
+    let mut command = place.command(&[]);
+    let daemon = place.start_by(command.env("NETROOTFS_LOOK_FAULT", "hang:"));
+    place.eventually("all of them", || {
+        names.iter().all(|name| place.tree(&format!("images/{name}.iso")).exists())
+    });
+    for name in names {
+        fs::remove_file(place.iso(&format!("{name}.iso"))).unwrap();
+    }
+    let open = || {
+        let isos = place.iso("").display().to_string();
+        let open: BTreeSet<_> =
+            daemon.descriptors().into_iter().filter(|name| name.starts_with(&isos)).collect();
+        open.iter().filter(|name| name.ends_with("(deleted)")).count()
+    };
+    // Two are looked into at a time.
+    place.eventually("no other to be open", || open() <= 2);
     daemon.stop();
 }

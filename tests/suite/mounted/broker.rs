@@ -75,6 +75,7 @@ fn the_process_that_mounts_ends_with_its_daemon() {
     let place = Place::with("one.iso", &Disc::new("One", 1));
     let daemon = place.start(&[]);
     let first = daemon.broker().expect("the process that mounts");
+    assert!(status(first).starts_with("Name:\tnetrootfs-broke\n"), "{}", status(first));
     daemon.kill_server();
     // Its parent is dead, so that it is waited for at once.
     place.eventually("its end", || status(first).is_empty() || status(first).contains("State:\tZ"));
