@@ -237,8 +237,9 @@ impl Workers {
                     if let Some(disc) = disc {
                         results.look_into(&disc);
                         asked.lock().remove(&id);
-                        done();
                     }
+                    // Of one that has gone, too: what is known may be whole by that, and is kept then.
+                    done();
                 });
             }
         }
@@ -246,7 +247,7 @@ impl Workers {
     }
 }
 
-/// An ISO that was waiting, unless it has gone meanwhile.
+/// An ISO whose turn has come. One that has gone meanwhile waits no longer.
 fn still_there(asked: &mut HashMap<FileId, Weak<IsoFile>>, id: FileId) -> Option<Arc<IsoFile>> {
     let disc = asked.get(&id)?.upgrade();
     if disc.is_none() {
