@@ -9,10 +9,10 @@ use netrootfs::image::printable;
 use netrootfs::serve::broker;
 
 fn main() -> ExitCode {
-    if apart::is_here() {
+    if apart::LOOK.is_here() {
         return apart::run();
     }
-    if broker::is_here() {
+    if broker::BROKER.is_here() {
         return broker::run();
     }
     match commands::run(Cli::from_args()) {

@@ -9,29 +9,25 @@
 //! ```
 
 use std::env;
-use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
-use std::os::unix::process::CommandExt;
-use std::process::{Command, ExitCode, ExitStatus, Stdio};
+use std::process::{ExitCode, ExitStatus, Stdio};
 use std::time::Duration;
 
 use landlock::{Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, Scope};
 use rustix::process::{Gid, Resource, Rlimit, Signal, Uid, set_parent_process_death_signal, setrlimit};
-use rustix::thread::{CapabilitySet, CapabilitySets, set_name};
+use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use crate::catalog::probe::{self, Looked};
+use crate::catalog::reexec::Reexec;
 use crate::catalog::scan::{self, IsoFile};
 use crate::image::printable;
 use crate::storage::identity::identity;
 use crate::storage::source::{self, ReadAt as _};
 
-/// The name that the program has then, as `ps` shows it.
-const NAME: &str = "netrootfs-look";
-
-/// The program that runs, whatever lies under its name by now (proc_pid_exe(5)).
-const PROGRAM: &str = "/proc/self/exe";
+/// The process that looks.
+pub const LOOK: Reexec = Reexec("netrootfs-look");
 
 /// Address space: decoders take 224 MiB at most, and drivers about 150.
 const MEMORY: u64 = 512 << 20;
@@ -72,8 +68,8 @@ pub enum Error {
 /// If that ends badly: see [`Error`].
 pub fn look(disc: &IsoFile) -> Result<Vec<Looked>, Error> {
     let (file, _) = disc.source.origin().ok_or_else(|| io::Error::other("its file isn't known"))?;
-    let mut child = Command::new(PROGRAM)
-        .arg0(NAME)
+    let mut child = LOOK
+        .command()
         .env_clear()
         .envs(env::vars_os().filter(|(name, _)| name == FAULT))
         .stdin(Stdio::from(file.as_fd().try_clone_to_owned()?))
@@ -123,15 +119,9 @@ fn bytes(from: &mut impl Read, len: u64, most: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Whether this process is to look, and do nothing else.
-pub fn is_here() -> bool {
-    env::args_os().next().is_some_and(|name| name == NAME)
-}
-
 /// Looks, in the process that was started for it.
 pub fn run() -> ExitCode {
-    // The file that was started is called `exe`, and so would the process be.
-    let _ = CString::new(NAME).map(|name| set_name(&name));
+    LOOK.take_name();
     match confine().and_then(|()| answer()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,

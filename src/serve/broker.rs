@@ -10,20 +10,20 @@
 //!
 //! [`privileges`]: super::privileges
 
-use std::env;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+use crate::catalog::reexec::Reexec;
 use crate::serve::background;
 use crate::serve::clients::Who;
 use crate::serve::handover::store::VARIABLES;
@@ -37,11 +37,8 @@ mod tasks;
 use tasks::Tasks;
 pub use tasks::run;
 
-/// The name that the program has then, as `ps` shows it.
-const NAME: &str = "netrootfs-broker";
-
-/// The program that runs, whatever lies under its name by now (proc_pid_exe(5)).
-const PROGRAM: &str = "/proc/self/exe";
+/// The process that has the rights.
+pub const BROKER: Reexec = Reexec("netrootfs-broker");
 
 /// How long a client waits for an answer, and then for one to whether there are any; it does without then.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -125,8 +122,8 @@ impl Broker {
     /// If it can't be started.
     pub fn start(mountpoint: &Path, command: Option<&str>, background: bool) -> io::Result<(Self, Child)> {
         let (ours, theirs) = message::pair()?;
-        let mut program = Command::new(PROGRAM);
-        program.arg0(NAME).arg(mountpoint).args(command).stdin(Stdio::from(theirs));
+        let mut program = BROKER.command();
+        program.arg(mountpoint).args(command).stdin(Stdio::from(theirs));
         for name in VARIABLES {
             program.env_remove(name);
         }
@@ -215,7 +212,8 @@ impl Broker {
 
     fn ask(&self, question: &Question, fds: &[BorrowedFd<'_>]) -> io::Result<(Answer, Vec<OwnedFd>)> {
         let Some(socket) = &self.socket else { return self.tasks.done(question, fds) };
-        let silent = || io::Error::new(io::ErrorKind::TimedOut, format!("{NAME} doesn't answer in time"));
+        let silent =
+            || io::Error::new(io::ErrorKind::TimedOut, format!("{} doesn't answer in time", BROKER.0));
         // It may take its time to start.
         let patience = question.patience().filter(|_| self.heard.load(Ordering::Relaxed));
         if patience.is_some() && self.silent.lock().is_some_and(|since| since.elapsed() < SILENCE) {
@@ -230,7 +228,7 @@ impl Broker {
         let silent_now = !came && received.is_none() && (question.is_quick() || !self.is_alive());
         *self.silent.lock() = silent_now.then(Instant::now);
         let (answer, fds) = received.ok_or_else(|| match came {
-            true => io::Error::new(io::ErrorKind::BrokenPipe, format!("{NAME} has ended")),
+            true => io::Error::new(io::ErrorKind::BrokenPipe, format!("{} has ended", BROKER.0)),
             false => silent(),
         })?;
         self.heard.store(true, Ordering::Relaxed);
@@ -283,11 +281,6 @@ impl Question {
 
 fn unexpected(answer: &Answer) -> io::Error {
     io::Error::other(format!("an answer to something else: {answer:?}"))
-}
-
-/// Whether this process is to do as it is asked, and nothing else.
-pub fn is_here() -> bool {
-    env::args_os().next().is_some_and(|name| name == NAME)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The side that does as it is asked: each question on a thread of its own, until nobody can ask any more.
 
 use std::env;
-use std::ffi::{CString, OsString};
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
@@ -9,7 +9,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use rustix::thread::set_name;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
 use crate::serve::clients::Peers;
@@ -17,7 +16,7 @@ use crate::serve::{hook, mountpoint, privileges};
 use crate::storage::passthrough::mount::Mounted;
 
 use super::kernel::{self, Kernel};
-use super::{Answer, NAME, Question, message};
+use super::{Answer, BROKER, Question, message};
 
 /// What it can be asked to do.
 #[derive(Clone)]
@@ -41,8 +40,7 @@ pub fn run() -> ExitCode {
 }
 
 fn attend(tasks: &Tasks) -> io::Result<()> {
-    // The file that was started is called `exe`, and so would the process be. Linux cuts names after 15 bytes.
-    let _ = CString::new(NAME).map(|name| set_name(&name));
+    BROKER.take_name();
     // Who stops the daemon often means all its processes, and it unmounts at the end. What is started gets none of this.
     for signal in [SIGHUP, SIGINT, SIGTERM, SIGUSR1] {
         signal_hook::flag::register(signal, Arc::default())?;
