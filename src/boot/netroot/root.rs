@@ -4,7 +4,10 @@
 //! Each format is a crate's; here is what they have in common, and the limits. An image is told by its magic number. A
 //! link of a directory is not followed: who looks for `/lib` looks for `/usr/lib` too.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +33,12 @@ const MOST_KEPT: u64 = 16 << 20;
 
 /// Images in images that the root of a live system lies in (dracut's dmsquash-live; archiso until 2020; void).
 const INNER: [&str; 3] = ["LiveOS/rootfs.img", "LiveOS/ext3fs.img", "airootfs.img"];
+
+/// Names of the top directory that are told.
+const MOST_NAMES: usize = 100_000;
+
+/// Bytes of a link's target (PATH_MAX).
+const MOST_TARGET: u64 = 4096;
 
 /// Why an image can't be read.
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +115,16 @@ fn open_plain(image: Arc<dyn ReadAt>) -> Result<Box<dyn Files>, Error> {
 fn cached(file: Arc<dyn ReadAt>, block: usize) -> Arc<dyn ReadAt> {
     let tuning = Tuning { block, window: 0, ..Tuning::default() };
     Arc::new(BlockCache::with_tuning(MOST_KEPT, tuning).attach(file))
+}
+
+/// The target of a link that is one plain name.
+fn beside(path: &str, target: &[u8]) -> Option<String> {
+    let target = Path::new(OsStr::from_bytes(target));
+    let name = target.to_str().filter(|name| Path::new(name).file_name() == Some(OsStr::new(name)))?;
+    Some(match path.rsplit_once('/') {
+        Some((directory, _)) => format!("{directory}/{name}"),
+        None => name.to_owned(),
+    })
 }
 
 /// Whatever an image does to the crate that reads it, it ends here.

@@ -8,10 +8,10 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use erofs_rs::r#async::{EroFS, File};
+use erofs_rs::r#async::{EroFS, File, WalkDirEntry};
 use erofs_rs::backend::AsyncImage;
 
-use super::{Error, Files, cached};
+use super::{Error, Files, MOST_NAMES, MOST_TARGET, beside, cached};
 use crate::storage::source::{ReadAt, check_range};
 
 /// Read at a time when a file is read as a whole: what the largest clusters unpack to.
@@ -36,21 +36,59 @@ impl Erofs {
         at_once(EroFS::new(Source(image))).map(|files| Self(Arc::new(files))).map_err(Error::damaged)
     }
 
-    fn file(&self, path: &str) -> Result<Option<File<'_, Source>>, Error> {
-        match at_once(self.0.open(path)) {
-            Ok(file) => Ok(Some(file)),
-            Err(erofs_rs::Error::PathNotFound(_) | erofs_rs::Error::NotAFile(_)) => Ok(None),
-            Err(erofs_rs::Error::NotADirectory(_)) => Ok(None),
-            Err(error) => Err(Error::damaged(error)),
+    /// The path of a regular file, or of one beside it that it is a link to; and the file.
+    fn file(&self, path: &str) -> Result<Option<(String, File<'_, Source>)>, Error> {
+        let mut path = path.to_owned();
+        let mut found = at_once(self.0.open(&path));
+        if let Err(erofs_rs::Error::NotAFile(_)) = found {
+            let Some(beside) = self.link(&path)?.and_then(|target| beside(&path, &target)) else {
+                return Ok(None);
+            };
+            found = at_once(self.0.open(&beside));
+            path = beside;
         }
+        Ok(there(found)?.map(|file| (path, file)))
+    }
+
+    /// The target of a link. The crate finds its inode only in the list of its directory.
+    fn link(&self, path: &str) -> Result<Option<Vec<u8>>, Error> {
+        let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let Some(mut entries) = there(at_once(self.0.read_dir(format!("/{directory}"))))? else {
+            return Ok(None);
+        };
+        while let Some(entry) = at_once(entries.next_entry()) {
+            let WalkDirEntry { dir_entry, inode, .. } = entry.map_err(Error::damaged)?;
+            if dir_entry.file_name() != name.as_bytes() {
+                continue;
+            }
+            if !inode.is_symlink() {
+                return Ok(None);
+            }
+            if inode.data_size() > MOST_TARGET {
+                return Err(Error::Damaged(format!("{path} is a link of {} bytes", inode.data_size())));
+            }
+            let target = at_once(self.0.read_link_inode(inode)).map_err(Error::damaged)?;
+            return Ok(Some(target.into_vec()));
+        }
+        Ok(None)
+    }
+}
+
+/// `None` for a file that isn't there.
+fn there<T>(found: erofs_rs::Result<T>) -> Result<Option<T>, Error> {
+    use erofs_rs::Error::{NotADirectory, NotAFile, PathNotFound};
+    match found {
+        Ok(value) => Ok(Some(value)),
+        Err(PathNotFound(_) | NotAFile(_) | NotADirectory(_)) => Ok(None),
+        Err(error) => Err(Error::damaged(error)),
     }
 }
 
 impl Files for Erofs {
     fn read(&self, path: &str, most: u64) -> Result<Option<Vec<u8>>, Error> {
-        let Some(mut file) = self.file(path)? else { return Ok(None) };
+        let Some((path, mut file)) = self.file(path)? else { return Ok(None) };
         if file.size() > most {
-            return Err(Error::TooLarge(path.to_owned(), most));
+            return Err(Error::TooLarge(path, most));
         }
         let mut bytes = Vec::new();
         let mut buf = vec![0; READ_SIZE];
@@ -69,7 +107,9 @@ impl Files for Erofs {
     fn top(&self) -> Result<Vec<String>, Error> {
         let mut names = Vec::new();
         let mut entries = at_once(self.0.read_dir("/")).map_err(Error::damaged)?;
-        while let Some(entry) = at_once(entries.next_entry()) {
+        while names.len() < MOST_NAMES
+            && let Some(entry) = at_once(entries.next_entry())
+        {
             let entry = entry.map_err(Error::damaged)?;
             names.extend(std::str::from_utf8(entry.dir_entry.file_name()).map(str::to_owned).ok());
         }
@@ -77,9 +117,9 @@ impl Files for Erofs {
     }
 
     fn image(&self, path: &str) -> Result<Option<Arc<dyn ReadAt>>, Error> {
-        let Some(file) = self.file(path)? else { return Ok(None) };
+        let Some((path, file)) = self.file(path)? else { return Ok(None) };
         let len = file.size();
-        let image = Image { files: self.0.clone(), path: path.to_owned(), len };
+        let image = Image { files: self.0.clone(), path, len };
         Ok(Some(cached(Arc::new(image), CLUSTER)))
     }
 }

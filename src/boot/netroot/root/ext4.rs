@@ -3,9 +3,9 @@
 use std::error::Error as StdError;
 use std::sync::Arc;
 
-use ext4_view::{Ext4, Ext4Error, Ext4Read};
+use ext4_view::{Ext4, Ext4Error, Ext4Read, Metadata};
 
-use super::{Error, Files};
+use super::{Error, Files, MOST_NAMES, MOST_TARGET, beside};
 use crate::storage::source::ReadAt;
 
 /// Where the superblock begins, and its bytes up to the last field that is looked at (Linux, fs/ext4/ext4.h).
@@ -40,6 +40,34 @@ impl Ext4Files {
         check(&superblock)?;
         Ext4::load(Box::new(Source(image))).map(Self).map_err(Error::damaged)
     }
+
+    /// What an absolute path leads to. Links are not followed: for the target of one the crate takes as much memory as its
+    /// inode says.
+    fn inode(&self, path: &str) -> Result<Option<Metadata>, Error> {
+        for (end, _) in path.match_indices('/').skip(1) {
+            let directory = there(self.0.symlink_metadata(path.get(..end).unwrap_or_default()))?;
+            if directory.is_none_or(|stat| !stat.is_dir()) {
+                return Ok(None);
+            }
+        }
+        there(self.0.symlink_metadata(path))
+    }
+
+    /// The path of a regular file, or of one beside it that it is a link to; and its length.
+    fn file(&self, path: &str) -> Result<Option<(String, u64)>, Error> {
+        let mut path = format!("/{path}");
+        let Some(mut stat) = self.inode(&path)? else { return Ok(None) };
+        if stat.is_symlink() {
+            if stat.len() > MOST_TARGET {
+                return Err(Error::Damaged(format!("{path} is a link of {} bytes", stat.len())));
+            }
+            let Some(target) = there(self.0.read_link(path.as_str()))? else { return Ok(None) };
+            let Some(beside) = beside(&path, target.as_ref()) else { return Ok(None) };
+            let Some(found) = self.inode(&beside)? else { return Ok(None) };
+            (path, stat) = (beside, found);
+        }
+        Ok(stat.file_type().is_regular_file().then(|| (path, stat.len())))
+    }
 }
 
 /// Refuses what a superblock says where the crate would believe it at any cost.
@@ -70,12 +98,8 @@ fn there<T>(found: Result<T, Ext4Error>) -> Result<Option<T>, Error> {
 
 impl Files for Ext4Files {
     fn read(&self, path: &str, most: u64) -> Result<Option<Vec<u8>>, Error> {
-        let path = format!("/{path}");
-        let Some(stat) = there(self.0.metadata(path.as_str()))? else { return Ok(None) };
-        if !stat.file_type().is_regular_file() {
-            return Ok(None);
-        }
-        if stat.len() > most {
+        let Some((path, len)) = self.file(path)? else { return Ok(None) };
+        if len > most {
             return Err(Error::TooLarge(path, most));
         }
         there(self.0.read(path.as_str()))
@@ -83,7 +107,7 @@ impl Files for Ext4Files {
 
     fn top(&self) -> Result<Vec<String>, Error> {
         let mut names = Vec::new();
-        for entry in self.0.read_dir("/").map_err(Error::damaged)? {
+        for entry in self.0.read_dir("/").map_err(Error::damaged)?.take(MOST_NAMES) {
             let entry = entry.map_err(Error::damaged)?;
             if let Ok(name) = entry.file_name().as_str() {
                 names.push(name.to_owned());

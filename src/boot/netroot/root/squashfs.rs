@@ -4,12 +4,9 @@
 //! image of half a million names costs what one of ten does. The crates that read squashfs unpack both tables and keep a
 //! node for each name, which an ISO of some megabytes can make hundreds of them.
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::sync::Arc;
 
-use super::{Error, Files, cached};
+use super::{Error, Files, MOST_NAMES, beside, cached};
 use crate::storage::source::ReadAt;
 
 mod compression;
@@ -18,9 +15,6 @@ mod tables;
 
 use data::Data;
 use tables::{File, Inode, Tables};
-
-/// Names of the top directory that are told.
-const MOST_NAMES: usize = 100_000;
 
 /// An image that is open.
 pub(super) struct Squashfs(Tables);
@@ -54,16 +48,6 @@ impl Squashfs {
             _ => Ok(None),
         }
     }
-}
-
-/// The target of a link that is one plain name.
-fn beside(path: &str, target: &[u8]) -> Option<String> {
-    let target = Path::new(OsStr::from_bytes(target));
-    let name = target.to_str().filter(|name| Path::new(name).file_name() == Some(OsStr::new(name)))?;
-    Some(match path.rsplit_once('/') {
-        Some((directory, _)) => format!("{directory}/{name}"),
-        None => name.to_owned(),
-    })
 }
 
 impl Files for Squashfs {

@@ -41,6 +41,7 @@ fn tree(directory: &Path) {
     put("etc/hostname", b"x\n");
     std::os::unix::fs::symlink("small", directory.join("lib/modules/6.1.0-x/link")).unwrap();
     std::os::unix::fs::symlink("../../../etc/hostname", directory.join("lib/modules/6.1.0-x/far")).unwrap();
+    std::os::unix::fs::symlink("lib/modules", directory.join("modules")).unwrap();
 }
 
 fn run(program: &str, arguments: &[&str]) {
@@ -128,9 +129,31 @@ fn squashfs_in_each_compression() {
 #[test]
 fn a_link_to_a_file_beside_is_followed_and_no_other() {
     let workshop = Workshop::new();
-    let files = open(workshop.squashfs("tree", &["-comp", "gzip"])).unwrap();
-    assert_eq!(files.read("lib/modules/6.1.0-x/link", 9).unwrap().unwrap(), b"small");
-    assert_eq!(files.read("lib/modules/6.1.0-x/far", 9).unwrap(), None);
+    for image in [
+        workshop.squashfs("tree", &["-comp", "gzip"]),
+        workshop.erofs("tree", &[]),
+        workshop.ext4("root.img"),
+    ] {
+        let files = open(image).unwrap();
+        assert_eq!(files.read("lib/modules/6.1.0-x/link", 9).unwrap().unwrap(), b"small");
+        assert_eq!(files.read("lib/modules/6.1.0-x/far", 9).unwrap(), None);
+        assert_eq!(files.read("modules/6.1.0-x/small", 9).unwrap(), None, "by a link of a directory");
+    }
+}
+
+#[test]
+fn a_link_that_says_that_it_is_far_longer_than_any_is_refused() {
+    let workshop = Workshop::new();
+    workshop.ext4("root.img");
+    let image = workshop.path("root.img");
+    for link in ["lib/modules/6.1.0-x/link", "modules"] {
+        run("debugfs", &["-w", "-R", &format!("set_inode_field /{link} size 0xfffffff0"), &image]);
+    }
+    let files = open(Arc::new(fs::read(&image).unwrap())).unwrap();
+    let error = files.read("lib/modules/6.1.0-x/link", 9).unwrap_err().to_string();
+    assert_eq!(error, "/lib/modules/6.1.0-x/link is a link of 4294967280 bytes");
+    assert_eq!(files.read("modules/6.1.0-x/small", 9).unwrap(), None);
+    assert_eq!(files.read("lib/modules/6.1.0-x/small", 9).unwrap().unwrap(), b"small");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use lru::LruCache;
 
-use super::super::Error;
+use super::super::{Error, MOST_TARGET};
 use super::compression::Compression;
 use super::data::Block;
 use crate::storage::source::ReadAt;
@@ -31,9 +31,6 @@ const MOST_DATA_BLOCKS: u64 = 1 << 20;
 
 /// Bytes of a directory: of some hundred thousand names.
 const MOST_DIRECTORY: u32 = 8 << 20;
-
-/// Longest target of a link (PATH_MAX).
-const MOST_LINK: u32 = 4096;
 
 /// The fragment of a file that has none (`SQUASHFS_INVALID_FRAG`).
 const NO_FRAGMENT: u32 = u32::MAX;
@@ -165,7 +162,10 @@ impl Tables {
             }
             3 | 10 => {
                 let [_links, len] = Fields(&cursor.take::<8>()?).words::<2>()?;
-                let mut target = vec![0; len.min(MOST_LINK) as usize];
+                if u64::from(len) > MOST_TARGET {
+                    return Err(Error::Damaged(format!("a link of {len} bytes")));
+                }
+                let mut target = vec![0; len as usize];
                 cursor.fill(&mut target)?;
                 Inode::Link(target)
             }
