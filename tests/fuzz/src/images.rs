@@ -4,7 +4,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use netrootfs::boot::netroot::drivers::{self, Wanted};
-use netrootfs::boot::netroot::{kernel as kernels, root as roots};
+use netrootfs::boot::netroot::kernel as kernels;
+use netrootfs::boot::netroot::root::udeb::Udebs;
+use netrootfs::boot::netroot::root::{self as roots, Files};
 use netrootfs::image::efi;
 use netrootfs::image::initrd::{self as initrds, Limits};
 use netrootfs::image::iso::Image;
@@ -68,11 +70,21 @@ fn loaders(mut iso: Vec<u8>) {
     }
 }
 
-/// The drivers in a root image. A panic of the crate that reads it is borne, as the program bears it.
+/// The drivers in a root image or in a package of an installer. A panic of the crate that reads it is borne, as the program
+/// bears it.
 pub fn root(bytes: &[u8]) {
-    let mut image = bytes.to_vec();
-    image.resize(image.len().max(LEAST), 0);
-    let Ok(files) = roots::open(Arc::new(image)) else { return };
+    let files: Box<dyn Files> = if bytes.starts_with(b"!<arch>") {
+        let package: Arc<dyn ReadAt> = Arc::new(bytes.to_vec());
+        let Ok(Ok(packages)) = catch_unwind(AssertUnwindSafe(|| Udebs::open(&[package], VERSION))) else {
+            return;
+        };
+        Box::new(packages)
+    } else {
+        let mut image = bytes.to_vec();
+        image.resize(image.len().max(LEAST), 0);
+        let Ok(files) = roots::open(Arc::new(image)) else { return };
+        files
+    };
     let taken = catch_unwind(AssertUnwindSafe(|| drivers::take(files.as_ref(), VERSION, &Wanted::all())));
     if let Ok(Ok(Some(drivers))) = taken {
         // A kernel may have nbd built in.

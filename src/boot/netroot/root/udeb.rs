@@ -41,6 +41,9 @@ const MOST_UNPACKED: u64 = 128 << 20;
 /// Files in all of them. Debian 12's have 400.
 const MOST_FILES: usize = 8192;
 
+/// Bytes of a path (PATH_MAX).
+const MOST_PATH: u64 = 4096;
+
 /// Read at a time.
 const READ_SIZE: usize = 64 << 10;
 
@@ -56,20 +59,21 @@ pub(in crate::boot::netroot) fn is_of(path: &str, version: &str) -> bool {
 }
 
 /// Packages that are open: their modules and the lists, by path.
-pub(in crate::boot::netroot) struct Udebs(BTreeMap<String, Vec<u8>>);
+pub struct Udebs(BTreeMap<String, Vec<u8>>);
 
 impl Udebs {
     /// Reads packages of that kernel.
     ///
     /// # Errors
     /// If none can be read.
-    pub(in crate::boot::netroot) fn open(packages: &[Arc<dyn ReadAt>], version: &str) -> Result<Self, Error> {
+    pub fn open(packages: &[Arc<dyn ReadAt>], version: &str) -> Result<Self, Error> {
         let mut unpacking = Unpacking { modules: BTreeMap::new(), files: MOST_FILES, bytes: MOST_UNPACKED };
         let directory = format!("lib/modules/{version}/");
         let mut fault = None;
         for package in packages {
             let bounded = Bounded::new(package.clone(), MOST_BYTES, LONGEST);
-            let read = unpacking.package(Cursor::new(Arc::new(bounded)), &directory);
+            let package = BufReader::with_capacity(READ_SIZE, Cursor::new(Arc::new(bounded)));
+            let read = unpacking.package(package, &directory);
             fault = fault.or(read.err());
         }
         // A damaged one is left out, as long as there are others.
@@ -92,26 +96,25 @@ struct Unpacking {
 
 impl Unpacking {
     fn package(&mut self, package: impl Read, directory: &str) -> Result<(), Error> {
-        let mut archive = ar::Archive::new(BufReader::with_capacity(READ_SIZE, package));
-        while let Some(entry) = archive.next_entry() {
-            let entry = entry.map_err(Error::damaged)?;
-            let name = String::from_utf8_lossy(entry.header().identifier()).into_owned();
-            if name.starts_with("data.tar") {
-                let content = packed::unpacked(&name, entry).map_err(Error::damaged)?;
-                return self.content(content, directory);
-            }
-        }
-        Err(Error::Damaged("a package without content".into()))
-    }
-
-    fn content(&mut self, content: impl Read, directory: &str) -> Result<(), Error> {
-        let mut content = tar::Archive::new(content.take(self.bytes));
-        for entry in content.entries().map_err(Error::damaged)? {
+        let (name, member) = content(package)?;
+        let mut tar =
+            tar::Archive::new(packed::unpacked(&name, member).map_err(Error::damaged)?.take(self.bytes));
+        let mut long_path = None;
+        // As they are in the archive: the crate would read a long path to its end, however long.
+        for entry in tar.entries().map_err(Error::damaged)?.raw(true) {
             let mut entry = entry.map_err(Error::damaged)?;
             let too_much = || Error::Damaged("packages with too many files or bytes".into());
             self.files = self.files.checked_sub(1).ok_or_else(too_much)?;
             self.bytes = self.bytes.checked_sub(entry.size()).ok_or_else(too_much)?;
-            let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+            if entry.header().entry_type().is_gnu_longname() {
+                let mut path = Vec::new();
+                entry.take(MOST_PATH).read_to_end(&mut path).map_err(Error::damaged)?;
+                path.truncate(path.iter().position(|byte| *byte == 0).unwrap_or(path.len()));
+                long_path = Some(path);
+                continue;
+            }
+            let path = long_path.take().unwrap_or_else(|| entry.path_bytes().into_owned());
+            let path = String::from_utf8_lossy(&path);
             let path = path.trim_start_matches("./").trim_start_matches("usr/");
             let Some(path) = path.strip_prefix(directory) else { continue };
             let fits = entry.header().entry_type().is_file() && entry.size() <= LARGEST_MODULE;
@@ -122,6 +125,33 @@ impl Unpacking {
             }
         }
         Ok(())
+    }
+}
+
+/// The content of a package and its name: a member of an ar, whose names are plain ones (deb(5)).
+fn content(mut package: impl Read) -> Result<(String, impl Read), Error> {
+    let mut magic = [0; 8];
+    package.read_exact(&mut magic).map_err(Error::damaged)?;
+    if magic != *b"!<arch>\n" {
+        return Err(Error::Damaged("no package".into()));
+    }
+    loop {
+        // name[16], date[12], uid[6], gid[6], mode[8], size[10], end[2] (ar(5)).
+        let mut header = [0; 60];
+        package.read_exact(&mut header).map_err(|_| Error::Damaged("a package without content".into()))?;
+        let text = std::str::from_utf8(&header).ok().filter(|text| text.ends_with("`\n"));
+        let fields = text.and_then(|text| Some((text.get(..16)?.trim_end(), text.get(48..58)?.trim_end())));
+        let member =
+            fields.and_then(|(name, size)| Some((name.trim_end_matches('/'), size.parse::<u64>().ok()?)));
+        let Some((name, size)) = member else {
+            return Err(Error::Damaged("a package with a damaged header".into()));
+        };
+        if name.starts_with("data.tar") {
+            return Ok((name.to_owned(), package.take(size)));
+        }
+        // Each begins at an even place.
+        let mut passed = package.by_ref().take(size.next_multiple_of(2));
+        std::io::copy(&mut passed, &mut std::io::sink()).map_err(Error::damaged)?;
     }
 }
 

@@ -44,8 +44,12 @@ fn package(content: &str, files: &[(&str, Vec<u8>)]) -> Vec<u8> {
         Some("zst") => zstd::encode_all(tar.as_slice(), 1).unwrap(),
         _ => tar,
     };
+    archive(content, &packed)
+}
+
+fn archive(content: &str, packed: &[u8]) -> Vec<u8> {
     let mut archive = ar::Builder::new(Vec::new());
-    for (name, bytes) in [("debian-binary", &b"2.0\n"[..]), ("control.tar.xz", b"x"), (content, &packed)] {
+    for (name, bytes) in [("debian-binary", &b"2.0\n"[..]), ("control.tar.xz", b"x"), (content, packed)] {
         archive.append(&ar::Header::new(name.into(), bytes.len() as u64), bytes).unwrap();
     }
     archive.into_inner().unwrap()
@@ -114,6 +118,42 @@ fn a_damaged_package_is_left_out() {
     assert!(String::from_utf8(dep.unwrap().unwrap()).unwrap().contains("/nbd.ko:"));
     let none: Vec<Arc<dyn ReadAt>> = vec![Arc::new(b"junk".to_vec())];
     assert!(Udebs::open(&none, VERSION).is_err());
+}
+
+#[test]
+fn a_member_that_says_that_it_is_large_takes_no_memory() {
+    let sound = package("data.tar", &[("MODULES/x.ko", module(&["depends="]))]);
+    for name in ["#1/9999999999", "//", "/"] {
+        let mut package = b"!<arch>\n".to_vec();
+        package.extend(
+            format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n", 0, 0, 0, 644, 9_999_999_999_u64).bytes(),
+        );
+        package.extend(&sound);
+        let error = Udebs::open(&[Arc::new(package) as Arc<dyn ReadAt>], VERSION).err().unwrap();
+        assert_eq!(error.to_string(), "a package without content", "{name}");
+    }
+}
+
+#[test]
+fn a_path_of_more_than_a_header_holds_is_read_and_one_without_end_is_not() {
+    let deep = format!("./lib/modules/{VERSION}/{}/x.ko", "d".repeat(120));
+    for (path, is_there) in [(deep.clone(), true), (format!("{deep}{}", "o".repeat(5000)), false)] {
+        let mut tar = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::GNULongName);
+        header.set_size(path.len() as u64 + 1);
+        header.set_cksum();
+        tar.append(&header, format!("{path}\0").as_bytes()).unwrap();
+        let module = module(&["depends="]);
+        let mut header = tar::Header::new_gnu();
+        header.set_size(module.len() as u64);
+        header.set_cksum();
+        tar.append(&header, module.as_slice()).unwrap();
+        let package = archive("data.tar", &tar.into_inner().unwrap());
+        let files = Udebs::open(&[Arc::new(package) as Arc<dyn ReadAt>], VERSION).unwrap();
+        let found = files.read(deep.trim_start_matches("./"), u64::MAX).unwrap();
+        assert_eq!(found, is_there.then_some(module));
+    }
 }
 
 #[test]
