@@ -18,6 +18,9 @@ const LARGEST_BLOCK: u64 = 6;
 /// Block groups: as many as 8 TiB have, of 128 MiB each. For each one the crate takes memory before it reads its descriptor.
 const MOST_GROUPS: u64 = 1 << 16;
 
+/// Bytes of a directory: one of 16 MiB has room for some hundred thousand names. Few blocks can be so many of one.
+const MOST_DIRECTORY: u64 = 16 << 20;
+
 /// A file system that is open.
 pub(super) struct Ext4Files(Ext4);
 
@@ -44,13 +47,22 @@ impl Ext4Files {
     /// What an absolute path leads to. Links are not followed: for the target of one the crate takes as much memory as its
     /// inode says.
     fn inode(&self, path: &str) -> Result<Option<Metadata>, Error> {
-        for (end, _) in path.match_indices('/').skip(1) {
-            let directory = there(self.0.symlink_metadata(path.get(..end).unwrap_or_default()))?;
-            if directory.is_none_or(|stat| !stat.is_dir()) {
+        for (end, _) in path.match_indices('/') {
+            if !self.is_directory(path.get(..end).filter(|path| !path.is_empty()).unwrap_or("/"))? {
                 return Ok(None);
             }
         }
         there(self.0.symlink_metadata(path))
+    }
+
+    /// Whether there is a directory, in one that is known as such.
+    fn is_directory(&self, path: &str) -> Result<bool, Error> {
+        match there(self.0.symlink_metadata(path))? {
+            Some(stat) if stat.is_dir() && stat.len() > MOST_DIRECTORY => {
+                Err(Error::Damaged(format!("{path} is a directory of {} bytes", stat.len())))
+            }
+            found => Ok(found.is_some_and(|stat| stat.is_dir())),
+        }
     }
 
     /// The path of a regular file, or of one beside it that it is a link to; and its length.
@@ -107,6 +119,7 @@ impl Files for Ext4Files {
 
     fn top(&self) -> Result<Vec<String>, Error> {
         let mut names = Vec::new();
+        self.is_directory("/")?;
         for entry in self.0.read_dir("/").map_err(Error::damaged)?.take(MOST_NAMES) {
             let entry = entry.map_err(Error::damaged)?;
             if let Ok(name) = entry.file_name().as_str() {

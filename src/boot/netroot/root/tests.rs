@@ -157,6 +157,20 @@ fn a_link_that_says_that_it_is_far_longer_than_any_is_refused() {
 }
 
 #[test]
+fn a_directory_that_says_that_it_is_far_larger_than_any_is_refused() {
+    for (directory, shown) in [("", "/"), ("lib", "/lib")] {
+        let workshop = Workshop::new();
+        workshop.ext4("root.img");
+        let image = workshop.path("root.img");
+        run("debugfs", &["-w", "-R", &format!("set_inode_field /{directory} size 0x7ffffc00"), &image]);
+        let files = open(Arc::new(fs::read(&image).unwrap())).unwrap();
+        let error = files.read("lib/modules/6.1.0-x/small", 9).unwrap_err().to_string();
+        assert_eq!(error, format!("{shown} is a directory of 2147482624 bytes"));
+        assert_eq!(files.top().is_err(), directory.is_empty());
+    }
+}
+
+#[test]
 fn a_compression_that_nobody_can_read_is_said() {
     let workshop = Workshop::new();
     let error = open(workshop.squashfs("tree", &["-comp", "lzo"])).err().unwrap();
