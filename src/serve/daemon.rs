@@ -13,8 +13,10 @@ mod updater;
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -35,7 +37,7 @@ use crate::serve::clients::kept::{self, Kept};
 use crate::serve::fuse::backing::Backings;
 use crate::serve::fuse::{Adapter, Owner};
 use crate::serve::handover::ledger::{Ledger, Left};
-use crate::serve::handover::upgrade;
+use crate::serve::handover::{store, upgrade};
 use crate::serve::hook::Hook;
 use crate::serve::logging;
 use crate::serve::manager::Manager;
@@ -126,6 +128,21 @@ enum End {
     Stop,
     /// It can't go on.
     Failed(String),
+}
+
+/// Is found by `netrootfs upgrade`, which would end the mount if nobody held it.
+fn answer_as_long_as_held(listener: UnixListener) -> io::Result<()> {
+    let held = Arc::new(AtomicBool::new(true));
+    upgrade::answer(listener, {
+        let held = held.clone();
+        move || held.load(Ordering::Relaxed)
+    })?;
+    store::when_gone(move || {
+        held.store(false, Ordering::Relaxed);
+        log::error!(
+            "what would hold the mount has ended: the mount ends with this process now, until both are started anew"
+        );
+    })
 }
 
 /// Mounts, calls `ready` when the tree is usable, and returns when it has been unmounted.
@@ -242,7 +259,7 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     if let Some(ledger) = &ledger {
         ledger.ready();
     }
-    if let Some(Err(error)) = listener.map(|listener| upgrade::answer(listener?)) {
+    if let Some(Err(error)) = listener.map(|listener| answer_as_long_as_held(listener?)) {
         log::warn!("'netrootfs upgrade' won't find this mount: {error}");
     }
     match end.recv()? {

@@ -15,9 +15,10 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::io::{Errno, FdFlags, fcntl_setfd};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{PidfdFlags, getppid, pidfd_open};
 
 /// What a process that is held finds in its environment, and what it starts must not see.
 pub const VARIABLES: [&str; 7] =
@@ -43,6 +44,21 @@ pub struct Inherited(HashMap<String, Vec<OwnedFd>>);
 /// Whether a holder gives something back to this process.
 pub fn gives_back() -> bool {
     count() > 0
+}
+
+/// Calls `gone` when our own holder has ended, which is this process's parent. A service manager doesn't end.
+///
+/// # Errors
+/// If the holder can't be watched.
+pub fn when_gone(gone: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let Some(holder) = getppid().filter(|_| env::var_os(SERVER).is_some()) else { return Ok(()) };
+    let holder = pidfd_open(holder, PidfdFlags::empty())?;
+    std::thread::Builder::new().name("holder".into()).spawn(move || {
+        let mut fds = [PollFd::new(&holder, PollFlags::IN)];
+        while poll(&mut fds, None) == Err(Errno::INTR) {}
+        gone();
+    })?;
+    Ok(())
 }
 
 /// How many descriptors are inherited.

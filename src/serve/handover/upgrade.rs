@@ -30,15 +30,17 @@ pub fn listen(mountpoint: &Path) -> io::Result<UnixListener> {
     UnixListener::bind_addr(&address(mountpoint)?)
 }
 
-/// From now on it is found.
+/// From now on it is found, as long as it `is_held`.
 ///
 /// # Errors
 /// If no thread can be started.
-pub fn answer(listener: UnixListener) -> io::Result<()> {
+pub fn answer(listener: UnixListener, is_held: impl Fn() -> bool + Send + 'static) -> io::Result<()> {
     std::thread::Builder::new().name("upgrade".into()).spawn(move || {
-        // Who doesn't wait any more needs none.
         while let Ok((mut stream, _)) = listener.accept() {
-            let _ = stream.write_all(b"\n");
+            if is_held() {
+                // Who doesn't wait any more needs none.
+                let _ = stream.write_all(b"\n");
+            }
         }
     })?;
     Ok(())
@@ -81,6 +83,9 @@ fn address(mountpoint: &Path) -> io::Result<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
 
     #[test]
@@ -89,7 +94,11 @@ mod tests {
         assert!(find(place).is_err());
         let listener = listen(place).unwrap();
         assert!(listen(place).is_err(), "it is taken");
-        answer(listener).unwrap();
+        let held = Arc::new(AtomicBool::new(true));
+        let is_held = held.clone();
+        answer(listener, move || is_held.load(Ordering::Relaxed)).unwrap();
         assert_eq!(find(place).unwrap(), rustix::process::getpid());
+        held.store(false, Ordering::Relaxed);
+        assert!(find(place).is_err(), "nobody would start it again");
     }
 }

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::process::Command;
 
-use rustix::process::{Signal, kill_process};
+use rustix::process::{Signal, WaitOptions, kill_process, waitpid};
 
 use crate::handover::kept::kill;
 use crate::support::place::{Place, said};
@@ -101,6 +101,31 @@ fn upgrade_lets_another_process_serve_and_clients_wait() {
         "{}",
         said(&output)
     );
+}
+
+#[test]
+fn a_daemon_that_nobody_holds_any_more_serves_on_says_so_and_is_not_upgraded() {
+    let disc = Disc::new("One", 1);
+    let place = Place::with("one.iso", &disc);
+    let mut daemon = place.start(&[]);
+    let server = daemon.server().unwrap();
+    // The holder alone.
+    daemon.signal(Signal::KILL);
+    daemon.wait();
+    place.eventually("a line of the log", || place.log().contains("the mount ends with this process now"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_netrootfs"));
+    let output = command.arg("upgrade").arg(place.mnt()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        said(&output).contains("no netrootfs serves it that would be started again"),
+        "{}",
+        said(&output)
+    );
+    assert!(fs::read(place.tree("images/One.iso")).unwrap() == disc.iso);
+    kill_process(server, Signal::TERM).unwrap();
+    // It has been adopted.
+    waitpid(Some(server), WaitOptions::empty()).unwrap();
+    assert_eq!(place.mounts(), 0);
 }
 
 #[test]
