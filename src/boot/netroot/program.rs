@@ -50,8 +50,9 @@ impl Programs {
 }
 
 fn usual_places() -> Vec<PathBuf> {
-    let program = std::env::current_exe().and_then(|path| path.canonicalize());
-    let Some(directory) = program.ok().and_then(|path| Some(path.parent()?.to_owned())) else {
+    // It may have been removed since, the directory is there.
+    let program = std::env::current_exe().ok();
+    let Some(directory) = program.and_then(|path| path.parent()?.canonicalize().ok()) else {
         return Vec::new();
     };
     let library = directory.join("../lib/netrootfs");

@@ -2,8 +2,9 @@
 //!
 //! It starts the daemon, keeps the descriptors that it is sent, and starts the daemon again with them when it dies. A
 //! daemon that dies `MOST` times in a row before it has served for `PROVEN` is not started again: the descriptors are
-//! closed and the mount is taken away, so that clients get errors and don't hang. It speaks the protocol of [`store`],
-//! reads nothing of what it holds, and passes signals on.
+//! closed and the mount is taken away, so that clients get errors and don't hang. Before that, what has served until now is
+//! tried in the place of a program that was installed since. It speaks the protocol of [`store`], reads nothing of what it
+//! holds, and passes signals on.
 //!
 //! [`store`]: super::store
 
@@ -16,7 +17,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,10 +32,15 @@ use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
 use super::ledger::DEVICE;
 use super::store::{SERVER, VARIABLES};
+use super::upgrade;
 use crate::serve::{background, mountpoint};
 
 /// Deaths in a row after which it isn't started again.
 const MOST: u32 = 5;
+/// Deaths in a row after which the program that is installed now isn't trusted.
+const TRUSTED: u32 = 2;
+/// The program that runs here, also when another one has taken its place, or none (proc_pid_exe(5)).
+const OURS: &str = "/proc/self/exe";
 /// A daemon that has served for so long dies of something new.
 const PROVEN: Duration = Duration::from_secs(1);
 /// The pause before the second start in a row that came to nothing; each further one is twice as long. Without one a
@@ -120,7 +126,8 @@ impl Holder {
         let mut ready = Some(ready);
         let mut failures = 0;
         loop {
-            let mut daemon = self.start()?;
+            let started = if failures > TRUSTED { self.start(OURS.as_ref()) } else { self.start_installed() };
+            let mut daemon = started.inspect_err(|_| self.give_up())?;
             let status = self.attend(&mut daemon, &mut ready)?;
             if status.success() {
                 return Ok(0);
@@ -150,6 +157,12 @@ impl Holder {
                 return Ok(code_of(status).max(1));
             }
             log::error!("the daemon has ended ({status}) and is started again; clients wait");
+            if failures == TRUSTED + 1 && upgrade::is_replaced(OURS) {
+                log::error!(
+                    "{}: not tried any more; the program that served before goes on",
+                    self.program.display()
+                );
+            }
             if failures > 1 {
                 self.pause(PAUSE * 2_u32.pow(failures - 2));
             }
@@ -160,7 +173,15 @@ impl Holder {
         }
     }
 
-    fn start(&self) -> Result<Started> {
+    /// Starts the program under the name that it had: after an upgrade that is another one.
+    fn start_installed(&self) -> Result<Started> {
+        self.start(&self.program).or_else(|error| {
+            log::error!("{error:#}; the program that served before goes on");
+            self.start(OURS.as_ref())
+        })
+    }
+
+    fn start(&self, program: &Path) -> Result<Started> {
         let names = self.held.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(":");
         let end = FIRST + RawFd::try_from(self.held.len()).unwrap_or(0);
         // What std opens for itself must not lie where the descriptors go.
@@ -171,7 +192,8 @@ impl Holder {
         }
         let high = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, end);
         let copies = self.held.iter().map(|(_, fd)| high(fd)).collect::<Result<Vec<_>, _>>()?;
-        let mut command = Command::new(&self.program);
+        let mut command = Command::new(program);
+        command.arg0(&self.program);
         for name in VARIABLES {
             command.env_remove(name);
         }
@@ -199,7 +221,7 @@ impl Holder {
         };
         // SAFETY: between fork and exec it only calls dup2, and allocates nothing.
         let child = unsafe { command.pre_exec(place) }.spawn();
-        let child = child.with_context(|| self.program.display().to_string())?;
+        let child = child.with_context(|| program.display().to_string())?;
         drop(room);
         Ok(Started { child, ready: None })
     }

@@ -58,11 +58,21 @@ pub fn upgrade(mountpoint: &Path) -> Result<Pid> {
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
         match find(mountpoint) {
+            Ok(new) if new != old && is_replaced(&format!("/proc/{}/exe", new.as_raw_nonzero())) => bail!(
+                "{place}: the program that is installed now could not be started, see the log; the one before serves on, as \
+                 process {}",
+                new.as_raw_nonzero()
+            ),
             Ok(new) if new != old => return Ok(new),
             _ => sleep(Duration::from_millis(10)),
         }
     }
     bail!("{place}: its daemon has ended, and no other one serves it after {} s", PATIENCE.as_secs())
+}
+
+/// Whether a program that runs is no longer the one under its name (proc_pid_exe(5)).
+pub(super) fn is_replaced(exe: &str) -> bool {
+    std::fs::read_link(exe).is_ok_and(|path| path.as_os_str().as_bytes().ends_with(b" (deleted)"))
 }
 
 fn find(mountpoint: &Path) -> io::Result<Pid> {

@@ -1,7 +1,7 @@
 //! How a mount ends that outlives its daemon: by who stops it, and by a daemon that can't be kept.
 
 use std::fs::{self, File};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::process::Command;
 
 use rustix::process::{Signal, WaitOptions, kill_process, waitpid};
@@ -101,6 +101,36 @@ fn upgrade_lets_another_process_serve_and_clients_wait() {
         "{}",
         said(&output)
     );
+}
+
+#[test]
+fn a_program_that_can_not_be_started_leaves_the_mount_to_the_one_before() {
+    let disc = Disc::new("One", 1);
+    for instead in [None, Some("#!/bin/sh\nexit 1\n")] {
+        let place = Place::with("one.iso", &disc);
+        let (program, new) = (place.elsewhere("netrootfs"), place.elsewhere("new"));
+        fs::copy(env!("CARGO_BIN_EXE_netrootfs"), &program).unwrap();
+        let daemon = place.start_by(Command::new(&program).args(place.command(&[]).get_args()));
+        let file = File::open(place.tree("images/One.iso")).unwrap();
+        match instead {
+            None => fs::remove_file(&program).unwrap(),
+            Some(script) => {
+                fs::write(&new, script).unwrap();
+                fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
+                fs::rename(&new, &program).unwrap();
+            }
+        }
+        let mut command = Command::new(env!("CARGO_BIN_EXE_netrootfs"));
+        let output = command.arg("upgrade").arg(place.mnt()).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+        assert!(said(&output).contains("the one before serves on"), "{}", said(&output));
+        let mut bytes = vec![0; disc.iso.len()];
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        assert!(bytes == disc.iso);
+        let log = place.log();
+        assert!(log.contains("the program that served before goes on"), "{instead:?}: {log}");
+        daemon.stop();
+    }
 }
 
 #[test]

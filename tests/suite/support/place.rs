@@ -322,7 +322,7 @@ fn holder_of(top: &Path) -> Option<Pid> {
     let serves = |pid: &i32| {
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let mut words = line.split(|&byte| byte == 0);
-        words.next() == Some(env!("CARGO_BIN_EXE_netrootfs").as_bytes())
+        words.next().is_some_and(|program| program.ends_with(b"/netrootfs"))
             && words.any(|word| wanted.iter().any(|wanted| word == wanted))
     };
     let found: Vec<i32> = ids.into_iter().filter(serves).collect();
