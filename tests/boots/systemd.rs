@@ -115,6 +115,8 @@ impl Server {
     /// Whether no process was ended by a system call; whoever looks into an ISO tells of that in the log.
     fn kept_within_bounds(&self) -> Result<()> {
         self.run("! journalctl --no-pager --boot | grep -E 'status=31/SYS|signal: 31|looking into it'")?;
+        // What goes for want of memory goes alone.
+        self.run("systemctl show -P OOMPolicy netrootfs | grep -qx continue")?;
         // What systemd-analyze(1) says of them, times ten.
         for (unit, most) in [("netrootfs", 49), ("nbdkit", 13), ("nbd-netrootfs@1", 35)] {
             self.run(&format!("systemd-analyze security --no-pager --threshold={most} {unit}.service"))?;
