@@ -34,6 +34,7 @@ use crate::catalog::values::Account;
 use crate::image::label::Label;
 use crate::serve::broker::Broker;
 use crate::serve::clients::kept::{self, Kept};
+use crate::serve::descriptors;
 use crate::serve::fuse::backing::Backings;
 use crate::serve::fuse::{Adapter, Owner};
 use crate::serve::handover::ledger::{Ledger, Left};
@@ -150,7 +151,7 @@ fn answer_as_long_as_held(listener: UnixListener) -> io::Result<()> {
 /// # Errors
 /// If the tree can't be mounted, with a sentence that says why.
 pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()> {
-    raise_file_limit();
+    descriptors::raise_limit();
     let (ledger, left) = mount::held(&config.mountpoint)?;
     ignore_lease_breaks()?;
     let config = Arc::new(config);
@@ -423,14 +424,6 @@ fn follow(
             hook.changed();
         }
     }
-}
-
-/// Each ISO keeps a file open; the limit for a session is often 1024.
-pub(crate) fn raise_file_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    // What can't be raised is met again, with a sentence, when a file can't be opened.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 /// SIGIO comes if somebody opens an ISO for writing while its lease is tried (see settled.rs); its default is death.

@@ -33,7 +33,7 @@ use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use super::ledger::DEVICE;
 use super::store::{SERVER, VARIABLES};
 use super::upgrade;
-use crate::serve::{background, mountpoint};
+use crate::serve::{background, descriptors, mountpoint};
 
 /// Deaths in a row after which it isn't started again.
 const MOST: u32 = 5;
@@ -47,8 +47,9 @@ const PROVEN: Duration = Duration::from_secs(1);
 /// reason that passes by itself, such as a file server that is away, would have no time to.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Descriptors that are held: 4096 is what systemd is told for the daemon.
+/// Descriptors that are held: 4096 is what systemd is told for the daemon. To start that takes as many again, and some more.
 const MOST_HELD: usize = 4096;
+const MORE: usize = 32;
 
 /// First number of an inherited descriptor (SD_LISTEN_FDS_START).
 const FIRST: RawFd = 3;
@@ -63,6 +64,7 @@ pub struct Holder {
     socket: UnixDatagram,
     name: String,
     held: Vec<(String, OwnedFd)>,
+    most_held: usize,
     wake: UnixStream,
     signals: Vec<(Signal, Arc<AtomicBool>)>,
     stopping: bool,
@@ -80,6 +82,7 @@ impl Holder {
     /// # Errors
     /// If the socket can't be made.
     pub fn new(mountpoint: PathBuf, foreground: bool) -> Result<Self> {
+        descriptors::raise_limit();
         let name = format!("netrootfs-holder-{}", std::process::id());
         let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name)?)?;
         socket.set_nonblocking(true)?;
@@ -111,6 +114,7 @@ impl Holder {
             socket,
             name,
             held: Vec::new(),
+            most_held: MOST_HELD.min(descriptors::limit().saturating_sub(MORE) / 2),
             wake,
             signals,
             stopping: false,
@@ -288,7 +292,7 @@ impl Holder {
         let says = |wanted: &str| text.lines().any(|line| line == wanted);
         let name = text.lines().find_map(|line| line.strip_prefix("FDNAME=")).unwrap_or("stored");
         if says("FDSTORE=1") && !name.contains(':') {
-            let room = MOST_HELD.saturating_sub(self.held.len());
+            let room = self.most_held.saturating_sub(self.held.len());
             self.held.extend(fds.into_iter().take(room).map(|fd| (name.to_owned(), fd)));
         }
         if says("FDSTOREREMOVE=1") {

@@ -72,6 +72,60 @@ fn open_files_are_read_on_and_opened_again() {
 }
 
 #[test]
+fn more_files_are_kept_than_a_session_may_have_open() {
+    // What shells and logins have is a soft limit of 1024 and a hard one far above it.
+    bound_by("ulimit -S -n 32", 40, |place, daemon, open| {
+        assert_eq!(open.len(), 40);
+        kill(place, daemon);
+        for (_, file, disc) in open {
+            forget_pages(file);
+            assert!(whole(file) == disc.iso);
+        }
+    });
+}
+
+#[test]
+fn of_more_files_than_can_be_kept_the_mount_outlives_its_daemon_all_the_same() {
+    bound_by("ulimit -n 120", 30, |place, daemon, open| {
+        kill(place, daemon);
+        kill(place, daemon);
+        for (_, file, disc) in open {
+            forget_pages(file);
+            let mut bytes = vec![0; disc.iso.len()];
+            // Of those that are not kept it is an error.
+            assert!(file.read_exact_at(&mut bytes, 0).is_err() || bytes == disc.iso);
+        }
+        let (_, file, disc) = &open[0];
+        assert!(whole(file) == disc.iso);
+        let served = open.iter().filter(|(name, ..)| place.tree(name).exists());
+        assert_ne!(served.map(|(name, _, disc)| assert!(place.read(name) == disc.iso)).count(), 0);
+    });
+}
+
+/// Serves so many ISOs by a daemon with that limit of descriptors, and has all open that are served: by name, with the disc.
+fn bound_by(limit: &str, count: u64, then: impl Fn(&Place, &Daemon<'_>, &[(String, File, Disc)])) {
+    for path in PATHS {
+        let place = Place::new();
+        let discs: Vec<_> = (0..count).map(|number| Disc::new(&format!("Disc{number}"), number)).collect();
+        for (number, disc) in discs.iter().enumerate() {
+            place.put(&format!("disc{number}.iso"), disc);
+        }
+        let program = place.command(&["--data-path", path]);
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", &format!("{limit} && exec \"$0\" \"$@\"")]).arg(program.get_program());
+        let daemon = place.start_by(command.args(program.get_args()).stdin(Stdio::null()));
+        let open = |(number, disc)| {
+            let name = format!("images/Disc{number}.iso");
+            Some((name.clone(), File::open(place.tree(&name)).ok()?, disc))
+        };
+        let open: Vec<_> = discs.into_iter().enumerate().filter_map(open).collect();
+        then(&place, &daemon, &open);
+        drop(open);
+        daemon.stop();
+    }
+}
+
+#[test]
 fn a_file_outlives_its_iso_and_the_daemon() {
     let (disc, other) = (Disc::new("One", 1), Disc::new("Two", 2));
     for path in PATHS {
