@@ -3,7 +3,8 @@
 //! A [source](source::ReadAt) reads a backing file; [content](content::Content) is segments of one or rendered bytes;
 //! a [recipe] is what it is made of, as bytes. Between source and content stand the [block cache](cache), what tells that a
 //! file is [whole](writers) and [unchanged], and the way on which the kernel reads by itself ([passthrough]); a
-//! [backing file](backing) has them all. [Workers](workers) do what may hang, and the [state directory](state) keeps files.
+//! [backing file](backing) has them all. [Workers](workers) do what may hang, the [state directory](state) keeps files, and
+//! [descriptors] are [few](spare).
 //!
 //! Uses no other room, and knows neither ISOs nor names nor FUSE. A read gives all the bytes that were asked for or an
 //! error, never zeros in their place, and the same bytes each time.
@@ -11,6 +12,7 @@
 pub mod backing;
 pub mod cache;
 pub mod content;
+pub mod descriptors;
 pub mod extent;
 pub mod identity;
 pub mod inotify;

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::{Mutex, RwLock};
 
 use crate::image::printable;
-use crate::serve::handover::ledger::{Ledger, OpenFile};
+use crate::serve::handover::ledger::{Ledger, Listing, OpenFile};
 use crate::serve::usage::{Failure, Reading, Usage, seconds};
 use crate::storage::content::Content;
 use crate::storage::source::path_of;
@@ -23,8 +23,10 @@ use crate::tree::lazy::{self, Listed, Type};
 use crate::tree::live;
 
 mod adopted;
+mod listings;
 
 use adopted::Adopted;
+use listings::Listings;
 
 /// Why an operation failed.
 #[derive(Debug, thiserror::Error)]
@@ -95,7 +97,7 @@ impl Error {
 /// The object of an open handle.
 enum Handle {
     File(Arc<Content>, Arc<Reading>),
-    Directory(Vec<Listed>),
+    Directory(Arc<Listing>),
 }
 
 /// A node that the kernel remembers, and how often it was told of it.
@@ -112,6 +114,7 @@ pub struct Operations {
     known: Mutex<HashMap<u64, Known>>,
     handles: RwLock<HashMap<u64, Arc<Handle>>>,
     next_handle: AtomicU64,
+    listings: Listings,
     /// Where it is written down what is open, if anybody comes after this process.
     ledger: Option<Arc<Ledger>>,
     /// What it has from a process before it.
@@ -132,6 +135,7 @@ impl Operations {
             known: Mutex::default(),
             handles: RwLock::default(),
             next_handle: AtomicU64::new(1),
+            listings: Listings::default(),
             ledger,
             adopted: Adopted::default(),
             usage: Arc::default(),
@@ -396,16 +400,20 @@ impl Operations {
     pub fn open_directory_for(&self, request: u64, ino: u64) -> Result<u64, Error> {
         let tree = self.tree();
         let (node, _) = self.directory(&tree, ino)?;
-        // The kernel answers `..` itself; readdir only wants some number for it.
-        let dots = [(ino, "."), (ROOT_INO, "..")];
-        let dots = dots.map(|(ino, name)| Listed { ino, kind: Type::Directory, name: name.into() });
-        let entries = tree.read(&node).map_err(Error::Lazy)?;
-        let listed: Vec<_> = dots.into_iter().chain(entries).collect();
-        // Only what is written down costs anything here.
-        let kept = self.ledger.as_ref().map(|ledger| (ledger, listed.clone()));
-        let handle = self.enter(Handle::Directory(listed));
-        if let Some((ledger, listed)) = kept {
-            ledger.opened_directory(handle, request, &listed);
+        // What is in a lazy one never changes.
+        let listing = match self.listings.of(ino).filter(|_| lazy::is_lazy(ino)) {
+            Some(listing) => listing,
+            None => {
+                // The kernel answers `..` itself; readdir only wants some number for it.
+                let dots = [(ino, "."), (ROOT_INO, "..")];
+                let dots = dots.map(|(ino, name)| Listed { ino, kind: Type::Directory, name: name.into() });
+                let entries = tree.read(&node).map_err(Error::Lazy)?;
+                self.listings.share(ino, dots.into_iter().chain(entries).collect())
+            }
+        };
+        let handle = self.enter(Handle::Directory(listing.clone()));
+        if let Some(ledger) = &self.ledger {
+            ledger.opened_directory(handle, request, &listing);
         }
         Ok(handle)
     }
@@ -421,9 +429,9 @@ impl Operations {
         mut each: impl FnMut(u64, &Listed) -> bool,
     ) -> Result<(), Error> {
         let handle = self.handle(handle)?;
-        let Handle::Directory(entries) = handle.as_ref() else { return Err(Error::NotADirectory) };
+        let Handle::Directory(listing) = handle.as_ref() else { return Err(Error::NotADirectory) };
         let from = usize::try_from(from).unwrap_or(usize::MAX);
-        for (position, entry) in entries.iter().enumerate().skip(from) {
+        for (position, entry) in listing.entries.iter().enumerate().skip(from) {
             if !each(position as u64 + 1, entry) {
                 break;
             }
@@ -493,6 +501,25 @@ mod tests {
         assert_eq!(read(&operations, handle, 0, 3).unwrap(), b"old");
         operations.release(handle);
         assert!(matches!(read(&operations, handle, 0, 3), Err(Error::BadHandle)));
+    }
+
+    #[test]
+    fn those_who_list_the_same_have_it_once() {
+        let operations = Operations::new(tree(&[("a", "x")]));
+        let listing = |handle: u64| match operations.handle(handle).unwrap().as_ref() {
+            Handle::Directory(listing) => listing.clone(),
+            Handle::File(..) => panic!("a file"),
+        };
+        let open = || operations.open_directory(ROOT_INO).unwrap();
+        let (first, second) = (open(), open());
+        assert!(Arc::ptr_eq(&listing(first), &listing(second)));
+        operations.replace(tree(&[("a", "x"), ("b", "y")]));
+        let third = open();
+        assert_eq!([first, second, third].map(|handle| listing(handle).entries.len()), [3, 3, 4]);
+        for handle in [first, second, third] {
+            assert!(operations.release(handle));
+        }
+        assert!(operations.listings.of(ROOT_INO).is_none());
     }
 
     #[test]

@@ -28,6 +28,7 @@ use parking_lot::Mutex;
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde::Deserialize;
 
+use crate::storage::descriptors;
 use crate::storage::source::ReadAt;
 use crate::storage::unchanged::{Unchanged, UnchangedSource};
 
@@ -37,7 +38,7 @@ pub mod mount;
 use mount::{Local, Mounted};
 
 /// Files that stay mapped after the last close: kernel, initrd, root image or ISO of dozens of ISOs that are booted in
-/// turn. Each costs two descriptors, of which there may be no more than 4096.
+/// turn. Each costs two descriptors; of these they have at most a quarter.
 const KEPT: usize = 256;
 
 /// Smaller files are read through the cache: to mount and unmount one takes 0.6 ms, as long as it takes to read one of
@@ -163,7 +164,8 @@ impl Mapper {
         let mounted =
             iso.and_then(|iso| mounter.map(iso.as_fd(), bytes.len() as u64, std::slice::from_ref(&range)));
         taste(&mounted.map_err(Error::Mount)?.file, &bytes, &[range]).map_err(Error::Backing)?;
-        let kept = LruCache::new(NonZeroUsize::new(KEPT).unwrap_or(NonZeroUsize::MIN));
+        let most = KEPT.min(descriptors::limit() / 8);
+        let kept = LruCache::new(NonZeroUsize::new(most).unwrap_or(NonZeroUsize::MIN));
         Ok(Arc::new(Self { mounter, keeper, kept: Mutex::new(kept), next_iso: AtomicU64::new(0) }))
     }
 

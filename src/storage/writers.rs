@@ -42,8 +42,11 @@ pub fn is_remote(file: &File) -> bool {
 /// The last sight of files that were not whole, to tell whether they have changed since.
 #[derive(Default)]
 pub struct Writers {
-    seen: Mutex<HashMap<(u64, u64), Seen>>,
+    seen: Mutex<HashMap<Key, Seen>>,
 }
+
+/// Device, inode and, where the file system knows it, birth: the number of a file that is gone is soon another one's.
+type Key = (u64, u64, Option<SystemTime>);
 
 struct Seen {
     len: u64,
@@ -66,7 +69,7 @@ impl Writers {
     /// If the file can't be looked at.
     pub fn check(&self, file: &File) -> io::Result<Option<&'static str>> {
         let stat = file.metadata()?;
-        let key = (stat.dev(), stat.ino());
+        let key = key(&stat);
         let expected = self.seen.lock().get(&key).is_some_and(|seen| seen.expected);
         if expected {
             self.expect_more(&stat);
@@ -94,13 +97,13 @@ impl Writers {
     pub fn expect_more(&self, stat: &Metadata) {
         let (len, mtime) = (stat.len(), stat.modified().unwrap_or(SystemTime::UNIX_EPOCH));
         let mut all = self.seen.lock();
-        let seen = all.entry((stat.dev(), stat.ino())).or_insert(Seen::now(len, mtime));
+        let seen = all.entry(key(stat)).or_insert(Seen::now(len, mtime));
         if !seen.expected || seen.len != len || seen.mtime != mtime {
             *seen = Seen { expected: true, ..Seen::now(len, mtime) };
         }
     }
 
-    fn check_quiet(&self, key: (u64, u64), len: u64, mtime: SystemTime) -> Option<&'static str> {
+    fn check_quiet(&self, key: Key, len: u64, mtime: SystemTime) -> Option<&'static str> {
         // The clock of a file server may differ from ours: an age in the future says nothing.
         if mtime.elapsed().is_ok_and(|age| age >= 2 * QUIET) {
             return None;
@@ -112,6 +115,10 @@ impl Writers {
         }
         (seen.since.elapsed() < QUIET).then_some("it was changed a moment ago")
     }
+}
+
+fn key(stat: &Metadata) -> Key {
+    (stat.dev(), stat.ino(), stat.created().ok())
 }
 
 /// Whether anybody has the file open for writing; `None` where the kernel can't tell.
@@ -158,28 +165,42 @@ mod tests {
     }
 
     #[test]
+    fn what_was_expected_of_a_file_is_not_of_the_next_one_with_its_number() {
+        // Nobody writes it.
+        let reader = File::open(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).unwrap();
+        let (stat, writers) = (reader.metadata().unwrap(), Writers::default());
+        writers.expect_more(&stat);
+        assert_eq!(writers.check(&reader).unwrap(), Some("it was written to a moment ago"));
+        let (device, inode, birth) = key(&stat);
+        let before = birth.expect("a file system that knows it") - QUIET;
+        let seen = writers.seen.lock().remove(&key(&stat)).unwrap();
+        writers.seen.lock().insert((device, inode, Some(before)), seen);
+        assert_eq!(writers.check(&reader).unwrap(), None);
+    }
+
+    #[test]
     fn without_leases_a_file_is_whole_when_it_stays_the_same() {
         let writers = Writers::default();
         let now = SystemTime::now();
-        assert!(writers.check_quiet((1, 1), 10, now).is_some());
-        assert!(writers.check_quiet((1, 1), 20, now).is_some(), "it has grown");
-        writers.seen.lock().get_mut(&(1, 1)).unwrap().since -= QUIET;
-        assert_eq!(writers.check_quiet((1, 1), 20, now), None);
+        assert!(writers.check_quiet((1, 1, None), 10, now).is_some());
+        assert!(writers.check_quiet((1, 1, None), 20, now).is_some(), "it has grown");
+        writers.seen.lock().get_mut(&(1, 1, None)).unwrap().since -= QUIET;
+        assert_eq!(writers.check_quiet((1, 1, None), 20, now), None);
     }
 
     #[test]
     fn a_file_of_yesterday_is_whole_at_once() {
         let writers = Writers::default();
         let yesterday = SystemTime::now() - Duration::from_secs(86_400);
-        assert_eq!(writers.check_quiet((1, 1), 10, yesterday), None);
+        assert_eq!(writers.check_quiet((1, 1, None), 10, yesterday), None);
     }
 
     #[test]
     fn a_clock_that_runs_ahead_does_not_keep_a_file_out() {
         let writers = Writers::default();
         let tomorrow = SystemTime::now() + Duration::from_secs(86_400);
-        assert!(writers.check_quiet((1, 1), 10, tomorrow).is_some());
-        writers.seen.lock().get_mut(&(1, 1)).unwrap().since -= QUIET;
-        assert_eq!(writers.check_quiet((1, 1), 10, tomorrow), None);
+        assert!(writers.check_quiet((1, 1, None), 10, tomorrow).is_some());
+        writers.seen.lock().get_mut(&(1, 1, None)).unwrap().since -= QUIET;
+        assert_eq!(writers.check_quiet((1, 1, None), 10, tomorrow), None);
     }
 }

@@ -17,10 +17,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
-use rustix::process::{Resource, getrlimit};
 
 use crate::boot::inspect::{self, Facts};
 use crate::image::printable;
+use crate::storage::descriptors;
 use crate::storage::source::ReadAt;
 use crate::storage::spare::Spare;
 use crate::storage::writers::{self, Writers};
@@ -142,9 +142,8 @@ impl Looker {
     /// Refuses a file that has one of the last descriptors. The lowest free number is taken (open(2)), so what is below is
     /// in use.
     fn leaves_descriptors(&self, file: &File) -> io::Result<()> {
-        let left = self.left.load(Ordering::Relaxed) as u64;
-        let Some(limit) = getrlimit(Resource::Nofile).current else { return Ok(()) };
-        match (file.as_raw_fd() as u64).saturating_add(left) < limit {
+        let left = self.left.load(Ordering::Relaxed);
+        match (file.as_raw_fd() as usize).saturating_add(left) < descriptors::limit() {
             true => Ok(()),
             false => Err(io::Error::from_raw_os_error(libc::EMFILE)),
         }

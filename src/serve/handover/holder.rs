@@ -33,7 +33,8 @@ use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use super::ledger::DEVICE;
 use super::store::{SERVER, VARIABLES};
 use super::upgrade;
-use crate::serve::{background, descriptors, mountpoint};
+use crate::serve::{background, mountpoint};
+use crate::storage::descriptors;
 
 /// Deaths in a row after which it isn't started again.
 const MOST: u32 = 5;

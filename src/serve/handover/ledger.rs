@@ -37,7 +37,7 @@ mod kind {
     pub const MOUNT: u16 = 1;
     /// An open file; its handle.
     pub const FILE: u16 = 2;
-    /// An open directory; its handle.
+    /// An open directory, with the number of its listing; its handle.
     pub const DIRECTORY: u16 = 3;
     /// The recipe of an open file; its inode.
     pub const RECIPE: u16 = 4;
@@ -49,6 +49,8 @@ mod kind {
     pub const MAPPING: u16 = 7;
     /// A backing file that nobody reads any more; its number.
     pub const ENDING: u16 = 8;
+    /// What open directories show; its number.
+    pub const LISTING: u16 = 9;
 }
 
 /// The mount, as it was made.
@@ -75,14 +77,23 @@ pub struct OpenFile {
     pub request: u64,
 }
 
-/// A directory that was open, with what it showed.
+/// A directory that was open.
 #[derive(Debug)]
 pub struct OpenDirectory {
     /// Its handle.
     pub handle: u64,
     /// The request that opened it.
     pub request: u64,
-    /// Its entries.
+    /// The number of what it showed.
+    pub listing: u64,
+}
+
+/// What open directories show.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Listing {
+    /// Its number.
+    pub number: u64,
+    /// The entries, of which the first is the directory itself.
     pub entries: Vec<Listed>,
 }
 
@@ -109,6 +120,8 @@ pub struct Left {
     pub files: Vec<OpenFile>,
     /// Open directories.
     pub directories: Vec<OpenDirectory>,
+    /// What they showed, by number.
+    pub listings: HashMap<u64, Arc<Listing>>,
     /// Time of the last change in seconds, and what it consists of, by inode.
     pub recipes: HashMap<u64, (u64, Recipe)>,
     /// Backing files by inode.
@@ -136,6 +149,10 @@ struct Entries {
     slots: Slots,
     /// Open files: inode by handle.
     files: HashMap<u64, u64>,
+    /// Open directories: number of the listing by handle.
+    directories: HashMap<u64, u64>,
+    /// How many open directories show a listing, by its number.
+    listings: HashMap<u64, usize>,
     /// Open files by inode: how many, and the identities of the files that are held for it.
     open: HashMap<u64, (usize, Vec<u64>)>,
     /// How many inodes need a held file, by its identity.
@@ -188,6 +205,13 @@ impl Ledger {
         for file in &left.files {
             entries.files.insert(file.handle, file.ino);
             entries.open.entry(file.ino).or_default().0 += 1;
+        }
+        for directory in &left.directories {
+            entries.directories.insert(directory.handle, directory.listing);
+            *entries.listings.entry(directory.listing).or_default() += 1;
+        }
+        for number in left.listings.keys().filter(|number| !entries.listings.contains_key(number)) {
+            self.done(entries.slots.remove((kind::LISTING, *number)));
         }
         for (ino, (_, recipe)) in &left.recipes {
             match entries.open.get_mut(ino) {
@@ -304,24 +328,34 @@ impl Ledger {
     }
 
     /// A directory has been opened.
-    pub fn opened_directory(&self, handle: u64, request: u64, listed: &[Listed]) {
-        let mut bytes = request.to_le_bytes().to_vec();
-        for entry in listed {
-            bytes.extend(entry.ino.to_le_bytes());
-            bytes.push(entry.kind as u8);
-            bytes.extend((entry.name.len() as u16).to_le_bytes());
-            bytes.extend(entry.name.as_bytes());
+    pub fn opened_directory(&self, handle: u64, request: u64, listing: &Listing) {
+        let mut guard = self.entries();
+        let entries = &mut *guard;
+        let count = entries.listings.entry(listing.number).or_default();
+        *count += 1;
+        if *count == 1 {
+            self.done(entries.slots.insert((kind::LISTING, listing.number), &listing.encode()));
         }
-        self.done(self.entries().slots.insert((kind::DIRECTORY, handle), &bytes));
+        entries.directories.insert(handle, listing.number);
+        let bytes = [request.to_le_bytes(), listing.number.to_le_bytes()].concat();
+        self.done(entries.slots.insert((kind::DIRECTORY, handle), &bytes));
     }
 
     /// A handle of either kind has been closed.
     pub fn closed(&self, handle: u64) {
         let mut guard = self.entries();
         let entries = &mut *guard;
-        let Some(ino) = entries.files.remove(&handle) else {
-            return self.done(entries.slots.remove((kind::DIRECTORY, handle)));
-        };
+        if let Some(number) = entries.directories.remove(&handle) {
+            self.done(entries.slots.remove((kind::DIRECTORY, handle)));
+            let Some(count) = entries.listings.get_mut(&number) else { return };
+            *count -= 1;
+            if *count == 0 {
+                entries.listings.remove(&number);
+                self.done(entries.slots.remove((kind::LISTING, number)));
+            }
+            return;
+        }
+        let Some(ino) = entries.files.remove(&handle) else { return };
         self.done(entries.slots.remove((kind::FILE, handle)));
         let Some((count, _)) = entries.open.get_mut(&ino) else { return };
         *count = count.saturating_sub(1);
@@ -435,6 +469,8 @@ impl Entries {
         Self {
             slots,
             files: HashMap::new(),
+            directories: HashMap::new(),
+            listings: HashMap::new(),
             open: HashMap::new(),
             held: HashMap::new(),
             backings: HashMap::new(),
@@ -469,9 +505,11 @@ impl Left {
                 self.files.push(OpenFile { handle: id, ino, request });
             }
             kind::DIRECTORY => {
-                let request = number(&mut bytes)?;
-                let entries = listing(bytes)?;
-                self.directories.push(OpenDirectory { handle: id, request, entries });
+                let (request, listing) = (number(&mut bytes)?, number(&mut bytes)?);
+                self.directories.push(OpenDirectory { handle: id, request, listing });
+            }
+            kind::LISTING => {
+                self.listings.insert(id, Arc::new(Listing { number: id, entries: Listing::decode(bytes)? }));
             }
             kind::RECIPE => {
                 let mtime = number(&mut bytes)?;
@@ -520,27 +558,40 @@ impl Mount {
     }
 }
 
+impl Listing {
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for entry in &self.entries {
+            bytes.extend(entry.ino.to_le_bytes());
+            bytes.push(entry.kind as u8);
+            bytes.extend((entry.name.len() as u16).to_le_bytes());
+            bytes.extend(entry.name.as_bytes());
+        }
+        bytes
+    }
+
+    fn decode(mut bytes: &[u8]) -> Option<Vec<Listed>> {
+        let mut entries = Vec::new();
+        while !bytes.is_empty() {
+            let ino = number(&mut bytes)?;
+            let (kind, rest) = bytes.split_first()?;
+            let (len, rest) = rest.split_first_chunk()?;
+            let (name, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes(*len)))?;
+            let kind =
+                [Type::Directory, Type::File, Type::Link].into_iter().find(|other| *other as u8 == *kind)?;
+            entries.push(Listed { ino, kind, name: OsString::from_vec(name.to_vec()) });
+            bytes = rest;
+        }
+        Some(entries)
+    }
+}
+
 /// Each once.
 fn identities(recipe: &Recipe) -> Vec<u64> {
     let mut identities = recipe.identities();
     identities.sort_unstable();
     identities.dedup();
     identities
-}
-
-fn listing(mut bytes: &[u8]) -> Option<Vec<Listed>> {
-    let mut entries = Vec::new();
-    while !bytes.is_empty() {
-        let ino = number(&mut bytes)?;
-        let (kind, rest) = bytes.split_first()?;
-        let (len, rest) = rest.split_first_chunk()?;
-        let (name, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes(*len)))?;
-        let kind =
-            [Type::Directory, Type::File, Type::Link].into_iter().find(|other| *other as u8 == *kind)?;
-        entries.push(Listed { ino, kind, name: OsString::from_vec(name.to_vec()) });
-        bytes = rest;
-    }
-    Some(entries)
 }
 
 fn number(bytes: &mut &[u8]) -> Option<u64> {

@@ -11,7 +11,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 /// What the file begins with: a name, and the version of everything in it. Another one is not read.
-const MAGIC: &[u8; 8] = b"netroot\x02";
+const MAGIC: &[u8; 8] = b"netroot\x03";
 
 /// Where the slots begin.
 const HEADER: u64 = 4096;

@@ -49,14 +49,19 @@ impl Operations {
             adopted.names = left.names.clone();
             let files = left.files.iter().map(|file| (file.request, (file.ino, file.handle)));
             let directories = left.directories.iter().filter_map(|directory| {
-                let ino = directory.entries.first()?.ino;
+                let ino = left.listings.get(&directory.listing)?.entries.first()?.ino;
                 Some((directory.request, (ino, directory.handle)))
             });
             adopted.requests = files.chain(directories).collect();
         });
         let mut handles = self.handles.write();
+        for listing in left.listings.values() {
+            self.listings.adopt(listing);
+        }
         for directory in &left.directories {
-            handles.insert(directory.handle, Arc::new(Handle::Directory(directory.entries.clone())));
+            if let Some(listing) = left.listings.get(&directory.listing) {
+                handles.insert(directory.handle, Arc::new(Handle::Directory(listing.clone())));
+            }
         }
         let mut contents: HashMap<u64, Option<Arc<Content>>> = HashMap::new();
         let mut lost = 0;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use netrootfs::catalog::scan::{Opened, Opener, Scanner};
 use netrootfs::serve::operations::{Error, Operations};
@@ -69,7 +69,10 @@ impl Opener for Cached {
 impl Library {
     fn new(directory: &Path) -> Self {
         let tuning = Tuning { block: 4096, large: 16 << 10, ..Tuning::default() };
-        let opener = Cached(BlockCache::with_tuning(64 << 10, tuning), FileWatch::start().unwrap());
+        // One for all cases: it never ends, and a user may have 128.
+        static WATCH: OnceLock<Arc<FileWatch>> = OnceLock::new();
+        let watch = WATCH.get_or_init(|| FileWatch::start().unwrap());
+        let opener = Cached(BlockCache::with_tuning(64 << 10, tuning), watch.clone());
         let settings = Settings::of_server("/srv/netboot", "10.0.2.2");
         let mut scanner = Scanner::new(directory.to_owned(), HashMap::new(), Arc::new(opener));
         let directories = Arc::default();
