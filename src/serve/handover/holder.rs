@@ -33,7 +33,7 @@ use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use super::ledger::DEVICE;
 use super::store::{SERVER, VARIABLES};
 use super::upgrade;
-use crate::serve::{background, mountpoint};
+use crate::serve::{background, logging, mountpoint};
 use crate::storage::descriptors;
 
 /// Deaths in a row after which it isn't started again.
@@ -316,6 +316,10 @@ impl Holder {
         let arrived = self.signals.iter().filter(|(_, flag)| flag.swap(false, Ordering::Relaxed));
         let signals: Vec<Signal> = arrived.map(|(signal, _)| *signal).collect();
         self.stopping |= signals.iter().any(|signal| [Signal::TERM, Signal::INT].contains(signal));
+        // It has a log of its own for what it does by itself.
+        if signals.contains(&Signal::HUP) {
+            logging::open_again();
+        }
         signals.into_iter().filter(|signal| *signal != Signal::CHILD).collect()
     }
 

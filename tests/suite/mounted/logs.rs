@@ -21,6 +21,10 @@ fn sighup_opens_the_log_file_anew_so_that_it_can_be_rotated() {
     place.eventually("a new log file", || log.exists());
     place.put("b.iso", &Disc::new("Beta", 2));
     place.eventually("a line in it", || place.log().contains("Beta: b.iso"));
+    daemon.kill_server();
+    place.eventually("a line of who starts it again", || {
+        place.log().contains("is started again; clients wait")
+    });
     assert_eq!(fs::read_to_string(&rotated).unwrap(), before);
 }
 
