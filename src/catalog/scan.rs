@@ -203,6 +203,16 @@ pub struct Catalog {
     pub standing: Standing,
 }
 
+impl Catalog {
+    /// Leaves ISOs out, for that reason.
+    pub fn leave_out(&mut self, which: impl Fn(&Iso) -> bool, reason: &Reason) {
+        for iso in self.isos.extract_if(.., |iso| which(iso)) {
+            self.skipped.push(Skipped { name: iso.name, reason: reason.clone(), pending: false });
+        }
+        self.skipped.sort_by(|one, other| one.name.cmp(&other.name));
+    }
+}
+
 impl Iso {
     /// The features of the initrds at that position of the ISO's files, and the second initramfs for them.
     pub fn known(&self, files: usize) -> (Option<&Features>, &Netroot) {

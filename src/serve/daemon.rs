@@ -410,7 +410,11 @@ fn follow(
         }
         updater.owed = false;
         shown = Instant::now();
-        let old = operations.replace(updater.lay_out());
+        let Ok(tree) = updater.lay_out() else {
+            log::error!("what has changed is not shown: the tree stays as it was");
+            continue;
+        };
+        let old = operations.replace(tree);
         board.shown();
         updater.directories.keep_only(&updater.catalog);
         for (directory, name) in old.changed_names(&operations.tree()) {
@@ -440,6 +444,7 @@ fn forward_signals(events: &Sender<Event>, end: &Sender<End>) -> Result<()> {
             let _ = match signal {
                 SIGHUP => {
                     logging::open_again();
+                    log::info!("told to look again");
                     events.send(Event::Look).is_ok()
                 }
                 SIGUSR1 => events.send(Event::Report).is_ok(),

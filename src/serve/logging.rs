@@ -32,6 +32,10 @@ pub enum Sink<'a> {
 /// # Errors
 /// If the file can't be opened.
 pub fn start(sink: Sink<'_>, verbosity: u8) -> Result<()> {
+    // Standard error may be nowhere.
+    std::panic::set_hook(Box::new(|panic| {
+        log::error!("an error of netrootfs itself, please report it: {panic}")
+    }));
     let level = match verbosity {
         0 => LevelFilter::Info,
         1 => LevelFilter::Debug,
@@ -68,7 +72,6 @@ pub fn start(sink: Sink<'_>, verbosity: u8) -> Result<()> {
 /// Has the log file opened anew before the next line: it may have been renamed (logrotate(8)).
 pub fn open_again() {
     OPEN_AGAIN.store(true, Ordering::Relaxed);
-    log::info!("told to look again");
 }
 
 static OPEN_AGAIN: AtomicBool = AtomicBool::new(false);

@@ -3,8 +3,9 @@
 //!
 //! It says in the log what has come, gone or is left out, each once. It knows nothing of mounts.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use crate::boot::servers;
 use crate::catalog::config::ByItself;
 use crate::catalog::config::file::{Followed, Look};
 use crate::catalog::probe::{ProbeResults, Workers};
-use crate::catalog::scan::{Catalog, FileId, Iso, Scanner, Skipped};
+use crate::catalog::scan::{Catalog, FileId, Iso, Reason, Scanner, Skipped};
 use crate::catalog::standing::Standing;
 use crate::catalog::unknown;
 use crate::serve::status::Board;
@@ -26,6 +27,9 @@ use crate::tree::live::Live;
 
 use super::Config;
 use super::times::Times;
+
+/// A variable that makes the layout panic for the ISO of a label. For tests, of builds for these.
+const FAULT: &str = "NETROOTFS_LAYOUT_FAULT";
 
 /// The outcome of a look at the directory.
 #[derive(PartialEq, Eq)]
@@ -66,6 +70,8 @@ pub(super) struct Updater {
     reported: Vec<(String, String)>,
     /// What was said of names that stand for no ISO, and of ISOs that are in no menu.
     said: BTreeSet<String>,
+    /// ISOs that can't be laid out.
+    unfit: HashSet<FileId>,
     unreadable: bool,
     shown: Shown,
     /// Whether the board has not been told yet of what is served now.
@@ -100,6 +106,7 @@ impl Updater {
             catalog: Catalog::default(),
             reported: Vec::new(),
             said: BTreeSet::new(),
+            unfit: HashSet::new(),
             unreadable: false,
             shown,
             untold: true,
@@ -121,7 +128,7 @@ impl Updater {
             Err(error) if self.config.iso_dir_may_come || known_for.is_some() => self.say_unreadable(&error),
             Err(error) => return Err(error),
         }
-        Ok(self.lay_out())
+        self.lay_out()
     }
 
     /// Leaves so many descriptors to others than ISOs from now on.
@@ -234,6 +241,7 @@ impl Updater {
     }
 
     fn take(&mut self, mut catalog: Catalog) -> bool {
+        catalog.leave_out(|iso| self.unfit.contains(&iso.disc.id), &Reason::Panic);
         let unknown = self.results.enter(&mut catalog);
         self.workers.ask(unknown);
         self.pace.set_often(catalog.remote || catalog.pending());
@@ -278,13 +286,39 @@ impl Updater {
         }
     }
 
-    pub(super) fn lay_out(&mut self) -> Tree {
+    /// The tree of what is known now. An ISO for which there can't be one is left out.
+    ///
+    /// # Errors
+    /// If there is none even then.
+    pub(super) fn lay_out(&mut self) -> io::Result<Tree> {
+        if let Some(tree) = caught(|| self.try_to_lay_out()) {
+            return Ok(tree);
+        }
+        for iso in &self.catalog.isos {
+            let alone = Catalog { isos: vec![iso.clone()], ..Catalog::default() };
+            if caught(|| self.tree_of(&alone)).is_none() {
+                self.unfit.insert(iso.disc.id);
+            }
+        }
+        let mut catalog = self.catalog.clone();
+        catalog.leave_out(|iso| self.unfit.contains(&iso.disc.id), &Reason::Panic);
+        self.report(&catalog);
+        self.catalog = catalog;
+        caught(|| self.try_to_lay_out()).ok_or_else(|| io::Error::other("the tree can't be laid out"))
+    }
+
+    fn try_to_lay_out(&mut self) -> Tree {
         self.say_what_is_missing();
         self.let_stand();
-        let (live, settings) = (&self.shown.live, self.settings());
-        let mut tree = layout::lay_out_with(live, &self.catalog, &settings, &self.loaders, &self.directories);
+        let mut tree = self.tree_of(&self.catalog);
         self.shown.times.date(&mut tree);
         tree
+    }
+
+    fn tree_of(&self, catalog: &Catalog) -> Tree {
+        fail_as_asked(catalog);
+        let settings = self.settings();
+        layout::lay_out_with(&self.shown.live, catalog, &settings, &self.loaders, &self.directories)
     }
 
     /// Keeps for the next start what is known of the files that are shown.
@@ -359,4 +393,14 @@ impl Updater {
         self.untold |= reported != self.reported;
         self.reported = reported;
     }
+}
+
+/// `None` if it panics, which the log says.
+fn caught<T>(call: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(call)).ok()
+}
+
+fn fail_as_asked(catalog: &Catalog) {
+    let Some(fault) = std::env::var(FAULT).ok().filter(|_| cfg!(debug_assertions)) else { return };
+    assert!(catalog.isos.iter().all(|iso| iso.label.as_str() != fault), "as {FAULT} says");
 }

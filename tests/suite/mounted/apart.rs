@@ -86,3 +86,28 @@ fn an_iso_that_goes_before_it_is_looked_into_is_closed() {
     place.eventually("no others to be open", || open() <= 2);
     daemon.stop();
 }
+
+#[test]
+fn an_iso_for_which_there_can_be_no_tree_is_the_only_one_that_is_left_out() {
+    let place = Place::with("one.iso", &Disc::new("One", 1));
+    place.put("two.iso", &Disc::new("Two", 2));
+    let mut command = place.command(&[]);
+    let daemon = place.start_by(command.env("NETROOTFS_LAYOUT_FAULT", "Two"));
+    let server = daemon.server();
+    let is_there = |label: &str| place.tree(&format!("images/{label}.iso")).exists();
+    assert!(is_there("One") && !is_there("Two"));
+    let line = "two.iso is not served: looking into it ended in a panic";
+    assert!(
+        place.log().contains(line) && place.log().contains("as NETROOTFS_LAYOUT_FAULT says"),
+        "{}",
+        place.log()
+    );
+    place.put("three.iso", &Disc::new("Three", 3));
+    place.eventually("the next one", || is_there("Three"));
+    fs::remove_file(place.iso("two.iso")).unwrap();
+    place.put("two.iso", &Disc::new("Four", 4));
+    place.eventually("another one in its place", || is_there("Four"));
+    assert_eq!(place.log().matches(line).count(), 1, "{}", place.log());
+    assert_eq!(daemon.server(), server, "the daemon goes on");
+    daemon.stop();
+}
