@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::{sleep, spawn};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use netrootfs::catalog::scan::{Catalog, Opened, Opener, Plain, Scanner, Skipped};
 use netrootfs::image::label::Label;
@@ -337,6 +337,11 @@ fn an_iso_that_makes_a_reader_panic_is_the_only_one_that_is_left_out() {
     let directory = isos.directory.path().to_path_buf();
     isos.scanner = Some(Scanner::new(directory, HashMap::new(), Arc::new(touchy)));
     assert_eq!(isos.labels(), ["ONE a.iso"]);
+    // To print a panic may take longer than a scan waits.
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while isos.reasons()[0].contains("doesn't answer") && Instant::now() < deadline {
+        sleep(Duration::from_millis(10));
+    }
     assert!(isos.reasons()[0].starts_with("b.iso: looking into it ended in a panic"), "{:?}", isos.reasons());
 }
 
