@@ -64,9 +64,10 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// about as long.
 const TAKEOVER_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Descriptors that ISOs leave to all else beside the event loops: a client's second opening of an ISO, files of the state, the
+/// Descriptors that ISOs leave to all else beside the event loops: two looks into initrds (six each while one is started), four
+/// at clients' processes, the broker and the holder, a client's second opening of an ISO, files of the state, the
 /// administrator's command.
-const RESERVE: usize = 16;
+const RESERVE: usize = 48;
 
 /// How often results on initrds get into the menu while more are coming in: each time, all of it is rendered.
 const VERDICTS: Duration = Duration::from_millis(500);
@@ -132,18 +133,24 @@ enum End {
 }
 
 /// Is found by `netrootfs upgrade`, which would end the mount if nobody held it.
-fn answer_as_long_as_held(listener: UnixListener) -> io::Result<()> {
+fn answer_as_long_as_held(listener: io::Result<UnixListener>, holder: io::Result<Option<store::Parent>>) {
     let held = Arc::new(AtomicBool::new(true));
-    upgrade::answer(listener, {
+    let answers = listener.and_then(|listener| {
         let held = held.clone();
-        move || held.load(Ordering::Relaxed)
-    })?;
-    store::when_gone(move || {
+        upgrade::answer(listener, move || held.load(Ordering::Relaxed))
+    });
+    if let Err(error) = answers {
+        log::warn!("'netrootfs upgrade' won't find this mount: {error}");
+    }
+    let gone = move || {
         held.store(false, Ordering::Relaxed);
         log::error!(
             "what would hold the mount has ended: the mount ends with this process now, until both are started anew"
         );
-    })
+    };
+    if let Err(error) = holder.and_then(|holder| holder.map_or(Ok(()), |holder| holder.when_gone(gone))) {
+        log::warn!("should what holds the mount end, nobody will say so: {error}");
+    }
 }
 
 /// Mounts, calls `ready` when the tree is usable, and returns when it has been unmounted.
@@ -152,6 +159,8 @@ fn answer_as_long_as_held(listener: UnixListener) -> io::Result<()> {
 /// If the tree can't be mounted, with a sentence that says why.
 pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()> {
     descriptors::raise_limit();
+    // Before all else: whoever ends later is missed.
+    let holder = store::parent();
     let (ledger, left) = mount::held(&config.mountpoint)?;
     ignore_lease_breaks()?;
     let config = Arc::new(config);
@@ -260,8 +269,8 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     if let Some(ledger) = &ledger {
         ledger.ready();
     }
-    if let Some(Err(error)) = listener.map(|listener| answer_as_long_as_held(listener?)) {
-        log::warn!("'netrootfs upgrade' won't find this mount: {error}");
+    if let Some(listener) = listener {
+        answer_as_long_as_held(listener, holder);
     }
     match end.recv()? {
         End::Unmounted if mounted.is_dead() => {
@@ -402,15 +411,15 @@ fn follow(
         }
         let looked =
             if any(|event| matches!(event, Event::Look)) { updater.look_again() } else { Change::Nothing };
+        let results = updater.owed && shown.elapsed() >= VERDICTS;
+        let tree = (looked != Change::Nothing || results).then(|| updater.lay_out());
+        // Afterwards, since it may have left out an ISO.
         manager.status(updater.summary());
         updater.tell();
-        let results = updater.owed && shown.elapsed() >= VERDICTS;
-        if looked == Change::Nothing && !results {
-            continue;
-        }
+        let Some(tree) = tree else { continue };
         updater.owed = false;
         shown = Instant::now();
-        let Ok(tree) = updater.lay_out() else {
+        let Ok(tree) = tree else {
             log::error!("what has changed is not shown: the tree stays as it was");
             continue;
         };

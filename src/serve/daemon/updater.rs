@@ -304,6 +304,7 @@ impl Updater {
         catalog.leave_out(|iso| self.unfit.contains(&iso.disc.id), &Reason::Panic);
         self.report(&catalog);
         self.catalog = catalog;
+        self.untold = true;
         caught(|| self.try_to_lay_out()).ok_or_else(|| io::Error::other("the tree can't be laid out"))
     }
 

@@ -65,7 +65,6 @@ pub struct Holder {
     socket: UnixDatagram,
     name: String,
     held: Vec<(String, OwnedFd)>,
-    most_held: usize,
     wake: UnixStream,
     signals: Vec<(Signal, Arc<AtomicBool>)>,
     stopping: bool,
@@ -115,7 +114,6 @@ impl Holder {
             socket,
             name,
             held: Vec::new(),
-            most_held: MOST_HELD.min(descriptors::limit().saturating_sub(MORE) / 2),
             wake,
             signals,
             stopping: false,
@@ -293,7 +291,8 @@ impl Holder {
         let says = |wanted: &str| text.lines().any(|line| line == wanted);
         let name = text.lines().find_map(|line| line.strip_prefix("FDNAME=")).unwrap_or("stored");
         if says("FDSTORE=1") && !name.contains(':') {
-            let room = self.most_held.saturating_sub(self.held.len());
+            let most = MOST_HELD.min(descriptors::limit().saturating_sub(MORE) / 2);
+            let room = most.saturating_sub(self.held.len());
             self.held.extend(fds.into_iter().take(room).map(|fd| (name.to_owned(), fd)));
         }
         if says("FDSTOREREMOVE=1") {

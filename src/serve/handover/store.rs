@@ -46,19 +46,32 @@ pub fn gives_back() -> bool {
     count() > 0
 }
 
-/// Calls `gone` when our own holder has ended, which is this process's parent. A service manager doesn't end.
+/// Our own holder, as this process's parent.
+#[derive(Debug)]
+pub struct Parent(OwnedFd);
+
+/// The holder, if it is our own; a service manager doesn't end.
 ///
 /// # Errors
-/// If the holder can't be watched.
-pub fn when_gone(gone: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    let Some(holder) = getppid().filter(|_| env::var_os(SERVER).is_some()) else { return Ok(()) };
-    let holder = pidfd_open(holder, PidfdFlags::empty())?;
-    std::thread::Builder::new().name("holder".into()).spawn(move || {
-        let mut fds = [PollFd::new(&holder, PollFlags::IN)];
-        while poll(&mut fds, None) == Err(Errno::INTR) {}
-        gone();
-    })?;
-    Ok(())
+/// If it can't be watched: pidfd_open(2) is of Linux 5.3.
+pub fn parent() -> io::Result<Option<Parent>> {
+    let Some(holder) = getppid().filter(|_| env::var_os(SERVER).is_some()) else { return Ok(None) };
+    Ok(Some(Parent(pidfd_open(holder, PidfdFlags::empty())?)))
+}
+
+impl Parent {
+    /// Calls `gone` when it has ended, also if it has by now.
+    ///
+    /// # Errors
+    /// If there can be no thread for that.
+    pub fn when_gone(self, gone: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        std::thread::Builder::new().name("holder".into()).spawn(move || {
+            let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
+            while poll(&mut fds, None) == Err(Errno::INTR) {}
+            gone();
+        })?;
+        Ok(())
+    }
 }
 
 /// How many descriptors are inherited.

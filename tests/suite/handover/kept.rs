@@ -87,7 +87,7 @@ fn more_files_are_kept_than_a_session_may_have_open() {
 
 #[test]
 fn of_more_files_than_can_be_kept_the_mount_outlives_its_daemon_all_the_same() {
-    bound_by("ulimit -n 120", 30, |place, daemon, open| {
+    bound_by("ulimit -n 160", 100, |place, daemon, open| {
         kill(place, daemon);
         kill(place, daemon);
         for (_, file, disc) in open {

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use netrootfs::tree::render::status::Status;
 use testkit::disc::Disc;
 
 use crate::support::place::Place;
@@ -102,12 +103,22 @@ fn an_iso_for_which_there_can_be_no_tree_is_the_only_one_that_is_left_out() {
         "{}",
         place.log()
     );
+    let is_told = |file: &str| {
+        let status: Status = serde_json::from_slice(&place.read("status.json")).unwrap();
+        status.left_out.iter().any(|one| one.file == file && one.code == "panic")
+            && !status.isos.iter().any(|one| one.file == file)
+    };
+    place.eventually("two.iso in status.json", || is_told("two.iso"));
     place.put("three.iso", &Disc::new("Three", 3));
     place.eventually("the next one", || is_there("Three"));
     fs::remove_file(place.iso("two.iso")).unwrap();
     place.put("two.iso", &Disc::new("Four", 4));
     place.eventually("another one in its place", || is_there("Four"));
     assert_eq!(place.log().matches(line).count(), 1, "{}", place.log());
+    // The same of one that comes when all is served.
+    place.put("five.iso", &Disc::new("Two", 5));
+    place.eventually("five.iso in status.json", || is_told("five.iso"));
+    assert!(is_there("One") && !is_there("Two"));
     assert_eq!(daemon.server(), server, "the daemon goes on");
     daemon.stop();
 }
