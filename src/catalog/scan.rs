@@ -401,6 +401,8 @@ impl Scanner {
     }
 
     fn list(&mut self) -> io::Result<Listing> {
+        // There may be threads again.
+        self.workers.relieve();
         let listing = self.listing.take().unwrap_or_else(|| {
             let (sender, inbox) = channel();
             let looker = self.looker.clone();

@@ -49,7 +49,7 @@ impl SlowOperations {
     pub fn run(&self, waits_for: Option<u64>, job: impl FnOnce() + Send + 'static) {
         match waits_for {
             None => job(),
-            Some(iso) => self.looks.run(iso, job),
+            Some(iso) => self.looks.run_or_do(iso, job),
         }
     }
 
@@ -67,7 +67,7 @@ impl SlowOperations {
 
     /// Reads an ISO on a thread.
     pub fn read(&self, iso: u64, job: impl FnOnce() + Send + 'static) {
-        self.reads.run(iso, job);
+        self.reads.run_or_do(iso, job);
     }
 }
 

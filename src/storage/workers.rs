@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 /// How long a thread waits for more work.
 const IDLE: Duration = Duration::from_secs(5);
@@ -33,11 +33,15 @@ pub struct Limits {
 
 type Job = Box<dyn FnOnce() + Send>;
 
+/// Starts a thread of that name; `false` if the system has none left.
+type Start = fn(&'static str, Job) -> bool;
+
 /// The threads and what waits for them.
 pub struct Workers(Arc<Shared>);
 
 struct Shared {
     limits: Limits,
+    start: Start,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -60,24 +64,41 @@ impl std::fmt::Debug for Workers {
 impl Workers {
     /// There are no threads yet, so that a daemon may fork before.
     pub fn new(limits: Limits) -> Self {
-        Self(Arc::new(Shared { limits, state: Mutex::default(), changed: Condvar::new() }))
+        Self::with(limits, |name, work| std::thread::Builder::new().name(name.into()).spawn(work).is_ok())
     }
 
-    /// Runs a job when its turn has come. Where the system has no thread left, it waits until it has.
+    fn with(limits: Limits, start: Start) -> Self {
+        Self(Arc::new(Shared { limits, start, state: Mutex::default(), changed: Condvar::new() }))
+    }
+
+    /// Runs a job when its turn has come. Where the system has no thread left, it waits for the next job or
+    /// [`Workers::relieve`].
     pub fn run(&self, key: u64, job: impl FnOnce() + Send + 'static) {
         let mut state = self.0.state.lock();
         state.waiting.push_back((key, Box::new(job)));
         self.0.wake(&mut state);
     }
 
-    /// [`Workers::run`], unless too many of this key are waiting: then it returns `false`.
+    /// Runs a job when its turn has come. Where the system has no thread left, who asks does it, unless another one of its key
+    /// is running, which may hang: whoever does that goes on with this one.
+    pub fn run_or_do(&self, key: u64, job: impl FnOnce() + Send + 'static) {
+        let mut state = self.0.state.lock();
+        state.waiting.push_back((key, Box::new(job)));
+        if !self.0.wake(&mut state) {
+            self.0.help(state);
+        }
+    }
+
+    /// [`Workers::run_or_do`], unless too many of this key are waiting: then it returns `false`.
     pub fn offer(&self, key: u64, job: impl FnOnce() + Send + 'static) -> bool {
         let mut state = self.0.state.lock();
         if state.waiting.iter().filter(|(other, _)| *other == key).count() >= self.0.limits.waiting {
             return false;
         }
         state.waiting.push_back((key, Box::new(job)));
-        self.0.wake(&mut state);
+        if !self.0.wake(&mut state) {
+            self.0.help(state);
+        }
         true
     }
 
@@ -95,10 +116,10 @@ impl Drop for Workers {
 }
 
 impl Shared {
-    /// Sees that somebody does the first job that can be done.
-    fn wake(self: &Arc<Self>, state: &mut State) {
+    /// Sees that somebody does the first job that can be done; `false` if the system has no thread for it.
+    fn wake(self: &Arc<Self>, state: &mut State) -> bool {
         if state.next(&self.limits).is_none() {
-            return;
+            return true;
         }
         let running: usize = state.running.values().map(Vec::len).sum();
         if state.idle > 0 {
@@ -107,10 +128,17 @@ impl Shared {
             // One has just been started, and comes by here.
         } else if state.may_grow(&self.limits) {
             let shared = self.clone();
-            let thread = std::thread::Builder::new().name(self.limits.name.into());
-            if thread.spawn(move || shared.work()).is_ok() {
-                state.threads += 1;
-            }
+            let began = (self.start)(self.limits.name, Box::new(move || shared.work()));
+            state.threads += usize::from(began);
+            return began;
+        }
+        true
+    }
+
+    /// Does what nobody does, in the thread of who asks.
+    fn help<'a>(self: &'a Arc<Self>, mut state: MutexGuard<'a, State>) {
+        while let Some((key, job)) = state.alone().and_then(|at| state.waiting.remove(at)) {
+            state = self.perform(state, key, job);
         }
     }
 
@@ -129,17 +157,27 @@ impl Shared {
                 }
                 continue;
             };
-            let since = Instant::now();
-            state.running.entry(key).or_default().push(since);
-            // There may be more that can be done.
-            self.wake(&mut state);
-            drop(state);
-            // A job answers for itself; its key must not stay closed behind it.
-            let _ = catch_unwind(AssertUnwindSafe(job));
-            state = self.state.lock();
-            state.finish(key, since);
+            state = self.perform(state, key, job);
         }
         state.threads -= 1;
+    }
+
+    fn perform<'a>(
+        self: &'a Arc<Self>,
+        mut state: MutexGuard<'a, State>,
+        key: u64,
+        job: Job,
+    ) -> MutexGuard<'a, State> {
+        let since = Instant::now();
+        state.running.entry(key).or_default().push(since);
+        // There may be more that can be done.
+        self.wake(&mut state);
+        drop(state);
+        // A job answers for itself; its key must not stay closed behind it.
+        let _ = catch_unwind(AssertUnwindSafe(job));
+        let mut state = self.state.lock();
+        state.finish(key, since);
+        state
     }
 }
 
@@ -152,6 +190,11 @@ impl State {
             1
         };
         self.waiting.iter().position(|(key, _)| self.running.get(key).map_or(0, Vec::len) < most)
+    }
+
+    /// The first job of a key of which none is running.
+    fn alone(&self) -> Option<usize> {
+        self.waiting.iter().position(|(key, _)| !self.running.contains_key(key))
     }
 
     fn may_grow(&self, limits: &Limits) -> bool {
@@ -244,6 +287,58 @@ mod tests {
         assert_eq!(taken, LIMITS.waiting);
         assert!(workers.offer(2, || ()), "another key");
         drop(open);
+    }
+
+    #[test]
+    fn without_threads_who_asks_does_it() {
+        let workers = Workers::with(LIMITS, |_, _| false);
+        let here = std::thread::current().id();
+        let (sender, inbox) = channel();
+        let other = sender.clone();
+        workers.run_or_do(1, move || sender.send(std::thread::current().id()).unwrap());
+        assert_eq!(inbox.try_recv(), Ok(here));
+        assert!(workers.offer(1, move || other.send(std::thread::current().id()).unwrap()));
+        assert_eq!(inbox.try_recv(), Ok(here));
+    }
+
+    #[test]
+    fn without_threads_what_hangs_holds_its_own_key_only() {
+        let workers = Workers::with(LIMITS, |_, _| false);
+        let (open, gate) = channel::<()>();
+        let (sender, inbox) = channel();
+        std::thread::scope(|scope| {
+            let (hangs, workers) = (sender.clone(), &workers);
+            scope.spawn(move || {
+                workers.run_or_do(1, move || {
+                    hangs.send("hangs").unwrap();
+                    gate.recv().unwrap_or_default();
+                });
+            });
+            assert_eq!(inbox.recv_timeout(PATIENCE), Ok("hangs"));
+            let next = sender.clone();
+            workers.run_or_do(1, move || next.send("next").unwrap());
+            assert!(inbox.try_recv().is_err(), "it would hang here");
+            workers.run_or_do(2, move || sender.send("another").unwrap());
+            assert_eq!(inbox.try_recv(), Ok("another"));
+            drop(open);
+            assert_eq!(inbox.recv_timeout(PATIENCE), Ok("next"));
+        });
+    }
+
+    #[test]
+    fn what_found_no_thread_is_done_when_there_are_some() {
+        static THERE: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+        let workers = Workers::with(LIMITS, |_, work| {
+            let there = THERE.load(std::sync::atomic::Ordering::Relaxed);
+            there && std::thread::Builder::new().spawn(work).is_ok()
+        });
+        let (sender, inbox) = channel();
+        workers.run(1, move || sender.send(()).unwrap());
+        workers.relieve();
+        assert!(inbox.try_recv().is_err());
+        THERE.store(true, std::sync::atomic::Ordering::Relaxed);
+        workers.relieve();
+        inbox.recv_timeout(PATIENCE).unwrap();
     }
 
     #[test]
