@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::io::{self, BufReader};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -41,6 +41,10 @@ const THREADS: workers::Limits = workers::Limits {
     patience: Some(Duration::from_secs(60)),
     nice: true,
 };
+
+/// The first pause before another look where one ended by something of the moment, and the longest.
+const SOON: Duration = Duration::from_secs(10);
+const LATE: Duration = Duration::from_secs(3600);
 
 /// Name of the file in the state directory.
 const FILE_NAME: &str = "initrds.json";
@@ -120,6 +124,8 @@ pub struct ProbeResults {
     place: Place,
     state: Option<Arc<StateDir>>,
     known: Mutex<HashMap<FileId, ProbeResult>>,
+    /// What is known of these is of the moment.
+    again: Mutex<HashMap<FileId, Again>>,
     programs: Programs,
     store: Store,
 }
@@ -130,14 +136,19 @@ impl ProbeResults {
         let stored = state.as_deref().and_then(|state| read(state).ok()).unwrap_or_default();
         let store = Store::new(state.clone());
         let known = stored.into_iter().filter_map(|(id, result)| Some((id, result.with_pack(&store)?)));
-        Self { place, state, known: Mutex::new(known.collect()), programs, store }
+        Self { place, state, known: Mutex::new(known.collect()), again: Mutex::default(), programs, store }
     }
 
-    /// Enters what is known into a catalog, and returns the ISOs of which nothing is known.
+    /// Enters what is known into a catalog, and returns the ISOs of which nothing is known, or what is worth another look by
+    /// now.
     pub fn enter(&self, catalog: &mut Catalog) -> Vec<Arc<IsoFile>> {
         let known = self.known.lock();
+        let again = self.again.lock();
         let mut unknown = Vec::new();
         for iso in &mut catalog.isos {
+            if again.get(&iso.disc.id).is_some_and(Again::is_due) {
+                unknown.push(iso.disc.clone());
+            }
             match known.get(&iso.disc.id) {
                 None => unknown.push(iso.disc.clone()),
                 Some(result) => {
@@ -157,7 +168,8 @@ impl ProbeResults {
 
     /// Looks into an ISO's initrds and kernels, unless its result is known.
     pub fn look_into(&self, disc: &IsoFile) {
-        if self.known.lock().contains_key(&disc.id) {
+        let before = self.again.lock().get(&disc.id).copied();
+        if self.known.lock().contains_key(&disc.id) && !before.is_some_and(|again| again.is_due()) {
             return;
         }
         if disc.facts.files.is_empty() {
@@ -168,12 +180,20 @@ impl ProbeResults {
             return;
         }
         let found = match self.place {
-            Place::Here => look(disc),
-            Place::Apart => apart::look(disc).unwrap_or_else(|error| {
-                log::warn!("{}: {error}", apart::path_of(disc));
-                not_looked_into(disc, &error.to_string())
-            }),
+            Place::Here => Ok(look(disc)),
+            Place::Apart => apart::look(disc),
         };
+        let again = found.as_ref().is_err_and(apart::Error::is_of_this_moment);
+        let found = found.unwrap_or_else(|error| {
+            if before.is_none() {
+                log::warn!(
+                    "{}: {error}{}",
+                    apart::path_of(disc),
+                    if again { "; tried again later" } else { "" }
+                );
+            }
+            not_looked_into(disc, &error.to_string())
+        });
         let mut results = found.into_iter().map(|looked| self.keep(looked));
         let Some(first) = results.next() else { return };
         let result = ProbeResult { further: results.collect(), ..first };
@@ -182,6 +202,11 @@ impl ProbeResults {
             return;
         }
         self.known.lock().insert(disc.id, result);
+        if again {
+            self.again.lock().insert(disc.id, Again::after(before));
+        } else if self.again.lock().remove(&disc.id).is_some() {
+            log::info!("{}: could be looked into now", apart::path_of(disc));
+        }
     }
 
     fn keep(&self, looked: Looked) -> ProbeResult {
@@ -202,10 +227,32 @@ impl ProbeResults {
         let packs =
             known.values().flat_map(ProbeResult::all).filter_map(|result| Some(result.netroot.pack()?.sum));
         self.store.keep_only(&packs.collect());
-        let results = known.iter().map(|(id, result)| (*id, result.clone())).collect();
-        drop(known);
+        let mut again = self.again.lock();
+        again.retain(|id, _| served.contains(id));
+        let lasts = |(id, _): &(&FileId, &ProbeResult)| !again.contains_key(*id);
+        let results = known.iter().filter(lasts).map(|(id, result)| (*id, result.clone())).collect();
+        drop((known, again));
         let stored = Stored { version: VERSION, program: env!("CARGO_PKG_VERSION").into(), results };
         state.write(FILE_NAME, &serde_json::to_vec(&stored)?)
+    }
+}
+
+/// When something that is of the moment is worth another look: after ten seconds, and each time after twice as long, up to an
+/// hour.
+#[derive(Clone, Copy)]
+struct Again {
+    pause: Duration,
+    from: Instant,
+}
+
+impl Again {
+    fn after(before: Option<Self>) -> Self {
+        let pause = before.map_or(SOON, |before| (before.pause * 2).min(LATE));
+        Self { pause, from: Instant::now() + pause }
+    }
+
+    fn is_due(&self) -> bool {
+        Instant::now() >= self.from
     }
 }
 

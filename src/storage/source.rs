@@ -22,6 +22,7 @@ pub mod bounded;
 pub mod cursor;
 mod direct;
 pub mod limited_reads;
+pub mod noted;
 #[doc(hidden)]
 pub mod testing;
 

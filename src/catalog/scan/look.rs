@@ -173,9 +173,9 @@ pub fn open_file(path: &Path) -> Result<Arc<IsoFile>, Reason> {
 ///
 /// # Errors
 /// The reason why it can't be served.
-pub fn open_again(file: File) -> Result<Arc<IsoFile>, Reason> {
+pub fn open_again(file: File, opener: &dyn Opener) -> Result<Arc<IsoFile>, Reason> {
     let stat = file.metadata()?;
-    open_disc(FileId::of(&stat), modified(&stat), file, &Plain)
+    open_disc(FileId::of(&stat), modified(&stat), file, opener)
 }
 
 fn open_disc(id: FileId, mtime: SystemTime, file: File, opener: &dyn Opener) -> Outcome {

@@ -35,7 +35,13 @@ fn a_crash_of_a_look_costs_one_iso_and_one_line() {
 
 #[test]
 fn a_look_that_eats_memory_is_ended() {
-    one_look_ends("memory");
+    assert!(!one_look_ends("memory").contains("tried again later"));
+}
+
+#[test]
+fn a_look_that_was_killed_says_nothing_of_its_iso() {
+    // So does the kernel where memory is short.
+    assert!(one_look_ends("kill").contains("signal: 9 (SIGKILL); tried again later"));
 }
 
 #[test]

@@ -190,3 +190,31 @@ fn a_directory_that_hangs_takes_nothing_and_the_end_does_not_wait_for_it() {
     server.release();
     assert_eq!(daemon.wait().code(), Some(0));
 }
+
+#[test]
+fn what_could_not_be_read_is_looked_into_again() {
+    let Far { place, server, discs, .. } = far(&["One"]);
+    let disc = &discs[0].1;
+    let start = disc.iso.windows(disc.initrd.len()).position(|bytes| bytes == disc.initrd).unwrap();
+    let middle = (start + disc.initrd.len() / 2) as u64;
+    server.unreadable(Some(("One.iso", middle..middle + 1)));
+    let line = "One.iso: looking into it ended where it can't be read: Input/output error (os error 5); tried again later";
+    let lines = || place.log().matches(line).count();
+    let boots = |name: &str| {
+        place.text("tftp/pxelinux.cfg/default").contains(&format!("netroot=nbd:192.0.2.1:{name}::ro"))
+    };
+    for round in 1..=2 {
+        let daemon = place.start(&[]);
+        place.eventually("a line of it, also after a restart", || lines() == round);
+        place.eventually("the others", || boots("Local"));
+        assert!(!boots("One") && place.read("trees/One/isolinux/vmlinuz") == disc.kernel);
+        daemon.stop();
+    }
+    let daemon = place.start(&[]);
+    place.eventually("the line", || lines() == 3);
+    server.unreadable(None);
+    place.eventually("what it boots by", || boots("One"));
+    assert!(place.log().contains("One.iso: could be looked into now"), "{}", place.log());
+    assert_eq!(lines(), 3);
+    daemon.stop();
+}

@@ -1,8 +1,10 @@
-//! A file system that shows a directory and hangs on command: a file server that doesn't answer.
+//! A file system that shows a directory and hangs on command, or has errors: a file server that doesn't answer, a disk that
+//! can't be read.
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
@@ -35,6 +37,17 @@ pub enum Hang {
 struct Gates {
     closed: Mutex<(HashSet<Hang>, usize)>,
     changed: Condvar,
+    /// Bytes of a file that can't be read.
+    unreadable: Mutex<Option<(String, Range<u64>)>>,
+}
+
+impl Gates {
+    fn is_unreadable(&self, path: &Path, wanted: Range<u64>) -> bool {
+        let unreadable = self.unreadable.lock().unwrap();
+        unreadable.as_ref().is_some_and(|(name, bytes)| {
+            path.ends_with(name) && bytes.start < wanted.end && wanted.start < bytes.end
+        })
+    }
 }
 
 /// The mount; what hangs goes on when it goes.
@@ -58,6 +71,11 @@ impl Hanging {
     /// Lets it hang from now on.
     pub fn hang(&self, what: Hang) {
         self.gates.closed.lock().unwrap().0.insert(what);
+    }
+
+    /// Has errors in these bytes of a file, or in none.
+    pub fn unreadable(&self, what: Option<(&str, Range<u64>)>) {
+        *self.gates.unreadable.lock().unwrap() = what.map(|(name, bytes)| (name.to_owned(), bytes));
     }
 
     /// How many requests hang.
@@ -186,6 +204,9 @@ impl Filesystem for Shown {
         reply: ReplyData,
     ) {
         let path = self.path(ino);
+        if self.gates.is_unreadable(&path, offset..offset + u64::from(size)) {
+            return reply.error(Errno::EIO);
+        }
         self.answer(&path.clone(), Hang::Read, move || {
             let mut bytes = vec![0; size as usize];
             let read = File::open(&path).and_then(|file| {
