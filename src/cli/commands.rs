@@ -35,7 +35,7 @@ use crate::image::label::Label;
 use crate::image::printable;
 use crate::serve::fuse::Owner;
 use crate::serve::handover::holder::Holder;
-use crate::serve::handover::{store, upgrade};
+use crate::serve::handover::{settings, store, upgrade};
 use crate::serve::logging::{self, Sink};
 use crate::serve::status::files_of_no_mount;
 use crate::serve::{background, daemon};
@@ -97,13 +97,29 @@ fn mount(args: options::Mount) -> Result<ExitCode> {
     if role == Role::Command {
         return background::start();
     }
-    let (args, file) = with_file(args)?;
+    let (args, file) = with_file(args, &role)?;
     let sink = match &args.log_file {
         Some(path) => Sink::File(path),
         None if args.foreground => Sink::Stderr,
         None => Sink::Journal,
     };
-    logging::start(sink, args.verbose)?;
+    match logging::start(sink, args.verbose) {
+        Err(error) if store::gives_back() => {
+            logging::start(Sink::Journal, args.verbose)?;
+            log::error!("{error:#}; the log goes to the journal until there is another process");
+        }
+        result => result?,
+    }
+    let in_log = !matches!(sink, Sink::Stderr);
+    // In the background there is nobody to tell it to.
+    serve(role, args, file).inspect_err(|error| {
+        if in_log {
+            log::error!("{error:#}")
+        }
+    })
+}
+
+fn serve(role: Role, args: options::Mount, file: config::mount::Mount) -> Result<ExitCode> {
     let foreground = args.foreground;
     match role {
         Role::Command | Role::Holder => {
@@ -161,9 +177,16 @@ impl Role {
     }
 }
 
-/// The options, and where they say nothing what the configuration file says of the mount.
-fn with_file(mut args: options::Mount) -> Result<(options::Mount, config::mount::Mount)> {
-    let file = args.tree.config.as_deref().map(config::file::load).transpose()?.unwrap_or_default().mount;
+/// The options, and where they say nothing what the configuration file says of the mount: for who goes on with one what it was
+/// made by, or at least what was read last.
+fn with_file(mut args: options::Mount, role: &Role) -> Result<(options::Mount, config::mount::Mount)> {
+    let parse = |text: Option<String>| config::Config::parse(&text?).ok();
+    let made_by = parse(settings::first()).filter(|_| *role == Role::Daemon);
+    let load = |path: &Path| config::file::load(path).or_else(|error| parse(settings::last()).ok_or(error));
+    let file = match made_by {
+        Some(file) => file.mount,
+        None => args.tree.config.as_deref().map(load).transpose()?.unwrap_or_default().mount,
+    };
     args.iso_dir = args.iso_dir.or_else(|| file.iso_dir.clone());
     args.mountpoint = args.mountpoint.or_else(|| file.mountpoint.clone());
     args.nonempty |= file.nonempty;
@@ -188,11 +211,13 @@ fn configure(args: options::Mount, file: config::mount::Mount, supervised: bool)
         bail!("--user: only root can become somebody else");
     }
     let data_path = args.data_path.unwrap_or(DataPath::Auto);
-    let iso_dir_may_come = supervised && !iso_dir.try_exists().unwrap_or(true);
+    // Where there is a mount to go on with, whatever has gone since may come again, and must not end it.
+    let goes_on = store::gives_back();
+    let iso_dir_may_come = goes_on || supervised && !iso_dir.try_exists().unwrap_or(true);
     let iso_dir =
         if iso_dir_may_come { std::path::absolute(iso_dir)? } else { places::iso_directory(iso_dir)? };
-    // Where there is a mount to go on with, whoever asks it anything waits for this process.
-    let mountpoint = match store::gives_back() {
+    // Whoever asks it anything waits for this process.
+    let mountpoint = match goes_on {
         true => places::served_mountpoint(mounted)?,
         false => places::mountpoint(mounted, args.nonempty)?,
     };
@@ -215,11 +240,17 @@ fn configure(args: options::Mount, file: config::mount::Mount, supervised: bool)
         },
         cache_size: args.cache_size.unwrap_or(DEFAULT_CACHE_SIZE),
         data_path,
-        on_change: on_change(args.on_change)?,
+        on_change: if goes_on { args.on_change } else { on_change(args.on_change)? },
         resend: !args.no_resend,
         loaders: std::path::absolute(&args.tree.loaders)?,
         programs: args.tree.netroot_init.as_deref().map(std::path::absolute).transpose()?,
-        state_dir: state_dir(args.state_dir, args.user.as_ref())?,
+        state_dir: match state_dir(args.state_dir, args.user.as_ref()) {
+            Err(error) if goes_on => {
+                log::error!("{error:#}; what is found out isn't kept");
+                None
+            }
+            directory => directory?,
+        },
         user: args.user,
         log_file: args.log_file.as_deref().map(std::path::absolute).transpose()?,
         background: !args.foreground,

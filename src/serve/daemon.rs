@@ -37,7 +37,7 @@ use crate::serve::clients::kept::{self, Kept};
 use crate::serve::fuse::backing::Backings;
 use crate::serve::fuse::{Adapter, Owner};
 use crate::serve::handover::ledger::{Ledger, Left};
-use crate::serve::handover::{store, upgrade};
+use crate::serve::handover::{settings, store, upgrade};
 use crate::serve::hook::Hook;
 use crate::serve::logging;
 use crate::serve::manager::Manager;
@@ -64,10 +64,9 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// about as long.
 const TAKEOVER_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Descriptors that ISOs leave to all else beside the event loops: two looks into initrds (six each while one is started), four
-/// at clients' processes, the broker and the holder, a client's second opening of an ISO, files of the state, the
+/// Descriptors that ISOs leave to all else beside the event loops: a client's second opening of an ISO, files of the state, the
 /// administrator's command.
-const RESERVE: usize = 48;
+const RESERVE: usize = 16;
 
 /// How often results on initrds get into the menu while more are coming in: each time, all of it is rendered.
 const VERDICTS: Duration = Duration::from_millis(500);
@@ -161,6 +160,7 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     descriptors::raise_limit();
     // Before all else: whoever ends later is missed.
     let holder = store::parent();
+    let before = settings::last();
     let (ledger, left) = mount::held(&config.mountpoint)?;
     ignore_lease_breaks()?;
     let config = Arc::new(config);
@@ -204,7 +204,8 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
         let sender = sender.clone();
         move || sender.send(Event::Look).is_ok()
     })?;
-    let file = config.file.as_deref().map(|path| follow_file(path, &sender)).transpose()?;
+    let file = config.file.as_deref().map(|path| follow_file(path, before, &sender)).transpose()?;
+    let text = file.as_ref().map(|(file, _)| file.text().to_owned());
     let wish = mapper.is_some().then_some(config.data_path);
     let opener = Arc::new(Served { cache: cache.clone(), mapper, watch: served::watch() });
     let mut scanner = Scanner::new(config.iso_dir.clone(), config.pins.clone(), opener.clone());
@@ -212,7 +213,8 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     if let Some(state) = state {
         scanner.keep_labels(state);
     }
-    scanner.leave_descriptors(mount::loops() + RESERVE);
+    // Clients' open files come first: each may need its ISO, also one that has left the directory.
+    scanner.leave_descriptors(mount::loops() + RESERVE + left.files.len());
     let takeovers = ledger.as_ref().map_or(0, |ledger| ledger.generation());
     let times = Times::load(kept.clone());
     let board = Board::new(about(&config, takeovers), &cache);
@@ -241,6 +243,7 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
         clients.take(Kept::load(&state), open);
         kept::start(&clients, state)?;
     }
+    let new = left.mount.is_none();
     let (notifier, mounted) =
         mount::serve(adapter.clone(), &config, &broker, ledger.as_ref(), left, &end_sender)?;
     let by_kernel = wish.is_some() && adapter.agreed().passthrough;
@@ -248,7 +251,15 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     if let Some(ledger) = &ledger {
         ledger.taken_over();
     }
+    if let Some(text) = text {
+        let held = if new { settings::begin(&text) } else { settings::keep(&text) };
+        if let Err(error) = held {
+            log::warn!("the configuration is not held for the next process: {error}");
+        }
+    }
     updater.leave_descriptors(RESERVE);
+    // Not before: they would take of the processors and the descriptors that clients wait for.
+    updater.look_into_initrds();
     let run = move || broker.run();
     let hook = config.on_change.as_deref().map(|command| Hook::start(command, run)).transpose()?;
     log::info!("{}: mounted; ISOs: {}", config.mountpoint.display(), updater.catalog.isos.len());
@@ -370,14 +381,18 @@ fn adopt(operations: &Operations, ledger: &Ledger, left: &Left, updater: &Update
     }
 }
 
-/// Reads the configuration file, and looks at it from now on.
-fn follow_file(path: &Path, events: &Sender<Event>) -> Result<(Followed, Pace)> {
+/// Reads the configuration file, and looks at it from now on; what it said before counts where it can't be used.
+fn follow_file(path: &Path, before: Option<String>, events: &Sender<Event>) -> Result<(Followed, Pace)> {
     let pace = Pace::new()?;
     let events = events.clone();
     // Editors replace a file: its directory shows every change.
     let directory = path.parent().unwrap_or(Path::new("/"));
     watch::start(&[directory], pace.clone(), move || events.send(Event::Look).is_ok())?;
-    let file = Followed::start(path.to_owned())?;
+    let file = Followed::start(path.to_owned()).or_else(|error| {
+        // What it says now is said when it is looked at again.
+        let before = before.and_then(|text| Followed::start_as_before(path.to_owned(), text).ok());
+        before.ok_or(error)
+    })?;
     pace.set_often(file.restless());
     Ok((file, pace))
 }

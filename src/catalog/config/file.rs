@@ -40,6 +40,8 @@ pub enum Error {
 /// A configuration file that is followed.
 pub struct Followed {
     path: PathBuf,
+    /// Its text, as it was read last.
+    text: String,
     /// The version that was read, or found broken.
     seen: Option<FileId>,
     /// The last thing that was wrong, so that it is said once.
@@ -67,7 +69,7 @@ pub enum Look {
 pub fn load(path: &Path) -> Result<Config, Error> {
     let unreadable = |fault| Error::Unreadable { path: path.to_owned(), fault };
     let file = open(path).map_err(unreadable)?;
-    read(path, &file)
+    Ok(read(path, &file)?.0)
 }
 
 /// Opens a regular file; a pipe would be waited for, and a device may do anything.
@@ -76,14 +78,16 @@ fn open(path: &Path) -> io::Result<File> {
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a regular file")) }
 }
 
-fn read(path: &Path, file: &File) -> Result<Config, Error> {
+fn read(path: &Path, file: &File) -> Result<(Config, String), Error> {
     let unreadable = |fault| Error::Unreadable { path: path.to_owned(), fault };
     let mut bytes = Vec::new();
     file.take(MAX_LEN + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > MAX_LEN {
         return Err(unreadable(io::Error::other(format!("longer than {MAX_LEN} bytes"))));
     }
-    Config::from_bytes(&bytes).map_err(|fault| Error::Broken { path: path.to_owned(), fault })
+    let config =
+        Config::from_bytes(&bytes).map_err(|fault| Error::Broken { path: path.to_owned(), fault })?;
+    Ok((config, String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 impl Followed {
@@ -95,8 +99,27 @@ impl Followed {
         let unreadable = |fault| Error::Unreadable { path: path.clone(), fault };
         let file = open(&path).map_err(unreadable)?;
         let seen = FileId::of(&file.metadata().map_err(unreadable)?);
-        let config = Arc::new(read(&path, &file)?);
-        Ok(Self { path, seen: Some(seen), said: None, writers: Writers::default(), config, pending: false })
+        let (config, text) = read(&path, &file)?;
+        Ok(Self::with(path, text, config, Some(seen)))
+    }
+
+    /// Goes on with what the file said, where it can't be used now: [`Followed::look`] says why.
+    ///
+    /// # Errors
+    /// If that was no configuration.
+    pub fn start_as_before(path: PathBuf, text: String) -> Result<Self, Fault> {
+        let config = Config::parse(&text)?;
+        Ok(Self::with(path, text, config, None))
+    }
+
+    fn with(path: PathBuf, text: String, config: Config, seen: Option<FileId>) -> Self {
+        let (config, writers) = (Arc::new(config), Writers::default());
+        Self { path, text, seen, said: None, writers, config, pending: false }
+    }
+
+    /// Its text, as it was read last.
+    pub fn text(&self) -> &str {
+        &self.text
     }
 
     /// Its choices.
@@ -121,8 +144,9 @@ impl Followed {
         self.pending = false;
         match self.changed() {
             Ok(None) => Look::Same,
-            Ok(Some(config)) => {
+            Ok(Some((config, text))) => {
                 self.said = None;
+                self.text = text;
                 let config = Arc::new(config);
                 let same = config == self.config;
                 self.config = config;
@@ -139,7 +163,7 @@ impl Followed {
         }
     }
 
-    fn changed(&mut self) -> Result<Option<Config>, Error> {
+    fn changed(&mut self) -> Result<Option<(Config, String)>, Error> {
         let path = self.path.clone();
         let unreadable = |fault| Error::Unreadable { path: path.clone(), fault };
         let stat = std::fs::metadata(&path).map_err(unreadable)?;

@@ -18,6 +18,7 @@ use crate::catalog::probe::{ProbeResults, Workers};
 use crate::catalog::scan::{Catalog, FileId, Iso, Reason, Scanner, Skipped};
 use crate::catalog::standing::Standing;
 use crate::catalog::unknown;
+use crate::serve::handover::settings;
 use crate::serve::status::Board;
 use crate::serve::watch::Pace;
 use crate::tree::arena::Tree;
@@ -158,6 +159,9 @@ impl Updater {
             Look::Same => false,
             Look::New => {
                 log::info!("{}: read again", file.path().display());
+                if let Err(error) = settings::keep(file.text()) {
+                    log::warn!("{}: not held for the next process: {error}", file.path().display());
+                }
                 if before.mount != file.config().mount {
                     log::warn!("[mount]: what has changed there holds from the next start on");
                 }
@@ -203,7 +207,9 @@ impl Updater {
         match self.scanner.scan() {
             Ok(catalog) => {
                 self.untold |= std::mem::replace(&mut self.unreadable, false);
-                if self.take(catalog) { Change::Isos } else { Change::Nothing }
+                let changed = self.take(catalog);
+                self.look_into_initrds();
+                if changed { Change::Isos } else { Change::Nothing }
             }
             Err(error) => {
                 // A file server that is away takes nothing from clients that read what is open.
@@ -242,14 +248,19 @@ impl Updater {
 
     fn take(&mut self, mut catalog: Catalog) -> bool {
         catalog.leave_out(|iso| self.unfit.contains(&iso.disc.id), &Reason::Panic);
-        let unknown = self.results.enter(&mut catalog);
-        self.workers.ask(unknown);
+        self.results.enter(&mut catalog);
         self.pace.set_often(catalog.remote || catalog.pending());
         self.report(&catalog);
         let same = self.catalog.serves_same(&catalog);
         self.untold |= !same;
         self.catalog = catalog;
         !same
+    }
+
+    /// Has the initrds looked into of which nothing is known.
+    pub(super) fn look_into_initrds(&mut self) {
+        let unknown = self.results.enter(&mut self.catalog);
+        self.workers.ask(unknown);
     }
 
     /// Enters what is new of initrds, which may change the menu.

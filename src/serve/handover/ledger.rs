@@ -23,6 +23,7 @@ use crate::storage::passthrough::{Keeper, Mapping};
 use crate::storage::recipe::Recipe;
 use crate::tree::lazy::{Listed, Type};
 
+use super::settings;
 use super::slots::{Record, Slots};
 use super::store::{Inherited, Store, gives_back};
 
@@ -172,6 +173,8 @@ impl Ledger {
     pub fn open() -> io::Result<(Option<Arc<Self>>, Left)> {
         let Some(store) = Store::find()? else { return Ok((None, Left::default())) };
         let mut inherited = Inherited::take();
+        // They stay held for whoever comes next.
+        settings::NAMES.iter().for_each(|name| drop(inherited.all(name)));
         let state = inherited.one(STATE).map(File::from);
         if let Some((slots, records)) = state.map(Slots::open).transpose()?.flatten() {
             let mut left = Left::of(records, &mut inherited);

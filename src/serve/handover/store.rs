@@ -6,11 +6,13 @@
 
 use std::collections::HashMap;
 use std::env;
+use std::fs::File;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
@@ -44,6 +46,20 @@ pub struct Inherited(HashMap<String, Vec<OwnedFd>>);
 /// Whether a holder gives something back to this process.
 pub fn gives_back() -> bool {
     count() > 0
+}
+
+/// What a file in memory says that is inherited under that name; to be called before [`Inherited::take`].
+pub fn text(name: &str) -> Option<String> {
+    let names = env::var("LISTEN_FDNAMES").ok()?;
+    let inherited = (FIRST..FIRST.saturating_add(count())).zip(names.split(':'));
+    let (fd, _) = inherited.into_iter().find(|(_, other)| *other == name)?;
+    // SAFETY: who started this process says that it is open, and it is borrowed for this line only.
+    let copy = unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned().ok()?;
+    // Whoever comes next reads it from its beginning, too.
+    let file = File::from(copy);
+    let mut bytes = vec![0; usize::try_from(file.metadata().ok()?.len()).ok()?];
+    file.read_exact_at(&mut bytes, 0).ok()?;
+    String::from_utf8(bytes).ok()
 }
 
 /// Our own holder, as this process's parent.

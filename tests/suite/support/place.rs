@@ -314,9 +314,9 @@ fn adopt_orphans() {
     });
 }
 
-/// The process whose log lies in that directory, or whose mount point does, and which has none such above it.
+/// The process whose log lies in that directory, or whose mount point or configuration does, and which has none such above it.
 fn holder_of(top: &Path) -> Option<Pid> {
-    let wanted = ["log", "mnt"].map(|name| top.join(name).into_os_string().into_encoded_bytes());
+    let wanted = ["log", "mnt", "n.toml"].map(|name| top.join(name).into_os_string().into_encoded_bytes());
     let processes = fs::read_dir("/proc").expect("/proc").flatten();
     let ids = processes.filter_map(|process| process.file_name().to_str()?.parse().ok());
     let serves = |pid: &i32| {

@@ -1,0 +1,53 @@
+//! The configuration file as it was read, for the process that comes after this one.
+//!
+//! A file that is broken, gone or half edited leaves a daemon that runs as it was, so it must not keep the next one from
+//! serving what this one did. The text that was read last is held for it; and the one from the start of the mount, since what
+//! `[mount]` says holds as long as that does.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+
+use rustix::fs::{MemfdFlags, memfd_create};
+
+use super::store::{self, Store};
+
+/// What the text of the start is held as, and the one that was read last.
+pub const NAMES: [&str; 2] = [FIRST, LAST];
+const FIRST: &str = "config-at-start";
+const LAST: &str = "config";
+
+/// The text that the mount was made by, if one is held; to be called before the ledger is opened.
+pub fn first() -> Option<String> {
+    store::text(FIRST)
+}
+
+/// The text that was read last, if one is held; to be called before the ledger is opened.
+pub fn last() -> Option<String> {
+    store::text(LAST)
+}
+
+/// Has the text held that the mount is made by.
+///
+/// # Errors
+/// If it can't be held.
+pub fn begin(text: &str) -> io::Result<()> {
+    hold(FIRST, text)?;
+    keep(text)
+}
+
+/// Has a text held that was read later.
+///
+/// # Errors
+/// If it can't be held.
+pub fn keep(text: &str) -> io::Result<()> {
+    hold(LAST, text)
+}
+
+fn hold(name: &str, text: &str) -> io::Result<()> {
+    let Some(store) = Store::find()? else { return Ok(()) };
+    let mut file = File::from(memfd_create(name, MemfdFlags::CLOEXEC)?);
+    file.write_all(text.as_bytes())?;
+    store.release(name)?;
+    store.hold(name, file.as_fd())
+}
