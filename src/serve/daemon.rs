@@ -218,7 +218,7 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     let takeovers = ledger.as_ref().map_or(0, |ledger| ledger.generation());
     let times = Times::load(kept.clone());
     let board = Board::new(about(&config, takeovers), &cache);
-    let shown = Shown { board: board.clone(), live: board.files(), times };
+    let shown = Shown { board: board.clone(), live: board.files(), times, state: kept.clone() };
     let mut updater = Updater::new(&config, file, scanner, results, workers, pace, shown);
     let known_for = left.mount.is_some().then_some(TAKEOVER_PATIENCE);
     let tree = updater.first(known_for).with_context(|| config.iso_dir.display().to_string())?;

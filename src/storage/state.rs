@@ -4,6 +4,7 @@
 //! a symbolic link, pipe or device that has one of our names is never followed, opened for long, or written to. What is
 //! not ours is left alone: names are asked for one by one, and only those that a caller knows are removed.
 
+use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File};
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
@@ -19,6 +20,9 @@ use rustix::io::Errno;
 /// The file that says whose it is.
 const LOCK: &str = "lock";
 
+/// Longest file that is kept in memory until it can be written.
+const MOST_OWED: usize = 1 << 20;
+
 /// How long another one is waited for, and how often that is tried.
 const PATIENCE: Duration = Duration::from_secs(2);
 const AGAIN: Duration = Duration::from_millis(20);
@@ -28,8 +32,8 @@ const AGAIN: Duration = Duration::from_millis(20);
 pub struct StateDir {
     directory: OwnedFd,
     _lock: File,
-    /// One new file at a time has the name of new files.
-    writing: Mutex<()>,
+    /// What could not be written, by name. One new file at a time has the name of new files.
+    owed: Mutex<BTreeMap<String, Vec<u8>>>,
 }
 
 impl StateDir {
@@ -51,7 +55,7 @@ impl StateDir {
         let directory = open(path, flags, Mode::empty())?;
         let lock = regular(&directory, lock, OFlags::RDWR | OFlags::CREATE)?;
         claim(&lock)?;
-        Ok(Self { directory, _lock: lock, writing: Mutex::default() })
+        Ok(Self { directory, _lock: lock, owed: Mutex::default() })
     }
 
     /// A file of it.
@@ -78,17 +82,34 @@ impl StateDir {
     /// Puts a file in the place of what has that name.
     ///
     /// # Errors
-    /// If it can't be written.
+    /// If it can't be written. [`Self::write_owed`] tries that again.
     pub fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let _one = self.writing.lock();
+        let mut owed = self.owed.lock();
+        owed.remove(name);
+        self.put(name, bytes).inspect_err(|_| {
+            if bytes.len() <= MOST_OWED {
+                owed.insert(name.to_owned(), bytes.to_vec());
+            }
+        })
+    }
+
+    /// Writes what could not be written before, as far as it can be by now: the disk was full, say.
+    pub fn write_owed(&self) {
+        self.owed.lock().retain(|name, bytes| self.put(name, bytes).is_err());
+    }
+
+    fn put(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let new = format!("{name}.new");
         // Left by a daemon that was killed, or somebody else's link.
         let _ = unlinkat(&self.directory, &*new, AtFlags::empty());
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut file = File::from(openat(&self.directory, &*new, flags, Mode::from_raw_mode(0o644))?);
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        Ok(renameat(&self.directory, &*new, &self.directory, name)?)
+        let written = file.write_all(bytes).and_then(|()| file.sync_all());
+        let placed = written.and_then(|()| Ok(renameat(&self.directory, &*new, &self.directory, name)?));
+        // Half a file would take of what is short.
+        placed.inspect_err(|_| {
+            let _ = unlinkat(&self.directory, &*new, AtFlags::empty());
+        })
     }
 
     /// Removes the files whose names the caller knows as its own and wants no more.
@@ -126,6 +147,26 @@ fn regular(directory: &OwnedFd, name: &str, flags: OFlags) -> io::Result<File> {
 mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
+
+    #[test]
+    fn what_could_not_be_written_is_written_when_it_can_be() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = StateDir::take(directory.path()).unwrap();
+        // In the place of a file, which can't be replaced by one.
+        let in_the_way = directory.path().join("x");
+        std::fs::create_dir(&in_the_way).unwrap();
+        state.write("x", b"one").unwrap_err();
+        state.write("x", b"two").unwrap_err();
+        state.write_owed();
+        let names = || std::fs::read_dir(directory.path()).unwrap().flatten().map(|entry| entry.file_name());
+        assert!(names().all(|name| name == "x" || name == LOCK), "half a file is left");
+        std::fs::remove_dir(&in_the_way).unwrap();
+        state.write_owed();
+        assert_eq!(state.read("x", 3).unwrap(), b"two");
+        state.write("x", b"three").unwrap();
+        state.write_owed();
+        assert_eq!(state.read("x", 5).unwrap(), b"three");
+    }
 
     #[test]
     fn what_is_written_is_read_again_and_what_is_not_ours_stays() {

@@ -22,6 +22,7 @@ use crate::boot::inspect::{self, Facts};
 use crate::image::printable;
 use crate::storage::descriptors;
 use crate::storage::source::ReadAt;
+use crate::storage::source::noted::{self, Noted};
 use crate::storage::spare::Spare;
 use crate::storage::writers::{self, Writers};
 
@@ -179,9 +180,16 @@ pub fn open_again(file: File, opener: &dyn Opener) -> Result<Arc<IsoFile>, Reaso
 }
 
 fn open_disc(id: FileId, mtime: SystemTime, file: File, opener: &dyn Opener) -> Outcome {
+    let met = noted::Errno::default();
     let look = || -> Result<(Facts, Opened), Reason> {
         let opened = opener.open(Arc::new(file))?;
-        Ok((inspect::inspect(&opened.plain)?, opened))
+        let source: Arc<dyn ReadAt> = Arc::new(Noted::new(opened.plain.clone(), met.clone()));
+        let facts = inspect::inspect(&source);
+        // Menus and names that could not be read are passed over there, and would be missing for good.
+        match met.get() {
+            Some(number) => Err(io::Error::from_raw_os_error(*number).into()),
+            None => Ok((facts?, opened)),
+        }
     };
     // Whatever an ISO does to the readers of it, the others are served. Nothing that is shared is left half done.
     let (facts, Opened { served, plain }) =

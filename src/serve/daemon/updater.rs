@@ -21,6 +21,7 @@ use crate::catalog::unknown;
 use crate::serve::handover::settings;
 use crate::serve::status::Board;
 use crate::serve::watch::Pace;
+use crate::storage::state::StateDir;
 use crate::tree::arena::Tree;
 use crate::tree::iso_files::DirectoryCache;
 use crate::tree::layout::{self, Given, LoaderFile, Settings};
@@ -48,6 +49,8 @@ pub(super) struct Shown {
     pub live: Vec<(&'static str, Arc<dyn Live>)>,
     /// The times of rendered files.
     pub times: Times,
+    /// Where what is found out is kept, if it is.
+    pub state: Option<Arc<StateDir>>,
 }
 
 /// Keeps the catalog.
@@ -139,6 +142,7 @@ impl Updater {
 
     /// Looks at the directory, at this host's loaders and at its address.
     pub(super) fn look_again(&mut self) -> Change {
+        self.shown.state.iter().for_each(|state| state.write_owed());
         let configured = self.look_at_file();
         let moved = self.follow_address();
         let loaders = self.look_at_loaders();

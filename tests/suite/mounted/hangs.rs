@@ -218,3 +218,19 @@ fn what_could_not_be_read_is_looked_into_again() {
     assert_eq!(lines(), 3);
     daemon.stop();
 }
+
+#[test]
+fn an_iso_whose_menu_could_not_be_read_is_not_served_without_it() {
+    let Far { place, server, discs, .. } = far(&["One"]);
+    let iso = &discs[0].1.iso;
+    let at = iso.windows(7).position(|bytes| bytes == b"append ").unwrap() as u64;
+    server.unreadable(Some(("One.iso", at..at + 1)));
+    let daemon = place.start(&[]);
+    let line = "One.iso is not served: Input/output error (os error 5)";
+    place.eventually("a line of it", || place.log().contains(line));
+    assert!(place.tree("images/Local.iso").exists() && !place.tree("images/One.iso").exists());
+    server.unreadable(None);
+    place.eventually("the ISO", || place.tree("images/One.iso").exists());
+    assert_eq!(place.log().matches(line).count(), 1, "{}", place.log());
+    daemon.stop();
+}
