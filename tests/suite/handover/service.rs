@@ -228,3 +228,23 @@ fn a_kernel_that_does_not_send_again_costs_what_is_under_way_and_nothing_hangs()
     assert_eq!(good, 3);
     daemon.stop();
 }
+
+#[test]
+fn a_restart_with_a_broken_configuration_goes_on_with_the_one_before() {
+    let place = Place::with("one.iso", &Disc::new("One", 1));
+    let file = place.elsewhere("n.toml");
+    fs::write(&file, "[iso.\"one.iso\"]\ntitle = \"Before\"\n").unwrap();
+    let path = file.display().to_string();
+    let options = ["--config", &path];
+    let mut manager = Manager::start(&place, &options);
+    let shows = |title: &str| place.text("tftp/pxelinux.cfg/default").contains(title);
+    assert!(shows("Before"));
+    for broken in ["title = =", "[mount]\nnonsense = 1\n"] {
+        manager.restart(|_| fs::write(&file, broken).unwrap());
+        assert!(shows("Before"), "{broken}");
+        place.eventually("a line of it", || place.log().contains("; the configuration stays as it was"));
+    }
+    fs::write(&file, "[iso.\"one.iso\"]\ntitle = \"After\"\n").unwrap();
+    place.eventually("what it says then", || shows("After"));
+    manager.stop();
+}
