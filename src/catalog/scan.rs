@@ -11,9 +11,9 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
@@ -35,8 +35,12 @@ use crate::storage::workers::{Limits, Workers};
 use crate::storage::writers::Writers;
 
 mod look;
+mod suspects;
 
 pub use look::{is_iso_name, open_again, open_file};
+pub use suspects::{DEADLY, Witness};
+
+use suspects::Suspects;
 
 use look::{Candidate, Listing, Look, Looker, display, nanoseconds};
 
@@ -126,6 +130,11 @@ pub enum Reason {
     /// A reader of ISOs gave up in the worst way.
     #[error("looking into it ended in a panic: please report that, with the beginning of the ISO")]
     Panic,
+    /// Processes have died of it.
+    #[error(
+        "netrootfs ended each time that it looked into it: please report that, with the beginning of the ISO"
+    )]
+    Deadly,
     /// A file server or a disk keeps it waiting.
     #[error("its file system doesn't answer")]
     Unanswered,
@@ -147,6 +156,7 @@ impl Reason {
             Self::Unfinished(_) => "unfinished",
             Self::SecondName => "second-name",
             Self::Panic => "panic",
+            Self::Deadly => "deadly",
             Self::Unanswered => "unanswered",
             Self::Unreadable(_) => "unreadable",
             Self::Unfit(error) => error.code(),
@@ -322,6 +332,7 @@ impl Scanner {
             writers: Writers::default(),
             written: Mutex::default(),
             spare: Spare::new(),
+            suspects: OnceLock::new(),
             left: AtomicUsize::new(0),
         };
         Self {
@@ -353,6 +364,12 @@ impl Scanner {
         let (kept, labels, written) = Kept::load(state);
         (self.kept, self.labels) = (Some(kept), labels);
         *self.looker.written.lock() = written;
+    }
+
+    /// Tells a witness what is being looked at, so that a process which comes after this one doesn't die of the same; `left` is
+    /// what the witness knows of those that came before. To be called once.
+    pub fn tell(&mut self, witness: Arc<dyn Witness>, left: HashMap<u64, u8>) {
+        let _ = self.looker.suspects.set(Suspects::new(witness, left));
     }
 
     /// Leaves so many descriptors to others from now on: an ISO that would take one of them waits until there are more.

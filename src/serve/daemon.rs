@@ -213,6 +213,9 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     if let Some(state) = state {
         scanner.keep_labels(state);
     }
+    if let Some(ledger) = &ledger {
+        scanner.tell(ledger.clone(), left.looks.clone());
+    }
     // Clients' open files come first: each may need its ISO, also one that has left the directory.
     scanner.leave_descriptors(mount::loops() + RESERVE + left.files.len());
     let takeovers = ledger.as_ref().map_or(0, |ledger| ledger.generation());

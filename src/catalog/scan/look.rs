@@ -12,8 +12,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
@@ -26,7 +26,11 @@ use crate::storage::source::noted::{self, Noted};
 use crate::storage::spare::Spare;
 use crate::storage::writers::{self, Writers};
 
+use super::suspects::Suspects;
 use super::{FileId, IsoFile, Opened, Opener, Plain, Reason, Skipped};
+
+/// A variable with the volume id of an ISO that the process dies of. For tests, of builds for these.
+const FAULT: &str = "NETROOTFS_SCAN_FAULT";
 
 /// The looks at files, beside the scan.
 pub(super) struct Looker {
@@ -37,6 +41,7 @@ pub(super) struct Looker {
     /// When files were written to that were served before, by device and inode: with that they are other files.
     pub(super) written: Mutex<HashMap<(u64, u64), i64>>,
     pub(super) spare: Spare,
+    pub(super) suspects: OnceLock<Suspects>,
     /// Descriptors that ISOs leave to all else.
     pub(super) left: AtomicUsize,
 }
@@ -130,7 +135,11 @@ impl Looker {
         // Over a network, opening a file is what brings its attributes up to date (nfs(5)).
         let stat = file.metadata().map_err(fault)?;
         let (id, mtime) = (self.id_of(&stat), modified(&stat));
-        let outcome = open_disc(id, mtime, file, self.opener.as_ref());
+        let look = || open_disc(id, mtime, file, self.opener.as_ref());
+        let outcome = match self.suspects.get() {
+            Some(suspects) => suspects.look(&id, look).unwrap_or(Err(Reason::Deadly)),
+            None => look(),
+        };
         match outcome {
             Err(reason) if !reason.lasts() => {
                 let pending = reason.error().is_some_and(is_of_this_moment);
@@ -185,6 +194,7 @@ fn open_disc(id: FileId, mtime: SystemTime, file: File, opener: &dyn Opener) -> 
         let opened = opener.open(Arc::new(file))?;
         let source: Arc<dyn ReadAt> = Arc::new(Noted::new(opened.plain.clone(), met.clone()));
         let facts = inspect::inspect(&source);
+        fail_as_asked(&facts);
         // Menus and names that could not be read are passed over there, and would be missing for good.
         match met.get() {
             Some(number) => Err(io::Error::from_raw_os_error(*number).into()),
@@ -195,6 +205,13 @@ fn open_disc(id: FileId, mtime: SystemTime, file: File, opener: &dyn Opener) -> 
     let (facts, Opened { served, plain }) =
         panic::catch_unwind(AssertUnwindSafe(look)).unwrap_or(Err(Reason::Panic))?;
     Ok(Arc::new(IsoFile { id, len: served.len(), source: served, plain, mtime, facts }))
+}
+
+fn fail_as_asked(facts: &Result<Facts, inspect::Error>) {
+    let Some(fault) = std::env::var(FAULT).ok().filter(|_| cfg!(debug_assertions)) else { return };
+    if facts.as_ref().is_ok_and(|facts| String::from_utf8_lossy(&facts.volume_id).trim_end() == fault) {
+        std::process::abort();
+    }
 }
 
 /// Whether a file of that name is taken for an ISO.

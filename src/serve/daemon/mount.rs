@@ -49,6 +49,9 @@ pub(super) fn loops() -> usize {
 /// If it can't be used, with a sentence that says why.
 pub(super) fn held(mountpoint: &Path) -> Result<(Option<Arc<Ledger>>, Left)> {
     let (ledger, left) = Ledger::open().context("the holder of the mount's descriptors")?;
+    // It holds for another mount, too.
+    let mut none = Left::default();
+    none.looks.clone_from(&left.looks);
     match &left.mount {
         // Whoever asks what is mounted there would wait for this process.
         Some(mount) if mount.mountpoint == mountpoint => return Ok((ledger, left)),
@@ -72,7 +75,7 @@ pub(super) fn held(mountpoint: &Path) -> Result<(Option<Arc<Ledger>>, Left)> {
         None => {}
     }
     mountpoint::check(mountpoint)?;
-    Ok((ledger, Left::default()))
+    Ok((ledger, none))
 }
 
 /// Mounts, or goes on with the mount that there is; from then on clients are served.

@@ -38,6 +38,8 @@ use crate::storage::descriptors;
 
 /// Deaths in a row after which it isn't started again.
 const MOST: u32 = 5;
+/// Signals by which a program ends that is at fault itself.
+const CRASHES: [i32; 5] = [libc::SIGABRT, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGSEGV];
 /// Deaths in a row after which the program that is installed now isn't trusted.
 const TRUSTED: u32 = 2;
 /// The program that runs here, also when another one has taken its place, or none (proc_pid_exe(5)).
@@ -136,7 +138,10 @@ impl Holder {
                 return Ok(0);
             }
             let served = daemon.ready.map(|since| since.elapsed());
-            if self.stopping || ready.is_some() {
+            // At the first start whatever it says is for who waits for that; a crash says nothing, and the next daemon may know
+            // what not to touch.
+            let crashed = status.signal().is_some_and(|signal| CRASHES.contains(&signal));
+            if self.stopping || ready.is_some() && !(crashed && failures < MOST) {
                 if let Some(signal) = status.signal().filter(|_| !self.stopping) {
                     log::error!("the daemon was ended by signal {signal} before it served anything");
                 }

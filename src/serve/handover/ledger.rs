@@ -17,7 +17,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::{Mutex, MutexGuard};
 
 use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::time::{ClockId, clock_gettime};
 
+use crate::catalog::scan::{DEADLY, Witness};
 use crate::storage::content::Content;
 use crate::storage::passthrough::{Keeper, Mapping};
 use crate::storage::recipe::Recipe;
@@ -29,6 +31,11 @@ use super::store::{Inherited, Store, gives_back};
 
 /// What the file in memory is held as.
 const STATE: &str = "state";
+
+/// Seconds after which a look that has not ended waits for a disk or a file server: who is ended then has died of something
+/// else. The next process begins within two seconds of a death.
+const LOOK: u64 = 10;
+
 /// What each device of the mount is held as.
 pub const DEVICE: &str = "device";
 
@@ -52,6 +59,8 @@ mod kind {
     pub const ENDING: u16 = 8;
     /// What open directories show; its number.
     pub const LISTING: u16 = 9;
+    /// An ISO that is being looked at, with the number of processes that have died of it and when that began; its number.
+    pub const LOOK: u16 = 10;
 }
 
 /// The mount, as it was made.
@@ -133,6 +142,8 @@ pub struct Left {
     pub last_backing: Option<u32>,
     /// Names by inode.
     pub names: HashMap<u64, Name>,
+    /// ISOs that were being looked at, with the number of processes that had died of them.
+    pub looks: HashMap<u64, u8>,
     /// Mappings with their file and their metadata, by number.
     mappings: HashMap<u64, (Mapping, File, File)>,
     /// Files that recipes need, by identity.
@@ -175,6 +186,7 @@ impl Ledger {
         let mut inherited = Inherited::take();
         // They stay held for whoever comes next.
         settings::NAMES.iter().for_each(|name| drop(inherited.all(name)));
+        let mut looks = HashMap::new();
         let state = inherited.one(STATE).map(File::from);
         if let Some((slots, records)) = state.map(Slots::open).transpose()?.flatten() {
             let mut left = Left::of(records, &mut inherited);
@@ -183,6 +195,7 @@ impl Ledger {
                 ledger.adopt(&mut left, &inherited);
                 return Ok((Some(Arc::new(ledger)), left));
             }
+            looks = left.looks;
         }
         for name in inherited.names().map(String::as_str).chain([STATE, DEVICE]) {
             store.release(name)?;
@@ -194,7 +207,9 @@ impl Ledger {
         }
         let file = File::from(memfd_create("netrootfs", MemfdFlags::CLOEXEC)?);
         store.hold(STATE, file.as_fd())?;
-        Ok((Some(Arc::new(Self::with(store, Slots::create(file)?))), Left::default()))
+        let ledger = Self::with(store, Slots::create(file)?);
+        looks.iter().for_each(|(iso, deaths)| ledger.begins(*iso, *deaths));
+        Ok((Some(Arc::new(ledger)), Left { looks, ..Left::default() }))
     }
 
     fn with(store: Store, slots: Slots) -> Self {
@@ -467,6 +482,17 @@ impl Keeper for Ledger {
     }
 }
 
+impl Witness for Ledger {
+    fn begins(&self, iso: u64, deaths: u8) {
+        let bytes: Vec<u8> = [deaths].into_iter().chain(now().to_le_bytes()).collect();
+        self.done(self.entries().slots.insert((kind::LOOK, iso), &bytes));
+    }
+
+    fn ends(&self, iso: u64) {
+        self.done(self.entries().slots.remove((kind::LOOK, iso)));
+    }
+}
+
 impl Entries {
     fn new(slots: Slots) -> Self {
         Self {
@@ -529,6 +555,12 @@ impl Left {
             kind::NAME => {
                 let (parent, lookups) = (number(&mut bytes)?, number(&mut bytes)?);
                 self.names.insert(id, Name { parent, lookups, name: OsString::from_vec(bytes.to_vec()) });
+            }
+            kind::LOOK => {
+                let (deaths, mut began) = bytes.split_first()?;
+                if *deaths >= DEADLY || now().saturating_sub(number(&mut began)?) <= LOOK {
+                    self.looks.insert(id, *deaths);
+                }
             }
             kind::MAPPING => {
                 let iso =
@@ -601,6 +633,11 @@ fn number(bytes: &mut &[u8]) -> Option<u64> {
     let (number, rest) = bytes.split_first_chunk()?;
     *bytes = rest;
     Some(u64::from_le_bytes(*number))
+}
+
+/// Seconds since the host's start, the same for all processes.
+fn now() -> u64 {
+    clock_gettime(ClockId::Boottime).tv_sec.unsigned_abs()
 }
 
 fn file_name(identity: u64) -> String {

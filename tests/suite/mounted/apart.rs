@@ -5,6 +5,7 @@ use std::fs;
 use netrootfs::tree::render::status::Status;
 use testkit::disc::Disc;
 
+use crate::handover::kept::kill;
 use crate::support::place::Place;
 
 /// Mounts two ISOs, and has the look into the first end by that fault.
@@ -59,6 +60,47 @@ fn a_look_that_is_sound_has_an_outcome() {
     let menu = || place.text("tftp/pxelinux.cfg/default");
     place.eventually("what is known", || menu().contains("netroot=nbd:192.0.2.1:One::ro"));
     assert!(!place.log().contains("looking into it"), "{}", place.log());
+    daemon.stop();
+}
+
+#[test]
+fn an_iso_that_the_daemon_dies_of_is_left_out_alone() {
+    let place = Place::with("one.iso", &Disc::new("One", 1));
+    let mut command = place.command(&[]);
+    let daemon = place.start_by(command.env("NETROOTFS_SCAN_FAULT", "Bad"));
+    let open = fs::File::open(place.tree("images/One.iso")).unwrap();
+    place.put("bad.iso", &Disc::new("Bad", 2));
+    let line = "bad.iso is not served: netrootfs ended each time that it looked into it";
+    let deaths = || place.log().matches("the daemon has ended (signal: 6 (SIGABRT)").count();
+    place.eventually("a line of it", || place.log().contains(line));
+    assert_eq!(deaths(), 3, "{}", place.log());
+    assert_eq!(open.metadata().unwrap().len(), Disc::new("One", 1).iso.len() as u64);
+    assert!(place.read("images/One.iso") == Disc::new("One", 1).iso);
+    place.put("two.iso", &Disc::new("Two", 3));
+    place.eventually("the next one", || place.tree("images/Two.iso").exists());
+    // Nor does the next process try it again.
+    kill(&place, &daemon);
+    place.look_again("Three");
+    assert!(!place.tree("images/Bad.iso").exists());
+    assert_eq!(deaths(), 3, "{}", place.log());
+    fs::remove_file(place.iso("bad.iso")).unwrap();
+    place.put("bad.iso", &Disc::new("Good", 4));
+    place.eventually("a sound one in its place", || place.tree("images/Good.iso").exists());
+    daemon.stop();
+}
+
+#[test]
+fn an_iso_that_the_daemon_dies_of_at_its_start_keeps_no_other_out() {
+    let place = Place::with("one.iso", &Disc::new("One", 1));
+    place.put("bad.iso", &Disc::new("Bad", 2));
+    place.put("two.iso", &Disc::new("Two", 3));
+    let mut command = place.command(&[]);
+    let daemon = place.start_by(command.env("NETROOTFS_SCAN_FAULT", "Bad"));
+    place.eventually("the others", || {
+        ["One", "Two"].iter().all(|label| place.tree(&format!("images/{label}.iso")).exists())
+    });
+    let line = "bad.iso is not served: netrootfs ended each time that it looked into it";
+    assert!(place.log().contains(line), "{}", place.log());
     daemon.stop();
 }
 
