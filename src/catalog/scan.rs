@@ -332,6 +332,7 @@ impl Scanner {
             writers: Writers::default(),
             written: Mutex::default(),
             spare: Spare::new(),
+            opening: Mutex::default(),
             suspects: OnceLock::new(),
             left: AtomicUsize::new(0),
         };

@@ -26,11 +26,14 @@ use crate::storage::source::noted::{self, Noted};
 use crate::storage::spare::Spare;
 use crate::storage::writers::{self, Writers};
 
-use super::suspects::Suspects;
+use super::suspects::{Suspects, TURN};
 use super::{FileId, IsoFile, Opened, Opener, Plain, Reason, Skipped};
 
 /// A variable with the volume id of an ISO that the process dies of. For tests, of builds for these.
 const FAULT: &str = "NETROOTFS_SCAN_FAULT";
+
+/// A limit of descriptors that ISOs may come to.
+const FEW: usize = 4096;
 
 /// The looks at files, beside the scan.
 pub(super) struct Looker {
@@ -41,6 +44,8 @@ pub(super) struct Looker {
     /// When files were written to that were served before, by device and inode: with that they are other files.
     pub(super) written: Mutex<HashMap<(u64, u64), i64>>,
     pub(super) spare: Spare,
+    /// Where descriptors are few, one file is opened after the other.
+    pub(super) opening: Mutex<()>,
     pub(super) suspects: OnceLock<Suspects>,
     /// Descriptors that ISOs leave to all else.
     pub(super) left: AtomicUsize,
@@ -126,6 +131,8 @@ impl Looker {
             let when = nanoseconds(stat.ctime(), stat.ctime_nsec());
             self.written.lock().insert((id.device, id.inode), when);
         }
+        // Each would find room for itself, and all together would take what is left to others. One that hangs isn't waited for.
+        let _one = (descriptors::limit() <= FEW).then(|| self.opening.try_lock_for(TURN));
         let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(&path).map_err(fault)?;
         self.leaves_descriptors(&file).map_err(fault)?;
         *remote = writers::is_remote(&file);
@@ -149,11 +156,12 @@ impl Looker {
         }
     }
 
-    /// Refuses a file that has one of the last descriptors. The lowest free number is taken (open(2)), so what is below is
-    /// in use.
+    /// Refuses a file if one of the last descriptors would be taken for it, which needs two. The lowest free number is taken
+    /// (open(2)), so what is below is in use.
     fn leaves_descriptors(&self, file: &File) -> io::Result<()> {
         let left = self.left.load(Ordering::Relaxed);
-        match (file.as_raw_fd() as usize).saturating_add(left) < descriptors::limit() {
+        let second = file.try_clone()?;
+        match (second.as_raw_fd() as usize).saturating_add(left) < descriptors::limit() {
             true => Ok(()),
             false => Err(io::Error::from_raw_os_error(libc::EMFILE)),
         }

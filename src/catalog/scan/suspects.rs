@@ -27,7 +27,7 @@ pub trait Witness: Send + Sync {
 pub const DEADLY: u8 = 3;
 
 /// How long a look waits for its turn: one that hangs holds up no others.
-const TURN: Duration = Duration::from_millis(500);
+pub(super) const TURN: Duration = Duration::from_millis(500);
 
 /// What processes before this one were looking at when they died.
 pub(super) struct Suspects {
