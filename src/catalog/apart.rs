@@ -56,8 +56,8 @@ const MOST_PACKED: u64 = 128 << 20;
 /// The user and group that nothing belongs to.
 const NOBODY: u32 = 65534;
 
-/// A variable that makes it fail for the ISO of a volume id, `crash:ONE`, `kill:ONE`, `memory:ONE`, or hang for all, `hang:`. For tests, of
-/// builds for these.
+/// A variable that makes it fail for the ISO of a volume id, `crash:ONE`, `kill:ONE`, `memory:ONE`, or hang for all, `hang:`.
+/// For tests, of builds for these.
 const FAULT: &str = "NETROOTFS_LOOK_FAULT";
 
 /// Why a look has no outcome.

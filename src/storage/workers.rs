@@ -82,23 +82,16 @@ impl Workers {
     /// Runs a job when its turn has come. Where the system has no thread left, who asks does it, unless another one of its key
     /// is running, which may hang: whoever does that goes on with this one.
     pub fn run_or_do(&self, key: u64, job: impl FnOnce() + Send + 'static) {
-        let mut state = self.0.state.lock();
-        state.waiting.push_back((key, Box::new(job)));
-        if !self.0.wake(&mut state) {
-            self.0.help(state);
-        }
+        self.0.see_to(self.0.state.lock(), key, Box::new(job));
     }
 
     /// [`Workers::run_or_do`], unless too many of this key are waiting: then it returns `false`.
     pub fn offer(&self, key: u64, job: impl FnOnce() + Send + 'static) -> bool {
-        let mut state = self.0.state.lock();
+        let state = self.0.state.lock();
         if state.waiting.iter().filter(|(other, _)| *other == key).count() >= self.0.limits.waiting {
             return false;
         }
-        state.waiting.push_back((key, Box::new(job)));
-        if !self.0.wake(&mut state) {
-            self.0.help(state);
-        }
+        self.0.see_to(state, key, Box::new(job));
         true
     }
 
@@ -135,8 +128,12 @@ impl Shared {
         true
     }
 
-    /// Does what nobody does, in the thread of who asks.
-    fn help<'a>(self: &'a Arc<Self>, mut state: MutexGuard<'a, State>) {
+    /// Has a job done, by who asks if by no other.
+    fn see_to<'a>(self: &'a Arc<Self>, mut state: MutexGuard<'a, State>, key: u64, job: Job) {
+        state.waiting.push_back((key, job));
+        if self.wake(&mut state) {
+            return;
+        }
         while let Some((key, job)) = state.alone().and_then(|at| state.waiting.remove(at)) {
             state = self.perform(state, key, job);
         }

@@ -15,7 +15,7 @@ use crate::boot::servers;
 use crate::catalog::config::ByItself;
 use crate::catalog::config::file::{Followed, Look};
 use crate::catalog::probe::{ProbeResults, Workers};
-use crate::catalog::scan::{Catalog, FileId, Iso, Reason, Scanner, Skipped};
+use crate::catalog::scan::{Catalog, FileId, Iso, IsoFile, Reason, Scanner, Skipped};
 use crate::catalog::standing::Standing;
 use crate::catalog::unknown;
 use crate::serve::handover::settings;
@@ -211,8 +211,8 @@ impl Updater {
         match self.scanner.scan() {
             Ok(catalog) => {
                 self.untold |= std::mem::replace(&mut self.unreadable, false);
-                let changed = self.take(catalog);
-                self.look_into_initrds();
+                let (changed, unknown) = self.take(catalog);
+                self.workers.ask(unknown);
                 if changed { Change::Isos } else { Change::Nothing }
             }
             Err(error) => {
@@ -250,18 +250,19 @@ impl Updater {
         used
     }
 
-    fn take(&mut self, mut catalog: Catalog) -> bool {
+    /// Whether it is another one than before, and the ISOs whose initrds are to be looked into.
+    fn take(&mut self, mut catalog: Catalog) -> (bool, Vec<Arc<IsoFile>>) {
         catalog.leave_out(|iso| self.unfit.contains(&iso.disc.id), &Reason::Panic);
-        self.results.enter(&mut catalog);
+        let unknown = self.results.enter(&mut catalog);
         self.pace.set_often(catalog.remote || catalog.pending());
         self.report(&catalog);
         let same = self.catalog.serves_same(&catalog);
         self.untold |= !same;
         self.catalog = catalog;
-        !same
+        (!same, unknown)
     }
 
-    /// Has the initrds looked into of which nothing is known.
+    /// Has the initrds looked into of which nothing was known at the start.
     pub(super) fn look_into_initrds(&mut self) {
         let unknown = self.results.enter(&mut self.catalog);
         self.workers.ask(unknown);

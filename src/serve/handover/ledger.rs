@@ -34,7 +34,7 @@ const STATE: &str = "state";
 
 /// Seconds after which a look that has not ended waits for a disk or a file server: who is ended then has died of something
 /// else. The next process begins within two seconds of a death.
-const LOOK: u64 = 10;
+const LONG: u64 = 10;
 
 /// What each device of the mount is held as.
 pub const DEVICE: &str = "device";
@@ -558,7 +558,7 @@ impl Left {
             }
             kind::LOOK => {
                 let (deaths, mut began) = bytes.split_first()?;
-                if *deaths >= DEADLY || now().saturating_sub(number(&mut began)?) <= LOOK {
+                if *deaths >= DEADLY || now().saturating_sub(number(&mut began)?) <= LONG {
                     self.looks.insert(id, *deaths);
                 }
             }
