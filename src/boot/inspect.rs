@@ -13,6 +13,7 @@ use crate::image::iso::{self, Image};
 use crate::image::menu::{LeftOut, Reason};
 use crate::image::product;
 use crate::storage::source::ReadAt;
+use crate::storage::source::recent::Recent;
 
 mod entries;
 
@@ -142,10 +143,15 @@ impl Error {
 /// # Errors
 /// If it can't be served, with the reason.
 pub fn inspect(source: &Arc<dyn ReadAt>) -> Result<Facts, Error> {
-    let mut image = Image::open(source.clone())?;
+    let mut image = open(source)?;
     let facts = look_into(&mut image, source);
     image.check_budget()?;
     facts
+}
+
+/// Opens it for one look, which goes through its directories again and again.
+fn open(source: &Arc<dyn ReadAt>) -> Result<Image, Error> {
+    Ok(Image::open(Arc::new(Recent::new(source.clone())))?)
 }
 
 fn look_into(image: &mut Image, source: &Arc<dyn ReadAt>) -> Result<Facts, Error> {
@@ -236,7 +242,7 @@ fn find_some(image: &mut Image, pattern: &str, most: usize) -> Vec<String> {
 /// # Errors
 /// If the ISO can't be read.
 pub fn roots(source: &Arc<dyn ReadAt>) -> Result<Vec<iso::File>, Error> {
-    let mut image = Image::open(source.clone())?;
+    let mut image = open(source)?;
     let mut found: Vec<iso::File> = Vec::new();
     for pattern in families::images() {
         for path in find_some(&mut image, pattern, MAX_ROOTS) {
@@ -258,7 +264,7 @@ pub fn roots(source: &Arc<dyn ReadAt>) -> Result<Vec<iso::File>, Error> {
 /// # Errors
 /// If the ISO can't be read.
 pub fn packages(source: &Arc<dyn ReadAt>) -> Result<Vec<iso::File>, Error> {
-    let mut image = Image::open(source.clone())?;
+    let mut image = open(source)?;
     let mut paths = Vec::new();
     for pattern in families::packages() {
         paths.extend(find_some(&mut image, pattern, MAX_LISTED));

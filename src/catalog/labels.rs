@@ -36,8 +36,14 @@ pub(super) struct Labels {
     pub arrived: HashMap<Label, u64>,
 }
 
-/// When files were written to while they were served, by device and inode.
-pub(super) type Written = HashMap<(u64, u64), i64>;
+/// What is known of files that were served before the start.
+#[derive(Debug, Default)]
+pub(super) struct Before {
+    /// When they were written to while they were served, by device and inode.
+    pub written: HashMap<(u64, u64), i64>,
+    /// The files themselves.
+    pub files: HashSet<FileId>,
+}
 
 #[derive(Serialize, Deserialize)]
 struct Stored {
@@ -57,9 +63,13 @@ struct StoredLabel {
     /// Number of its coming, from 1 on.
     #[serde(default)]
     arrived: u64,
-    /// [`FileId::written`], without which it would be another file after the start.
+    /// The rest of its [`FileId`], without which it would be another file after the start.
     #[serde(default)]
     written: i64,
+    #[serde(default)]
+    len: u64,
+    #[serde(default)]
+    mtime: i64,
 }
 
 /// Where they are kept.
@@ -70,10 +80,10 @@ pub(super) struct Kept {
 
 impl Kept {
     /// Reads them. What can't be read is as if it had never been.
-    pub fn load(state: Arc<StateDir>) -> (Self, Labels, Written) {
+    pub fn load(state: Arc<StateDir>) -> (Self, Labels, Before) {
         let last = state.read(FILE_NAME, MAX_LEN).unwrap_or_default();
-        let (labels, written) = parse(&last).unwrap_or_default();
-        (Self { state, last }, labels, written)
+        let (labels, before) = parse(&last).unwrap_or_default();
+        (Self { state, last }, labels, before)
     }
 
     /// Writes them, if they are others than before: those of ISOs that are served, under these names, and those of `all`
@@ -83,10 +93,10 @@ impl Kept {
     /// If they can't be written.
     pub fn save(&mut self, isos: &[Iso], names: &[OsString], all: &Labels) -> io::Result<()> {
         let stored = |(iso, name): (&Iso, &OsString)| {
-            let FileId { device, inode, written, .. } = iso.disc.id;
+            let FileId { device, inode, len, mtime, written } = iso.disc.id;
             let (label, volume_id) = (iso.label.to_string(), iso.disc.facts.volume_id.clone());
             let (name, arrived) = (name.as_bytes().to_vec(), iso.arrived);
-            StoredLabel { label, name, volume_id, device, inode, arrived, written }
+            StoredLabel { label, name, volume_id, device, inode, arrived, written, len, mtime }
         };
         let mut labels: Vec<_> = isos.iter().zip(names).map(stored).collect();
         let served: HashSet<&OsString> = names.iter().collect();
@@ -99,6 +109,8 @@ impl Kept {
             inode: 0,
             arrived: all.arrived.get(label).copied().unwrap_or_default(),
             written: 0,
+            len: 0,
+            mtime: 0,
         }));
         labels.sort_by(|one, other| one.label.cmp(&other.label));
         let bytes = serde_json::to_vec(&Stored { version: VERSION, labels })?;
@@ -111,14 +123,18 @@ impl Kept {
     }
 }
 
-fn parse(bytes: &[u8]) -> Option<(Labels, Written)> {
+fn parse(bytes: &[u8]) -> Option<(Labels, Before)> {
     let stored: Stored = serde_json::from_slice(bytes).ok()?;
-    let (mut labels, mut written) = (Labels::default(), Written::new());
+    let (mut labels, mut before) = (Labels::default(), Before::default());
     for entry in stored.labels.into_iter().filter(|_| stored.version == VERSION) {
         // A label of another version may be none any more.
         let Ok(label) = Label::parse(&entry.label) else { continue };
         if entry.written != 0 {
-            written.insert((entry.device, entry.inode), entry.written);
+            before.written.insert((entry.device, entry.inode), entry.written);
+        }
+        if entry.len != 0 {
+            let StoredLabel { device, inode, len, mtime, written, .. } = entry;
+            before.files.insert(FileId { device, inode, len, mtime, written });
         }
         if entry.arrived != 0 {
             labels.arrived.insert(label.clone(), entry.arrived);
@@ -128,5 +144,5 @@ fn parse(bytes: &[u8]) -> Option<(Labels, Written)> {
         }
         labels.names.insert(OsString::from_vec(entry.name), (entry.volume_id, label));
     }
-    Some((labels, written))
+    Some((labels, before))
 }

@@ -333,6 +333,7 @@ impl Scanner {
             written: Mutex::default(),
             spare: Spare::new(),
             opening: Mutex::default(),
+            served: OnceLock::new(),
             suspects: OnceLock::new(),
             left: AtomicUsize::new(0),
         };
@@ -362,9 +363,10 @@ impl Scanner {
     /// itself.
     pub fn keep_labels(&mut self, state: Arc<StateDir>) {
         self.standing = standing::Memory::load(state.clone());
-        let (kept, labels, written) = Kept::load(state);
+        let (kept, labels, before) = Kept::load(state);
         (self.kept, self.labels) = (Some(kept), labels);
-        *self.looker.written.lock() = written;
+        *self.looker.written.lock() = before.written;
+        let _ = self.looker.served.set(before.files);
     }
 
     /// Tells a witness what is being looked at, so that a process which comes after this one doesn't die of the same; `left` is

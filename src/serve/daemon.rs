@@ -4,6 +4,7 @@
 //! into by [`crate::catalog::probe`], the administrator's command runs in a thread of its own. But it may hang, for as long as
 //! the file server of the ISOs does; so the main thread only waits for the end.
 
+mod memory;
 mod mount;
 mod read_ahead;
 mod served;
@@ -37,7 +38,7 @@ use crate::serve::clients::kept::{self, Kept};
 use crate::serve::fuse::backing::Backings;
 use crate::serve::fuse::{Adapter, Owner};
 use crate::serve::handover::ledger::{Ledger, Left};
-use crate::serve::handover::{settings, store, upgrade};
+use crate::serve::handover::{queues, settings, store, upgrade};
 use crate::serve::hook::Hook;
 use crate::serve::logging;
 use crate::serve::manager::Manager;
@@ -158,10 +159,13 @@ fn answer_as_long_as_held(listener: io::Result<UnixListener>, holder: io::Result
 /// If the tree can't be mounted, with a sentence that says why.
 pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()> {
     descriptors::raise_limit();
+    descriptors::make_room();
+    memory::map_large_pieces();
     // Before all else: whoever ends later is missed.
     let holder = store::parent();
     let before = settings::last();
-    let (ledger, left) = mount::held(&config.mountpoint)?;
+    let (ledger, mut left) = mount::held(&config.mountpoint)?;
+    let old_queues = std::mem::take(&mut left.queues);
     ignore_lease_breaks()?;
     let config = Arc::new(config);
     let (sender, inbox) = channel();
@@ -173,6 +177,7 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
         state_dir: state.as_ref().and(config.state_dir.as_deref()),
         log_file: config.log_file.as_deref(),
     };
+    let spare = mount::spare_devices(&config.mountpoint)?;
     let broker = give_up(&config, &bounds, &end_sender)?;
     let mapper = served::mapper(config.data_path, broker.clone(), ledger.clone().map(|ledger| ledger as _))?;
     if left.mount.is_some() {
@@ -195,19 +200,20 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     });
     let pace = Pace::new()?;
     // The watch begins before the first scan, so that nothing falls between them.
-    watch::start(&[&config.iso_dir], pace.clone(), {
+    watch::start(queues::open(), &[&config.iso_dir], pace.clone(), {
         let sender = sender.clone();
         move || sender.send(Event::Look).is_ok()
     })?;
     let loaders = loader::directories(&config.loaders);
-    watch::start(&loaders.iter().map(PathBuf::as_path).collect::<Vec<_>>(), Pace::seldom()?, {
+    let loaders: Vec<&Path> = loaders.iter().map(PathBuf::as_path).collect();
+    watch::start(queues::open(), &loaders, Pace::seldom()?, {
         let sender = sender.clone();
         move || sender.send(Event::Look).is_ok()
     })?;
     let file = config.file.as_deref().map(|path| follow_file(path, before, &sender)).transpose()?;
     let text = file.as_ref().map(|(file, _)| file.text().to_owned());
     let wish = mapper.is_some().then_some(config.data_path);
-    let opener = Arc::new(Served { cache: cache.clone(), mapper, watch: served::watch() });
+    let opener = Arc::new(Served { cache: cache.clone(), mapper, watch: served::watch(queues::open()) });
     let mut scanner = Scanner::new(config.iso_dir.clone(), config.pins.clone(), opener.clone());
     let kept = state.clone();
     if let Some(state) = state {
@@ -248,12 +254,13 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     }
     let new = left.mount.is_none();
     let (notifier, mounted) =
-        mount::serve(adapter.clone(), &config, &broker, ledger.as_ref(), left, &end_sender)?;
+        mount::serve(adapter.clone(), &config, &broker, ledger.as_ref(), left, spare, &end_sender)?;
     let by_kernel = wish.is_some() && adapter.agreed().passthrough;
     board.serve(&operations, &clients, by_kernel);
     if let Some(ledger) = &ledger {
         ledger.taken_over();
     }
+    std::thread::Builder::new().name("queues".into()).spawn(move || drop(old_queues))?;
     if let Some(text) = text {
         let held = if new { settings::begin(&text) } else { settings::keep(&text) };
         if let Err(error) = held {
@@ -390,7 +397,7 @@ fn follow_file(path: &Path, before: Option<String>, events: &Sender<Event>) -> R
     let events = events.clone();
     // Editors replace a file: its directory shows every change.
     let directory = path.parent().unwrap_or(Path::new("/"));
-    watch::start(&[directory], pace.clone(), move || events.send(Event::Look).is_ok())?;
+    watch::start(queues::open(), &[directory], pace.clone(), move || events.send(Event::Look).is_ok())?;
     let file = Followed::start(path.to_owned()).or_else(|error| {
         // What it says now is said when it is looked at again.
         let before = before.and_then(|text| Followed::start_as_before(path.to_owned(), text).ok());

@@ -110,8 +110,7 @@ fn bind(bounds: &Bounds<'_>) -> Result<(), RulesetError> {
         .handle_access(AccessNet::from_all(LANDLOCK))?
         .scope(Scope::Signal)?
         .create()?;
-    // More devices of the mount, and what stands for nothing.
-    rules = allow(rules, Path::new("/dev/fuse"), write | AccessFs::IoctlDev)?;
+    // What stands for nothing.
     rules = allow(rules, Path::new("/dev/null"), write.into())?;
     if let Some(state) = bounds.state_dir {
         rules = allow(rules, state, write | AccessFs::MakeReg | AccessFs::RemoveFile)?;

@@ -82,18 +82,19 @@ impl Pace {
     }
 }
 
-/// Starts a thread that calls `look_again` after each change in one of the directories and at each polling interval, until
+/// Starts a thread with a queue of its own that calls `look_again` after each change in one of the directories and at each polling interval, until
 /// that returns `false`. A directory that isn't there is seen when it comes.
 ///
 /// # Errors
 /// If the thread can't be started.
 pub fn start(
+    queue: io::Result<Inotify>,
     directories: &[&Path],
     pace: Pace,
     mut look_again: impl FnMut() -> bool + Send + 'static,
 ) -> io::Result<()> {
     // Without inotify (a limit of the user's, say) polling does it alone, more often.
-    let mut watch = Watch::new(directories);
+    let mut watch = queue.and_then(|queue| Watch::new(queue, directories));
     if let (Err(error), Some(first)) = (&watch, directories.first()) {
         log::warn!("{}: no inotify ({error}); polling", first.display());
     }
@@ -127,9 +128,9 @@ struct Watch {
 }
 
 impl Watch {
-    fn new(directories: &[&Path]) -> io::Result<Self> {
+    fn new(events: Inotify, directories: &[&Path]) -> io::Result<Self> {
         let mut watch = Self {
-            events: Inotify::new()?,
+            events,
             mounts: File::open("/proc/self/mountinfo").ok(),
             directories: directories.iter().map(|directory| directory.to_path_buf()).collect(),
             numbers: BTreeSet::new(),
@@ -204,7 +205,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let pace = Pace::seldom().unwrap();
         let (sender, receiver) = channel();
-        start(&[directory.path()], pace, move || sender.send(Instant::now()).is_ok()).unwrap();
+        start(Inotify::new(), &[directory.path()], pace, move || sender.send(Instant::now()).is_ok())
+            .unwrap();
         let before = Instant::now();
         std::fs::write(directory.path().join("a.iso"), "x").unwrap();
         let noticed = receiver.recv_timeout(SELDOM * 2).unwrap();
@@ -216,7 +218,7 @@ mod tests {
         let top = tempfile::tempdir().unwrap();
         let (there, missing) = (top.path().join("there"), top.path().join("a/b/c"));
         std::fs::create_dir(&there).unwrap();
-        let mut watch = Watch::new(&[&there, &missing]).unwrap();
+        let mut watch = Watch::new(Inotify::new().unwrap(), &[&there, &missing]).unwrap();
         let noticed = |watch: &mut Watch| {
             watch.renew();
             watch.events.take(|_, _| ())
@@ -240,7 +242,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let pace = Pace::seldom().unwrap();
         let (sender, receiver) = channel();
-        start(&[directory.path()], pace.clone(), move || sender.send(()).is_ok()).unwrap();
+        start(Inotify::new(), &[directory.path()], pace.clone(), move || sender.send(()).is_ok()).unwrap();
         // Whatever is mounted meanwhile is an event.
         let quiet = || receiver.recv_timeout(OFTEN * 2).is_err();
         assert!((0..20).any(|_| quiet()), "it polls seldom");
@@ -254,7 +256,7 @@ mod tests {
         pace.set_often(true);
         let (sender, receiver) = channel();
         let directory = tempfile::tempdir().unwrap();
-        start(&[directory.path()], pace, move || sender.send(()).is_ok()).unwrap();
+        start(Inotify::new(), &[directory.path()], pace, move || sender.send(()).is_ok()).unwrap();
         for _ in 0..2 {
             receiver.recv_timeout(SELDOM).unwrap();
         }

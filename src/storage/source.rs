@@ -23,6 +23,7 @@ pub mod cursor;
 mod direct;
 pub mod limited_reads;
 pub mod noted;
+pub mod recent;
 #[doc(hidden)]
 pub mod testing;
 

@@ -3,7 +3,7 @@
 //! A look may hang, for as long as the file server does. It remembers what it has found in each file, as long as its bytes are
 //! the same.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
 use std::io;
@@ -43,6 +43,8 @@ pub(super) struct Looker {
     pub(super) writers: Writers,
     /// When files were written to that were served before, by device and inode: with that they are other files.
     pub(super) written: Mutex<HashMap<(u64, u64), i64>>,
+    /// Files that were served before the start.
+    pub(super) served: OnceLock<HashSet<FileId>>,
     pub(super) spare: Spare,
     /// Where descriptors are few, one file is opened after the other.
     pub(super) opening: Mutex<()>,
@@ -136,10 +138,12 @@ impl Looker {
         let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(&path).map_err(fault)?;
         self.leaves_descriptors(&file).map_err(fault)?;
         *remote = writers::is_remote(&file);
-        if let Some(reason) = self.writers.check(&file).map_err(fault)? {
+        // One that was served is whole, whoever has opened it since: its clients must find it after a start as before. Over a
+        // network, opening a file is what brings its attributes up to date (nfs(5)).
+        let served = self.was_served(&self.id_of(&file.metadata().map_err(fault)?));
+        if !served && let Some(reason) = self.writers.check(&file).map_err(fault)? {
             return Err(skip(Reason::Unfinished(reason), true));
         }
-        // Over a network, opening a file is what brings its attributes up to date (nfs(5)).
         let stat = file.metadata().map_err(fault)?;
         let (id, mtime) = (self.id_of(&stat), modified(&stat));
         let look = || open_disc(id, mtime, file, self.opener.as_ref());
@@ -165,6 +169,11 @@ impl Looker {
             true => Ok(()),
             false => Err(io::Error::from_raw_os_error(libc::EMFILE)),
         }
+    }
+
+    /// Whether it was served before the start, and nobody has written to it since.
+    fn was_served(&self, id: &FileId) -> bool {
+        self.served.get().is_some_and(|served| served.contains(id))
     }
 
     fn id_of(&self, stat: &Metadata) -> FileId {

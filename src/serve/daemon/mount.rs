@@ -88,6 +88,7 @@ pub(super) fn serve(
     broker: &Arc<Broker>,
     ledger: Option<&Arc<Ledger>>,
     mut left: Left,
+    spare: Vec<OwnedFd>,
     end: &Sender<End>,
 ) -> Result<(Notifier, Mounted)> {
     let adopted = left.mount.is_some();
@@ -109,7 +110,7 @@ pub(super) fn serve(
         let agreed = Agreed { passthrough: mount.passthrough, resends: mount.resends };
         adapter.adopt(agreed, &left);
     }
-    let devices = devices(left.devices, &first, &mount, ledger, adopted)?;
+    let devices = devices(left.devices, spare, &first, &mount, ledger, adopted)?;
     if let Some(ledger) = ledger.filter(|_| !adopted) {
         ledger.mounted(&mount);
         ledger.settle();
@@ -142,6 +143,16 @@ pub(super) fn serve(
     Ok((notifier, Mounted { broker: broker.clone(), mountpoint: mount.mountpoint, device: mount.device }))
 }
 
+/// Devices that are of no mount yet, one for each event loop: to be opened by who still has the rights of the start.
+///
+/// # Errors
+/// If they can't be opened.
+pub(super) fn spare_devices(mountpoint: &Path) -> Result<Vec<OwnedFd>> {
+    let open = |_| File::options().read(true).write(true).open("/dev/fuse").map(OwnedFd::from);
+    let devices = (0..loops()).map(open).collect::<io::Result<_>>();
+    devices.map_err(|error| mountpoint::explain(&error, mountpoint))
+}
+
 /// Makes the mount, and returns its device.
 fn make(adapter: &Adapter, config: &Config, broker: &Broker) -> Result<OwnedFd> {
     let mut options = fuser::Config::default();
@@ -172,12 +183,12 @@ fn make(adapter: &Adapter, config: &Config, broker: &Broker) -> Result<OwnedFd> 
 /// The devices that are read from, one for each event loop; all that has to outlive this process is held.
 fn devices(
     mut devices: Vec<OwnedFd>,
+    spare: Vec<OwnedFd>,
     first: &OwnedFd,
     mount: &Mount,
     ledger: Option<&Arc<Ledger>>,
     adopted: bool,
 ) -> Result<Vec<OwnedFd>> {
-    let loops = loops();
     let held = ledger.filter(|_| !adopted);
     if let Some(ledger) = held {
         ledger.device(first.as_fd());
@@ -193,8 +204,8 @@ fn devices(
             );
         }
     }
-    while devices.len() < loops {
-        let device = another(first.as_fd())?;
+    for device in spare.into_iter().take(loops().saturating_sub(devices.len())) {
+        let device = another(first.as_fd(), device)?;
         if let Some(ledger) = ledger.filter(|_| !weak) {
             ledger.device(device.as_fd());
         }
@@ -203,15 +214,14 @@ fn devices(
     Ok(devices)
 }
 
-/// Another device of the same mount, with a queue of its own of what it has read.
-fn another(device: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    let new = File::options().read(true).write(true).open("/dev/fuse")?;
+/// Makes it another device of the same mount, with a queue of its own of what it has read.
+fn another(device: BorrowedFd<'_>, new: OwnedFd) -> io::Result<OwnedFd> {
     let number = device.as_raw_fd() as u32;
     // SAFETY: the call reads one u32.
     if unsafe { libc::ioctl(new.as_raw_fd(), CLONE, &raw const number) } < 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok(new.into())
+    Ok(new)
 }
 
 /// A session on a device whose handshake has been made.

@@ -9,6 +9,7 @@ use anyhow::{Result, anyhow};
 use crate::catalog::scan::{Opened, Opener};
 use crate::storage::backing::Backing;
 use crate::storage::cache::BlockCache;
+use crate::storage::inotify::Inotify;
 use crate::storage::passthrough::{DataPath, Keeper, MappedIso, Mapper, Mounter};
 use crate::storage::source::PageCache;
 use crate::storage::unchanged::{FileWatch, Unchanged, UnchangedSource};
@@ -60,8 +61,8 @@ impl Opener for Served {
 }
 
 /// What tells that files are written to; without it, their times do.
-pub(super) fn watch() -> Option<Arc<FileWatch>> {
-    let watch = FileWatch::start();
+pub(super) fn watch(queue: io::Result<Inotify>) -> Option<Arc<FileWatch>> {
+    let watch = queue.and_then(FileWatch::start);
     watch
         .inspect_err(|error| log::warn!("ISOs are not watched: {error}; who touches one has written to it"))
         .ok()

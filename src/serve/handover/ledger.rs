@@ -25,6 +25,7 @@ use crate::storage::passthrough::{Keeper, Mapping};
 use crate::storage::recipe::Recipe;
 use crate::tree::lazy::{Listed, Type};
 
+use super::queues::QUEUE;
 use super::settings;
 use super::slots::{Record, Slots};
 use super::store::{Inherited, Store, gives_back};
@@ -124,6 +125,8 @@ pub struct Name {
 pub struct Left {
     /// The mount.
     pub mount: Option<Mount>,
+    /// Its queues of events, whose end takes its time.
+    pub queues: Vec<OwnedFd>,
     /// The devices by which the kernel asks.
     pub devices: Vec<OwnedFd>,
     /// Open files.
@@ -186,10 +189,12 @@ impl Ledger {
         let mut inherited = Inherited::take();
         // They stay held for whoever comes next.
         settings::NAMES.iter().for_each(|name| drop(inherited.all(name)));
+        let queues = inherited.all(QUEUE);
+        store.release(QUEUE)?;
         let mut looks = HashMap::new();
         let state = inherited.one(STATE).map(File::from);
         if let Some((slots, records)) = state.map(Slots::open).transpose()?.flatten() {
-            let mut left = Left::of(records, &mut inherited);
+            let mut left = Left { queues, ..Left::of(records, &mut inherited) };
             if left.mount.is_some() && !left.devices.is_empty() {
                 let ledger = Self::with(store, slots);
                 ledger.adopt(&mut left, &inherited);

@@ -6,6 +6,7 @@ use rustix::fs::{FallocateFlags, fallocate};
 use rustix::mm::{MapFlags, MsyncFlags, ProtFlags, mmap, msync, munmap};
 
 use super::*;
+use crate::storage::inotify::Inotify;
 
 fn image(fill: u8) -> Vec<u8> {
     let mut bytes = vec![0; 100_000];
@@ -23,7 +24,7 @@ fn source_with(watch: Option<&Arc<FileWatch>>) -> (UnchangedSource, tempfile::Na
 }
 
 fn source() -> (UnchangedSource, tempfile::NamedTempFile) {
-    source_with(Some(&FileWatch::start().unwrap()))
+    source_with(Some(&FileWatch::start(Inotify::new().unwrap()).unwrap()))
 }
 
 fn read(source: &UnchangedSource, offset: u64) -> io::Result<u8> {
@@ -131,7 +132,7 @@ fn a_write_through_a_mapping_is_an_error_at_the_next_read() {
 
 #[test]
 fn who_shares_a_change_is_told_once_and_without_a_read() {
-    let watch = FileWatch::start().unwrap();
+    let watch = FileWatch::start(Inotify::new().unwrap()).unwrap();
     let (source, file) = source_with(Some(&watch));
     let again = Unchanged::new(source.unchanged().file.clone(), Some(&watch)).unwrap();
     let (sender, told) = std::sync::mpsc::channel();
@@ -149,7 +150,7 @@ fn who_shares_a_change_is_told_once_and_without_a_read() {
 
 #[test]
 fn a_change_of_one_file_is_none_of_another() {
-    let watch = FileWatch::start().unwrap();
+    let watch = FileWatch::start(Inotify::new().unwrap()).unwrap();
     let ((one, file), (other, _other)) = (source_with(Some(&watch)), source_with(Some(&watch)));
     file.as_file().write_all_at(b"x", 60_000).unwrap();
     assert!(read(&one, 0).is_err());

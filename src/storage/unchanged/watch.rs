@@ -28,12 +28,12 @@ pub struct FileWatch {
 }
 
 impl FileWatch {
-    /// Starts it.
+    /// Starts it, on a queue of its own.
     ///
     /// # Errors
-    /// If there is no inotify or no thread to be had.
-    pub fn start() -> io::Result<Arc<Self>> {
-        let watch = Arc::new(Self { inotify: Inotify::new()?, watched: Mutex::default() });
+    /// If there is no thread to be had.
+    pub fn start(inotify: Inotify) -> io::Result<Arc<Self>> {
+        let watch = Arc::new(Self { inotify, watched: Mutex::default() });
         let of_thread = watch.clone();
         std::thread::Builder::new().name("written".into()).spawn(move || of_thread.follow())?;
         Ok(watch)

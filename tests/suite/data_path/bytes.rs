@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, LazyLock};
 
+use netrootfs::storage::inotify::Inotify;
 use netrootfs::storage::passthrough::{MappedIso, Mapper};
 use netrootfs::storage::source::PageCache;
 use netrootfs::storage::unchanged::{FileWatch, Unchanged, UnchangedSource};
@@ -115,7 +116,8 @@ static MAPPED: LazyLock<(Vec<u8>, Arc<MappedIso>)> = LazyLock::new(|| {
 });
 
 fn mapped(file: Arc<File>) -> Arc<MappedIso> {
-    let unchanged = Unchanged::new(file.clone(), Some(&FileWatch::start().unwrap())).unwrap();
+    let unchanged =
+        Unchanged::new(file.clone(), Some(&FileWatch::start(Inotify::new().unwrap()).unwrap())).unwrap();
     let source = UnchangedSource::new(unchanged, PageCache::DropBehind).unwrap();
     MappedIso::new(&Mapper::start().unwrap(), file, Arc::new(source))
 }

@@ -209,8 +209,14 @@ fn a_connection_that_is_cut_is_a_failure_and_there_is_a_new_mount() {
     let place = Place::with("one.iso", &disc);
     let daemon = place.start(&[]);
     let device = fs::metadata(place.mnt()).unwrap().dev();
-    // The device of a FUSE mount has no major number (fs/fuse/control.c).
-    fs::write(format!("/sys/fs/fuse/connections/{device}/abort"), "1").unwrap();
+    // What /sys/fs/fuse/connections is where systemd has mounted it; the device of a FUSE mount has no major number
+    // (fs/fuse/control.c).
+    let connections = place.elsewhere("connections");
+    fs::create_dir(&connections).unwrap();
+    let script = "mount -t fusectl fusectl \"$0\" && echo 1 >\"$0/$1/abort\"";
+    let mut abort = Command::new("unshare");
+    abort.args(["--mount", "--", "sh", "-c", script]).arg(connections).arg(device.to_string());
+    assert!(abort.status().unwrap().success());
     place.eventually("a new mount", || {
         fs::read(place.tree("images/One.iso")).is_ok_and(|bytes| bytes == disc.iso)
     });

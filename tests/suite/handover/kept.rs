@@ -4,8 +4,9 @@ use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime};
 
-use rustix::process::{Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::place::{Daemon, Place, said};
 use testkit::disc::Disc;
@@ -123,6 +124,75 @@ fn bound_by(limit: &str, count: u64, then: impl Fn(&Place, &Daemon<'_>, &[(Strin
         drop(open);
         daemon.stop();
     }
+}
+
+/// The kernel takes its time to end watches, and says that a process has ended when it is done with that.
+#[test]
+fn the_end_of_its_watches_is_not_waited_for() {
+    let place = Place::with("one.iso", &Disc::new("One", 1));
+    let config = place.elsewhere("netrootfs.toml");
+    fs::write(&config, "").unwrap();
+    let daemon = place.start(&["--config", config.to_str().unwrap()]);
+    let queues = |pid: Option<Pid>| {
+        let directory = format!("/proc/{}/fd", pid.map_or(0, Pid::as_raw_pid));
+        let Ok(fds) = fs::read_dir(directory) else { return 0 };
+        let targets = fds.flatten().filter_map(|fd| fs::read_link(fd.path()).ok());
+        targets.filter(|target| target.as_os_str() == "anon_inode:inotify").count()
+    };
+    // Of directories: the ISOs', the loaders' and the configuration's; and of files.
+    for _ in 0..3 {
+        let both = || (queues(Some(daemon.pid)), queues(daemon.server()));
+        place.eventually("held by both, and no older ones", || both() == (4, 4));
+        kill(&place, &daemon);
+    }
+    daemon.stop();
+}
+
+#[test]
+fn an_iso_that_somebody_has_opened_for_writing_is_there_at_once() {
+    let disc = Disc::new("One", 1);
+    let place = Place::with("one.iso", &disc);
+    let daemon = place.start(&[]);
+    let writer = File::options().write(true).open(place.iso("one.iso")).unwrap();
+    for _ in 0..2 {
+        kill(&place, &daemon);
+        assert!(place.read("images/One.iso") == disc.iso);
+        assert!(place.text("tftp/pxelinux.cfg/default").contains("One"));
+    }
+    // Of what is written now, nobody knows whether that is all.
+    writer.write_all_at(b"x", 0).unwrap();
+    kill(&place, &daemon);
+    place.eventually("a tree without it", || !place.tree("images/One.iso").exists());
+    drop(writer);
+    place.eventually("the ISO", || place.tree("images/One.iso").exists());
+    daemon.stop();
+}
+
+#[test]
+fn a_young_iso_of_somebody_else_is_there_at_once() {
+    let disc = Disc::new("One", 1);
+    let place = Place::with("one.iso", &disc);
+    // Without a lease on it, a file is whole when its time is some seconds ago.
+    let tomorrow = SystemTime::now() + Duration::from_secs(86_400);
+    File::options().write(true).open(place.iso("one.iso")).unwrap().set_modified(tomorrow).unwrap();
+    let daemon = place.start(&["--user", "nobody"]);
+    place.eventually("the ISO", || place.tree("images/One.iso").exists());
+    place.eventually("the state", || place.top().join("state/labels.json").exists());
+    kill(&place, &daemon);
+    assert!(place.read("images/One.iso") == disc.iso);
+    daemon.stop();
+}
+
+/// Whoever opens a file while it grows waits for all processors.
+#[test]
+fn the_table_of_descriptors_is_large_enough_from_the_beginning() {
+    let place = Place::with("one.iso", &Disc::new("One", 1));
+    let daemon = place.start(&[]);
+    kill(&place, &daemon);
+    let status = fs::read_to_string(daemon.proc("status")).unwrap();
+    let size = status.lines().find_map(|line| line.strip_prefix("FDSize:")).unwrap();
+    assert!(size.trim().parse::<usize>().unwrap() >= 4096, "{size}");
+    daemon.stop();
 }
 
 #[test]

@@ -11,6 +11,7 @@ use netrootfs::catalog::scan::{Opened, Opener, Scanner};
 use netrootfs::serve::operations::{Error, Operations};
 use netrootfs::storage::backing::Backing;
 use netrootfs::storage::cache::{BlockCache, Tuning};
+use netrootfs::storage::inotify::Inotify;
 use netrootfs::storage::source::PageCache;
 use netrootfs::storage::unchanged::{FileWatch, Unchanged, UnchangedSource};
 use netrootfs::tree::arena::{Kind, ROOT_INO, Tree};
@@ -71,7 +72,7 @@ impl Library {
         let tuning = Tuning { block: 4096, large: 16 << 10, ..Tuning::default() };
         // One for all cases: it never ends, and a user may have 128.
         static WATCH: OnceLock<Arc<FileWatch>> = OnceLock::new();
-        let watch = WATCH.get_or_init(|| FileWatch::start().unwrap());
+        let watch = WATCH.get_or_init(|| FileWatch::start(Inotify::new().unwrap()).unwrap());
         let opener = Cached(BlockCache::with_tuning(64 << 10, tuning), watch.clone());
         let settings = Settings::of_server("/srv/netboot", "10.0.2.2");
         let mut scanner = Scanner::new(directory.to_owned(), HashMap::new(), Arc::new(opener));

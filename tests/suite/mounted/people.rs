@@ -68,7 +68,7 @@ fn mount_as_nobody(place: &Place, fuse_conf: &str, options: &[&str]) -> Command 
     fs::write(place.elsewhere("fuse.conf"), fuse_conf).unwrap();
     let script = "mknod -m ${NODE_MODE:-666} elsewhere/fuse c 10 229 && mount --bind elsewhere/fuse /dev/fuse \
                   && mount --bind elsewhere/fuse.conf /etc/fuse.conf \
-                  && exec setpriv --reuid 65534 --regid 65534 --clear-groups -- \"$@\"";
+                  && exec ${BECOME-setpriv --reuid 65534 --regid 65534 --clear-groups --} \"$@\"";
     let mut command = Command::new("unshare");
     command.args(["--mount", "--", "sh", "-c", script, "sh"]).arg(program).args(["-f", "isos", "mnt"]);
     command.args(["--state-dir", "state", "--server", "192.0.2.1"]).args(options);
@@ -104,6 +104,34 @@ fn somebody_who_is_not_root_can_mount_where_fuse_conf_lets_him() {
     let status = child.wait().unwrap();
     assert_eq!(status.code(), Some(0), "{status}\n{}", place.log());
     assert!(!place.log().contains("ERROR"), "{}", place.log());
+}
+
+/// Debian gives /dev/fuse to everybody, others to a group or to root alone.
+#[test]
+fn as_a_user_it_needs_no_rights_on_dev_fuse_if_root_starts_it() {
+    let disc = Disc::new("One", 1);
+    let place = Place::with("one.iso", &disc);
+    let mut command = mount_as_nobody(&place, "", &["--user", "nobody", "--log-file", "log"]);
+    command.env("NODE_MODE", "600").env("BECOME", "");
+    let mut child = command.spawn().unwrap();
+    let inside = PathBuf::from(format!("/proc/{}/root", child.id()));
+    let image = inside.join(place.mnt().strip_prefix("/").unwrap()).join("images/One.iso");
+    place.eventually("the tree", || {
+        let ended = child.try_wait().unwrap();
+        assert!(ended.is_none(), "{ended:?}\n{}", place.log());
+        image.exists()
+    });
+    assert!(fs::read(&image).unwrap() == disc.iso);
+    let children = format!("/proc/{0}/task/{0}/children", child.id());
+    let server = || fs::read_to_string(&children).unwrap().trim().parse().ok().and_then(Pid::from_raw);
+    let first = server().unwrap();
+    assert_eq!(fs::metadata(format!("/proc/{}", first.as_raw_pid())).unwrap().uid(), NOBODY);
+    kill_process(first, Signal::KILL).unwrap();
+    place.eventually("another process", || server().is_some_and(|next| next != first));
+    assert!(fs::read(&image).unwrap() == disc.iso);
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    let status = child.wait().unwrap();
+    assert_eq!(status.code(), Some(0), "{status}\n{}", place.log());
 }
 
 #[test]
