@@ -61,6 +61,9 @@ struct Stored {
     /// The program's version: another one may see other things in an initrd.
     program: String,
     results: Vec<(FileId, ProbeResult)>,
+    /// Those of other versions.
+    #[serde(default)]
+    earlier: Vec<(FileId, ProbeResult)>,
 }
 
 /// The outcome for an ISO.
@@ -124,34 +127,37 @@ pub struct ProbeResults {
     place: Place,
     state: Option<Arc<StateDir>>,
     known: Mutex<HashMap<FileId, ProbeResult>>,
-    /// What is known of these is of the moment.
+    /// These are to be looked into again.
     again: Mutex<HashMap<FileId, Again>>,
     programs: Programs,
     store: Store,
 }
 
 impl ProbeResults {
-    /// Reads what was known at the end of the last run; `None` remembers nothing.
+    /// Reads what was known at the end of the last run; `None` remembers nothing. What another version of the program has
+    /// found counts until this one has looked: clients boot by it.
     pub fn load(place: Place, state: Option<Arc<StateDir>>, programs: Programs) -> Self {
-        let stored = state.as_deref().and_then(|state| read(state).ok()).unwrap_or_default();
+        let (results, earlier) = state.as_deref().and_then(|state| read(state).ok()).unwrap_or_default();
         let store = Store::new(state.clone());
-        let known = stored.into_iter().filter_map(|(id, result)| Some((id, result.with_pack(&store)?)));
-        Self { place, state, known: Mutex::new(known.collect()), again: Mutex::default(), programs, store }
+        let again = earlier.iter().map(|(id, _)| (*id, Again::earlier())).collect();
+        let stored = results.into_iter().chain(earlier);
+        let known = stored.filter_map(|(id, result)| Some((id, result.with_pack(&store)?)));
+        Self { place, state, known: Mutex::new(known.collect()), again: Mutex::new(again), programs, store }
     }
 
-    /// Enters what is known into a catalog, and returns the ISOs of which nothing is known, or what is worth another look by
-    /// now.
+    /// Enters what is known into a catalog, and returns the ISOs of which nothing is known, and after them those that are
+    /// worth another look by now.
     pub fn enter(&self, catalog: &mut Catalog) -> Vec<Arc<IsoFile>> {
         let known = self.known.lock();
         let again = self.again.lock();
-        let mut unknown = Vec::new();
+        let (mut unknown, mut due) = (Vec::new(), Vec::new());
         for iso in &mut catalog.isos {
-            if again.get(&iso.disc.id).is_some_and(Again::is_due) {
-                unknown.push(iso.disc.clone());
-            }
             match known.get(&iso.disc.id) {
                 None => unknown.push(iso.disc.clone()),
                 Some(result) => {
+                    if again.get(&iso.disc.id).is_some_and(Again::is_due) {
+                        due.push(iso.disc.clone());
+                    }
                     let known = |result: &ProbeResult| {
                         let archive = result.netroot.archive(&self.programs, result.pack.as_ref());
                         (result.initrd.clone(), archive)
@@ -163,6 +169,7 @@ impl ProbeResults {
                 }
             }
         }
+        unknown.extend(due);
         unknown
     }
 
@@ -183,17 +190,20 @@ impl ProbeResults {
             Place::Here => Ok(look(disc)),
             Place::Apart => apart::look(disc),
         };
-        let again = found.as_ref().is_err_and(apart::Error::is_of_this_moment);
-        let found = found.unwrap_or_else(|error| {
-            if before.is_none() {
-                log::warn!(
-                    "{}: {error}{}",
-                    apart::path_of(disc),
-                    if again { "; tried again later" } else { "" }
-                );
-            }
-            not_looked_into(disc, &error.to_string())
-        });
+        // By what an earlier version has found it boots.
+        let earlier = before.is_some_and(|again| again.earlier) && self.known.lock().contains_key(&disc.id);
+        let again = found.as_ref().is_err_and(|error| earlier || error.is_of_this_moment());
+        if let Err(error) = &found
+            && before.is_none_or(|again| again.pause.is_zero())
+        {
+            let later = if again { "; tried again later" } else { "" };
+            log::warn!("{}: {error}{later}", apart::path_of(disc));
+        }
+        if found.is_err() && earlier {
+            self.again.lock().insert(disc.id, Again::after(before));
+            return;
+        }
+        let found = found.unwrap_or_else(|error| not_looked_into(disc, &error.to_string()));
         let mut results = found.into_iter().map(|looked| self.keep(looked));
         let Some(first) = results.next() else { return };
         let result = ProbeResult { further: results.collect(), ..first };
@@ -204,7 +214,7 @@ impl ProbeResults {
         self.known.lock().insert(disc.id, result);
         if again {
             self.again.lock().insert(disc.id, Again::after(before));
-        } else if self.again.lock().remove(&disc.id).is_some() {
+        } else if self.again.lock().remove(&disc.id).is_some_and(|again| !again.pause.is_zero()) {
             log::info!("{}: could be looked into now", apart::path_of(disc));
         }
     }
@@ -229,26 +239,37 @@ impl ProbeResults {
         self.store.keep_only(&packs.collect());
         let mut again = self.again.lock();
         again.retain(|id, _| served.contains(id));
-        let lasts = |(id, _): &(&FileId, &ProbeResult)| !again.contains_key(*id);
-        let results = known.iter().filter(lasts).map(|(id, result)| (*id, result.clone())).collect();
+        let those = |wanted: fn(Option<&Again>) -> bool| {
+            let results = known.iter().filter(|(id, _)| wanted(again.get(id)));
+            results.map(|(id, result)| (*id, result.clone())).collect()
+        };
+        let results = those(|again| again.is_none());
+        let earlier = those(|again| again.is_some_and(|again| again.earlier));
         drop((known, again));
-        let stored = Stored { version: VERSION, program: env!("CARGO_PKG_VERSION").into(), results };
+        let program = env!("CARGO_PKG_VERSION").into();
+        let stored = Stored { version: VERSION, program, results, earlier };
         state.write(FILE_NAME, &serde_json::to_vec(&stored)?)
     }
 }
 
-/// When something that is of the moment is worth another look: after ten seconds, and each time after twice as long, up to an
-/// hour.
+/// When something is worth another look: at once what an earlier version has found; after ten seconds what is of the moment,
+/// and each time after twice as long, up to an hour.
 #[derive(Clone, Copy)]
 struct Again {
     pause: Duration,
     from: Instant,
+    /// Whether what is known until then is of an earlier version.
+    earlier: bool,
 }
 
 impl Again {
+    fn earlier() -> Self {
+        Self { pause: Duration::ZERO, from: Instant::now(), earlier: true }
+    }
+
     fn after(before: Option<Self>) -> Self {
-        let pause = before.map_or(SOON, |before| (before.pause * 2).min(LATE));
-        Self { pause, from: Instant::now() + pause }
+        let pause = before.map_or(SOON, |before| (before.pause * 2).clamp(SOON, LATE));
+        Self { pause, from: Instant::now() + pause, earlier: before.is_some_and(|before| before.earlier) }
     }
 
     fn is_due(&self) -> bool {
@@ -393,8 +414,18 @@ fn kernel_of(disc: &IsoFile, files: &BootFiles) -> Content {
     Content::Segments(Segments::new(disc.plain.clone(), identity(&disc.id)).extents(&files.kernel.extents))
 }
 
-fn read(state: &StateDir) -> io::Result<Vec<(FileId, ProbeResult)>> {
+type Results = Vec<(FileId, ProbeResult)>;
+
+/// The results of this version of the program, and those of others.
+fn read(state: &StateDir) -> io::Result<(Results, Results)> {
     let stored: Stored = serde_json::from_slice(&state.read(FILE_NAME, MAX_LEN)?)?;
-    let current = stored.version == VERSION && stored.program == env!("CARGO_PKG_VERSION");
-    Ok(if current { stored.results } else { Vec::new() })
+    let Stored { version, program, results, mut earlier } = stored;
+    if version != VERSION {
+        return Ok(Default::default());
+    }
+    if program == env!("CARGO_PKG_VERSION") {
+        return Ok((results, earlier));
+    }
+    earlier.extend(results);
+    Ok((Vec::new(), earlier))
 }

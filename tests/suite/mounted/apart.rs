@@ -46,6 +46,37 @@ fn a_look_that_was_killed_says_nothing_of_its_iso() {
 }
 
 #[test]
+fn what_an_earlier_version_has_found_counts_until_this_one_has_looked() {
+    let place = Place::with("one.iso", &Disc::new("One", 1));
+    let known = || place.text("tftp/pxelinux.cfg/default").contains("netroot=nbd:192.0.2.1:One::ro");
+    let file = place.top().join("state/initrds.json");
+    let state = || serde_json::from_slice::<serde_json::Value>(&fs::read(&file).unwrap()).unwrap();
+    let daemon = place.start(&[]);
+    place.eventually("what is known", known);
+    place.eventually("the state", || file.exists());
+    daemon.stop();
+    // Whatever becomes of the look of this one.
+    for fault in ["hang:", "kill:One", "crash:One"] {
+        let mut of_earlier = state();
+        of_earlier["program"] = "0.0.0".into();
+        fs::write(&file, of_earlier.to_string()).unwrap();
+        let before = place.log().len();
+        let daemon = place.start_by(place.command(&[]).env("NETROOTFS_LOOK_FAULT", fault));
+        assert!(known(), "{fault}");
+        let ended = || place.log()[before..].contains("looking into it was ended");
+        place.eventually("the look's end", || fault == "hang:" || ended());
+        place.look_again(&format!("Beside{}", fault.len()));
+        assert!(known(), "{fault}: {}", place.log());
+        daemon.stop();
+    }
+    let daemon = place.start(&[]);
+    assert!(known());
+    place.eventually("the look of this one", || state()["earlier"].as_array().unwrap().is_empty());
+    assert!(known());
+    daemon.stop();
+}
+
+#[test]
 fn a_look_can_open_nothing() {
     // It ends so only if it could not.
     one_look_ends("open");
