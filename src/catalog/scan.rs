@@ -242,11 +242,16 @@ impl Catalog {
         self.skipped.iter().any(|skipped| skipped.pending)
     }
 
-    /// Whether the other catalog has the same ISOs with the same labels, in files of the same names, by which they are
-    /// configured and shown.
-    pub fn serves_same(&self, other: &Self) -> bool {
+    /// A number that another catalog has as well if it has the same ISOs with the same labels, in files of the same names, by
+    /// which they are configured and shown.
+    pub fn number(&self) -> u64 {
         let key = |iso: &Iso| (iso.disc.id, iso.label.clone(), iso.name.clone());
-        self.isos.iter().map(key).eq(other.isos.iter().map(key))
+        identity(&self.isos.iter().map(key).collect::<Vec<_>>())
+    }
+
+    /// Whether the other catalog has that number.
+    pub fn serves_same(&self, other: &Self) -> bool {
+        self.number() == other.number()
     }
 }
 

@@ -38,7 +38,7 @@ use crate::serve::clients::kept::{self, Kept};
 use crate::serve::fuse::backing::Backings;
 use crate::serve::fuse::{Adapter, Owner};
 use crate::serve::handover::ledger::{Ledger, Left};
-use crate::serve::handover::{queues, settings, store, upgrade};
+use crate::serve::handover::{queues, settings, store, told, upgrade};
 use crate::serve::hook::Hook;
 use crate::serve::logging;
 use crate::serve::manager::Manager;
@@ -163,7 +163,7 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     memory::map_large_pieces();
     // Before all else: whoever ends later is missed.
     let holder = store::parent();
-    let before = settings::last();
+    let (before, told) = (settings::last(), told::last());
     let (ledger, mut left) = mount::held(&config.mountpoint)?;
     let old_queues = std::mem::take(&mut left.queues);
     ignore_lease_breaks()?;
@@ -270,8 +270,8 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     updater.leave_descriptors(RESERVE);
     // Not before: they would take of the processors and the descriptors that clients wait for.
     updater.look_into_initrds();
-    let run = move || broker.run();
-    let hook = config.on_change.as_deref().map(|command| Hook::start(command, run)).transpose()?;
+    let hook =
+        config.on_change.as_deref().map(|command| hook(command, broker, &updater, new, told)).transpose()?;
     log::info!("{}: mounted; ISOs: {}", config.mountpoint.display(), updater.catalog.isos.len());
     log::info!(
         "netrootfs {}; ISOs are read {}; {}",
@@ -391,6 +391,30 @@ fn adopt(operations: &Operations, ledger: &Ledger, left: &Left, updater: &Update
     }
 }
 
+/// Starts what runs the command after a change, and has it run if the process before this one would have had to.
+fn hook(
+    command: &str,
+    broker: Arc<Broker>,
+    updater: &Updater,
+    new: bool,
+    told: Option<u64>,
+) -> io::Result<Hook> {
+    let done = |catalog| {
+        if let Err(error) = told::keep(catalog) {
+            log::warn!("should this process die, the next one will run the command again: {error}");
+        }
+    };
+    let now = updater.catalog.number();
+    let hook = Hook::start(command, move || broker.run(), done)?;
+    if new {
+        done(now);
+    } else if told != Some(now) {
+        log::info!("for the ISOs that there are now, the command has not been run to its end");
+        hook.changed(now);
+    }
+    Ok(hook)
+}
+
 /// Reads the configuration file, and looks at it from now on; what it said before counts where it can't be used.
 fn follow_file(path: &Path, before: Option<String>, events: &Sender<Event>) -> Result<(Followed, Pace)> {
     let pace = Pace::new()?;
@@ -459,7 +483,7 @@ fn follow(
         if looked == Change::Isos
             && let Some(hook) = hook
         {
-            hook.changed();
+            hook.changed(updater.catalog.number());
         }
     }
 }

@@ -3,7 +3,7 @@
 //! The kernel keeps a FUSE connection for as long as one descriptor of it is open, and requests wait meanwhile. So somebody
 //! else holds the descriptors ([`store`]): systemd, or a small parent of our own ([`holder`]). Among them is a file in
 //! memory ([`slots`]) that says what is open ([`ledger`]); the kernel is told to send again what was under way
-//! ([`resend`]). What the configuration file said is held, too ([`settings`]), and
+//! ([`resend`]). What the configuration file said is held, too ([`settings`]), what the administrator's command was run for ([`told`]), and
 //! what would keep others waiting for the end of a process ([`queues`]). [`upgrade`] does it on purpose.
 //!
 //! Nothing here knows the FUSE library. Without a holder all of it costs nothing and does nothing.
@@ -15,4 +15,5 @@ pub mod resend;
 pub mod settings;
 pub mod slots;
 pub mod store;
+pub mod told;
 pub mod upgrade;

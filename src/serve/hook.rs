@@ -18,39 +18,45 @@ const DEBOUNCE: (Duration, Duration) = (Duration::from_millis(200), Duration::fr
 const LIMIT: Duration = Duration::from_secs(300);
 
 /// The thread that runs the command.
-pub struct Hook(Sender<()>);
+pub struct Hook(Sender<u64>);
 
 impl Hook {
-    /// Starts it; `run` is what runs the command. It ends when this is dropped.
+    /// Starts it; `run` is what runs the command, and `done` is told for which catalog it has been. It ends when this is dropped.
     ///
     /// # Errors
     /// If the thread can't be started.
     pub fn start(
         command: &str,
         run: impl Fn() -> io::Result<Option<ExitStatus>> + Send + 'static,
+        done: impl Fn(u64) + Send + 'static,
     ) -> io::Result<Self> {
         let (sender, changes) = channel();
         let command = command.to_owned();
         std::thread::Builder::new()
             .name("on-change".into())
-            .spawn(move || follow(&changes, &command, run))?;
+            .spawn(move || follow(&changes, &command, run, done))?;
         Ok(Self(sender))
     }
 
-    /// Tells of a change. It doesn't wait.
-    pub fn changed(&self) {
+    /// Tells of a change to the catalog of that number. It doesn't wait.
+    pub fn changed(&self, catalog: u64) {
         // The thread lives as long as this does.
-        let _ = self.0.send(());
+        let _ = self.0.send(catalog);
     }
 }
 
-fn follow(changes: &Receiver<()>, command: &str, run: impl Fn() -> io::Result<Option<ExitStatus>>) {
+fn follow(
+    changes: &Receiver<u64>,
+    command: &str,
+    run: impl Fn() -> io::Result<Option<ExitStatus>>,
+    done: impl Fn(u64),
+) {
     let (pause, longest) = DEBOUNCE;
-    while changes.recv().is_ok() {
+    while let Ok(mut catalog) = changes.recv() {
         let since = Instant::now();
         while since.elapsed() < longest {
             match changes.recv_timeout(pause) {
-                Ok(()) => {}
+                Ok(later) => catalog = later,
                 Err(RecvTimeoutError::Timeout) => break,
                 Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -62,6 +68,7 @@ fn follow(changes: &Receiver<()>, command: &str, run: impl Fn() -> io::Result<Op
             Ok(None) => log::error!("'{command}' was ended: it took more than {} seconds", LIMIT.as_secs()),
             Err(error) => log::error!("'{command}' can't be run: {error}"),
         }
+        done(catalog);
     }
 }
 
@@ -122,15 +129,16 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let log = directory.path().join("log");
         let command = format!("echo run >> {}", log.display());
-        let hook = Hook::start(&command.clone(), move || run(&command)).unwrap();
-        for _ in 0..100 {
-            hook.changed();
+        let (done, catalogs) = channel();
+        let hook =
+            Hook::start(&command.clone(), move || run(&command), move |catalog| done.send(catalog).unwrap());
+        let hook = hook.unwrap();
+        for catalog in 1..=100 {
+            hook.changed(catalog);
         }
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while std::fs::read_to_string(&log).unwrap_or_default().is_empty() {
-            assert!(Instant::now() < deadline, "the command has not run");
-            std::thread::yield_now();
-        }
+        assert_eq!(catalogs.recv_timeout(Duration::from_secs(20)), Ok(100));
         assert_eq!(std::fs::read_to_string(&log).unwrap(), "run\n");
+        drop(hook);
+        assert!(catalogs.recv().is_err());
     }
 }

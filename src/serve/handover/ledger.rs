@@ -29,6 +29,7 @@ use super::queues::QUEUE;
 use super::settings;
 use super::slots::{Record, Slots};
 use super::store::{Inherited, Store, gives_back};
+use super::told;
 
 /// What the file in memory is held as.
 const STATE: &str = "state";
@@ -188,7 +189,7 @@ impl Ledger {
         let Some(store) = Store::find()? else { return Ok((None, Left::default())) };
         let mut inherited = Inherited::take();
         // They stay held for whoever comes next.
-        settings::NAMES.iter().for_each(|name| drop(inherited.all(name)));
+        settings::NAMES.iter().chain(&[told::NAME]).for_each(|name| drop(inherited.all(name)));
         let queues = inherited.all(QUEUE);
         store.release(QUEUE)?;
         let mut looks = HashMap::new();

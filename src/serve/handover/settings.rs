@@ -44,7 +44,7 @@ pub fn keep(text: &str) -> io::Result<()> {
     hold(LAST, text)
 }
 
-fn hold(name: &str, text: &str) -> io::Result<()> {
+pub(super) fn hold(name: &str, text: &str) -> io::Result<()> {
     let Some(store) = Store::find()? else { return Ok(()) };
     let mut file = File::from(memfd_create(name, MemfdFlags::CLOEXEC)?);
     file.write_all(text.as_bytes())?;

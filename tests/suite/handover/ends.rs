@@ -187,6 +187,42 @@ fn a_stop_while_the_next_daemon_begins_unmounts_as_any_other() {
 }
 
 #[test]
+fn the_command_of_on_change_is_run_for_what_came_while_nobody_served_and_for_nothing_else() {
+    let place = Place::with("one.iso", &Disc::new("One", 1));
+    let runs = place.elsewhere("runs");
+    let count = || fs::read_to_string(&runs).unwrap_or_default().lines().count();
+    let daemon = place.start(&["--on-change", &format!("echo run >>{}", runs.display())]);
+    kill(&place, &daemon);
+    daemon.signal(Signal::STOP);
+    daemon.kill_server();
+    place.put("two.iso", &Disc::new("Two", 2));
+    daemon.signal(Signal::CONT);
+    place.eventually("the ISO", || place.tree("images/Two.iso").exists());
+    place.eventually("the command", || count() > 0);
+    daemon.stop();
+    assert_eq!(count(), 1);
+    let line = "for the ISOs that there are now, the command has not been run to its end";
+    assert_eq!(place.log().matches(line).count(), 1, "{}", place.log());
+}
+
+#[test]
+fn the_command_of_on_change_is_run_again_if_the_daemon_dies_meanwhile() {
+    let place = Place::new();
+    let runs = place.elsewhere("runs");
+    let count = || fs::read_to_string(&runs).unwrap_or_default().lines().count();
+    let end = place.elsewhere("end");
+    let command =
+        format!("echo run >>{}; until test -e {}; do sleep 0.1; done", runs.display(), end.display());
+    let daemon = place.start(&["--on-change", &command]);
+    place.put("one.iso", &Disc::new("One", 1));
+    place.eventually("the command", || count() > 0);
+    kill(&place, &daemon);
+    place.eventually("the command once more", || count() > 1);
+    fs::write(&end, "").unwrap();
+    daemon.stop();
+}
+
+#[test]
 fn the_command_of_on_change_sees_nothing_of_it() {
     let place = Place::new();
     let said = place.elsewhere("said");
