@@ -21,6 +21,7 @@ mod speed {
     pub mod meter;
     pub mod place;
     pub mod plot;
+    pub mod processes;
     pub mod rounds;
     pub mod scale;
     pub mod served;

@@ -1,4 +1,4 @@
-//! Memory, after a root image was read from one end to the other: which pages stay where, and how big the daemon is.
+//! Memory, after a root image was read from one end to the other: which pages stay where, and what the daemon takes.
 
 use std::fs::{self, File};
 use std::io;
@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::speed::contender::Contender;
 use crate::speed::place::Place;
+use crate::speed::processes::memory;
 
 /// Bytes in memory.
 #[derive(Debug, Clone, Serialize)]
@@ -21,8 +22,8 @@ pub struct Memory {
     pub iso_pages: u64,
     /// Growth of the page cache as a whole (/proc/meminfo: Cached); other work on the machine shows too.
     pub page_cache: i64,
-    /// The daemon's resident size.
-    pub resident: u64,
+    /// Of the daemon, with who holds the mount and what helps it.
+    pub daemon: u64,
 }
 
 /// Each contender once: there is nothing that varies.
@@ -34,13 +35,12 @@ pub fn measure(place: &Place, contenders: &[Contender]) -> Result<Vec<Memory>> {
         let before = kib("/proc/meminfo", "Cached:")?;
         io::copy(&mut File::open(&running.file)?, &mut io::sink())?;
         let after = kib("/proc/meminfo", "Cached:")?;
-        let resident = running.daemon().map(|pid| kib(&format!("/proc/{pid}/status"), "VmRSS:"));
         all.push(Memory {
             contender,
             own_pages: in_page_cache(&running.file)?,
             iso_pages: in_page_cache(&place.iso)?,
             page_cache: (after.cast_signed() - before.cast_signed()) * 1024,
-            resident: resident.transpose()?.unwrap_or(0) * 1024,
+            daemon: running.daemon().map_or(0, memory),
         });
     }
     Ok(all)

@@ -6,6 +6,8 @@ use anyhow::Result;
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
+use crate::speed::processes::family;
+
 /// Clock ticks in a second, as /proc/stat counts them (USER_HZ, on every architecture of Linux).
 const TICKS: f64 = 100.0;
 
@@ -35,7 +37,7 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// Starts measuring this process and a daemon's.
+    /// Starts measuring this process and a daemon's with all that come from it.
     pub fn start(daemon: Option<u32>) -> Self {
         Self { daemon, cpu: cpu(daemon), machine: machine() }
     }
@@ -48,7 +50,8 @@ impl Meter {
 
 fn cpu(daemon: Option<u32>) -> f64 {
     let own = clock_gettime(ClockId::ProcessCPUTime);
-    seconds(own.tv_sec, own.tv_nsec) + daemon.map_or(0.0, |pid| of_process(pid).unwrap_or(0.0))
+    let daemon = daemon.map(family).unwrap_or_default();
+    seconds(own.tv_sec, own.tv_nsec) + daemon.into_iter().filter_map(|pid| of_process(pid).ok()).sum::<f64>()
 }
 
 fn seconds(whole: i64, nanos: i64) -> f64 {

@@ -1,7 +1,7 @@
 //! How start-up, memory and reading the menus grow with the number of ISOs.
 //!
 //! Each ISO is a file of its own, of 4 MiB. The mount is made by the command, as an administrator would, with cold and
-//! with warm page cache; memory is the daemon's resident size, before anything of an ISO but its menus was read.
+//! with warm page cache; memory is that of its processes, before anything of an ISO but its menus was read.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -9,7 +9,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde::Serialize;
+
+use crate::speed::processes::{eldest_of, family, memory};
 
 const ISO_SIZE: usize = 4 << 20;
 /// The volume id in the primary volume descriptor (ECMA-119, 8.4.7).
@@ -24,7 +27,9 @@ pub struct Growth {
     pub rescan_ms: f64,
     pub conf_ms: f64,
     pub menu_ms: f64,
-    pub resident_mib: f64,
+    /// From the daemon's death on.
+    pub takeover_ms: f64,
+    pub memory_mib: f64,
 }
 
 /// Measures with each number.
@@ -48,7 +53,9 @@ fn of_count(count: usize) -> Growth {
 
     let conf = time_read(&mountpoint.join("images/nbd.conf"));
     let menu = time_read(&mountpoint.join("tftp/pxelinux.cfg/default"));
-    let resident = resident_kib(&mountpoint);
+    let eldest = eldest_of(&mountpoint).expect("the process that holds the mount");
+    let memory = memory(eldest);
+    let takeover = takeover(eldest, &mountpoint);
     let rescan = time(|| {
         fs::rename(isos.join("0.iso"), work.path().join("0.iso")).expect("rename");
         while mountpoint.join("images/BENCH-0.iso").exists() {
@@ -63,7 +70,8 @@ fn of_count(count: usize) -> Growth {
         rescan_ms: millis(rescan),
         conf_ms: millis(conf),
         menu_ms: millis(menu),
-        resident_mib: resident as f64 / 1024.0,
+        takeover_ms: millis(takeover),
+        memory_mib: memory as f64 / f64::from(1 << 20),
     }
 }
 
@@ -130,18 +138,26 @@ fn time_read(path: &Path) -> Duration {
     })
 }
 
-/// Resident size of the daemon that serves this mount, in KiB (proc_pid_status(5)).
-fn resident_kib(mountpoint: &Path) -> u64 {
-    let name = mountpoint.as_os_str().as_encoded_bytes();
-    for process in fs::read_dir("/proc").expect("/proc").flatten() {
-        let command = fs::read(process.path().join("cmdline")).unwrap_or_default();
-        if command.split(|&byte| byte == 0).any(|word| word == name) {
-            let status = fs::read_to_string(process.path().join("status")).unwrap_or_default();
-            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-            return line.and_then(|line| line.trim_end_matches("kB").trim().parse().ok()).unwrap_or(0);
-        }
-    }
-    0
+/// The median of some deaths of the daemon: until nbd.conf has been read, which asks who serves then.
+fn takeover(holder: u32, mountpoint: &Path) -> Duration {
+    let mut times: Vec<Duration> = (0..5)
+        .map(|_| {
+            // Of one that dies sooner, the holder thinks that it can't serve.
+            std::thread::sleep(Duration::from_secs(2));
+            let daemon = family(holder).into_iter().nth(1).and_then(|pid| Pid::from_raw(pid.cast_signed()));
+            let daemon = daemon.expect("the daemon");
+            time(|| {
+                kill_process(daemon, Signal::KILL).expect("a signal");
+                // What is being killed may answer once more.
+                while test_kill_process(daemon).is_ok() {
+                    std::thread::yield_now();
+                }
+                time_read(&mountpoint.join("images/nbd.conf"));
+            })
+        })
+        .collect();
+    times.sort();
+    times[times.len() / 2]
 }
 
 fn millis(time: Duration) -> f64 {

@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use crate::speed::contender::Contender;
 use crate::speed::place::{LABEL, Place};
+use crate::speed::processes::memory;
 use crate::speed::served::Group;
 
 mod boots;
@@ -225,12 +226,12 @@ impl Stage<'_> {
             Of::Nbd => self.boots.serve(kind, file),
             _ => self.loads.serve(kind, file.parent().context("a directory")?),
         })?;
-        let memory = || (costs::memory(server.group().leader()), running.daemon().map_or(0, costs::memory));
+        let taken = || (memory(server.group().leader()), running.daemon().map_or(0, memory));
         let (mut looked, before) = (None, costs.cpu()?);
         let until = Instant::now() + LIMIT;
-        let played = server.play(machines, until, &mut || looked = Some(memory()))?;
+        let played = server.play(machines, until, &mut || looked = Some(taken()))?;
         let cpu = costs.cpu()? - before;
-        let (server_memory, daemon_memory) = looked.unwrap_or_else(memory);
+        let (server_memory, daemon_memory) = looked.unwrap_or_else(taken);
         let mut times = played.times;
         times.sort_unstable();
         let seconds = |number: usize| times.get(number).map(Duration::as_secs_f64);

@@ -185,7 +185,7 @@ impl Results {
                 mib(one.own_pages as f64),
                 mib(one.iso_pages as f64),
                 mib(one.page_cache as f64),
-                mib(one.resident as f64)
+                mib(one.daemon as f64)
             );
         }
     }
@@ -212,13 +212,19 @@ impl Results {
         }
         println!("\nGrowth with the number of ISOs, of 4 MiB and with two boot menus each:\n");
         println!(
-            "| ISOs | mounted, cold | mounted, warm | removed one is gone | reading nbd.conf | resident |"
+            "| ISOs | mounted, cold | mounted, warm | removed one is gone | reading nbd.conf | killed, serves again | memory |"
         );
-        println!("|---|---|---|---|---|---|");
+        println!("|---|---|---|---|---|---|---|");
         for one in &self.scale {
             println!(
-                "| {} | {:.0} ms | {:.0} ms | {:.0} ms | {:.1} ms | {:.0} MiB |",
-                one.isos, one.cold_ms, one.warm_ms, one.rescan_ms, one.conf_ms, one.resident_mib
+                "| {} | {:.0} ms | {:.0} ms | {:.0} ms | {:.1} ms | {:.0} ms | {:.0} MiB |",
+                one.isos,
+                one.cold_ms,
+                one.warm_ms,
+                one.rescan_ms,
+                one.conf_ms,
+                one.takeover_ms,
+                one.memory_mib
             );
         }
     }

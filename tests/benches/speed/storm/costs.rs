@@ -1,6 +1,5 @@
-//! What processes with all their descendants cost together: time by a control group, memory by what is theirs of each page.
+//! The time that processes with all their descendants cost together, by a control group.
 
-use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -46,42 +45,9 @@ impl Costs {
     }
 }
 
-/// Bytes of memory of a process with its descendants, of what several processes share a part (PSS, proc_pid_smaps(5)).
-pub fn memory(eldest: u32) -> u64 {
-    descendants(eldest).into_iter().filter_map(pss).sum()
-}
-
 impl Drop for Costs {
     fn drop(&mut self) {
         // Who was killed is in it for a moment more.
         let _ = wait(|| fs::remove_dir(&self.group).ok());
     }
-}
-
-fn pss(pid: u32) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
-    Some(line.trim().trim_end_matches(" kB").parse::<u64>().ok()? << 10)
-}
-
-/// A process, and all that come from it.
-fn descendants(eldest: u32) -> Vec<u32> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
-    for (parent, pid) in pids.filter_map(|pid| Some((parent(pid)?, pid))) {
-        children.entry(parent).or_default().push(pid);
-    }
-    let (mut found, mut next) = (Vec::new(), vec![eldest]);
-    while let Some(pid) = next.pop() {
-        found.push(pid);
-        next.extend(children.remove(&pid).unwrap_or_default());
-    }
-    found
-}
-
-/// Of proc_pid_stat(5), whose second field may have parentheses and spaces.
-fn parent(pid: u32) -> Option<u32> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
 }
