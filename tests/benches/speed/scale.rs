@@ -122,6 +122,10 @@ fn mount(isos: &Path, mountpoint: &Path, state: &Path) {
 fn unmount(mountpoint: &Path) {
     let status = Command::new("fusermount3").arg("-u").arg(mountpoint).status();
     assert!(status.expect("fusermount3 (package fuse3)").success());
+    // Its processes end afterwards, and are not the next one's.
+    while eldest_of(mountpoint).is_some() {
+        std::thread::yield_now();
+    }
 }
 
 fn time(work: impl FnOnce()) -> Duration {
