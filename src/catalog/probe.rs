@@ -200,7 +200,7 @@ impl ProbeResults {
             log::warn!("{}: {error}{later}", apart::path_of(disc));
         }
         if found.is_err() && earlier {
-            self.again.lock().insert(disc.id, Again::after(before));
+            self.again.lock().insert(disc.id, Again { earlier, ..Again::after(before) });
             return;
         }
         let found = found.unwrap_or_else(|error| not_looked_into(disc, &error.to_string()));
@@ -269,7 +269,7 @@ impl Again {
 
     fn after(before: Option<Self>) -> Self {
         let pause = before.map_or(SOON, |before| (before.pause * 2).clamp(SOON, LATE));
-        Self { pause, from: Instant::now() + pause, earlier: before.is_some_and(|before| before.earlier) }
+        Self { pause, from: Instant::now() + pause, earlier: false }
     }
 
     fn is_due(&self) -> bool {
