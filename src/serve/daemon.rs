@@ -177,7 +177,7 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
         state_dir: state.as_ref().and(config.state_dir.as_deref()),
         log_file: config.log_file.as_deref(),
     };
-    let spare = mount::spare_devices(&config.mountpoint)?;
+    let spare = mount::spare_devices(&left, &config.mountpoint)?;
     let broker = give_up(&config, &bounds, &end_sender)?;
     let mapper = served::mapper(config.data_path, broker.clone(), ledger.clone().map(|ledger| ledger as _))?;
     if left.mount.is_some() {
@@ -223,7 +223,7 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
         scanner.tell(ledger.clone(), left.looks.clone());
     }
     // Clients' open files come first: each may need its ISO, also one that has left the directory.
-    scanner.leave_descriptors(mount::loops() + RESERVE + left.files.len());
+    scanner.leave_descriptors(RESERVE + left.files.len());
     let takeovers = ledger.as_ref().map_or(0, |ledger| ledger.generation());
     let times = Times::load(kept.clone());
     let board = Board::new(about(&config, takeovers), &cache);
@@ -260,7 +260,8 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     if let Some(ledger) = &ledger {
         ledger.taken_over();
     }
-    std::thread::Builder::new().name("queues".into()).spawn(move || drop(old_queues))?;
+    // Where there can be no thread they end here, and that takes its time.
+    let _ = std::thread::Builder::new().name("queues".into()).spawn(move || drop(old_queues));
     if let Some(text) = text {
         let held = if new { settings::begin(&text) } else { settings::keep(&text) };
         if let Err(error) = held {

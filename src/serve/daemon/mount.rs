@@ -143,13 +143,16 @@ pub(super) fn serve(
     Ok((notifier, Mounted { broker: broker.clone(), mountpoint: mount.mountpoint, device: mount.device }))
 }
 
-/// Devices that are of no mount yet, one for each event loop: to be opened by who still has the rights of the start.
+/// Devices that are of no mount yet, for the event loops that none is left for: to be opened by who still has the rights of the
+/// start.
 ///
 /// # Errors
 /// If they can't be opened.
-pub(super) fn spare_devices(mountpoint: &Path) -> Result<Vec<OwnedFd>> {
+pub(super) fn spare_devices(left: &Left, mountpoint: &Path) -> Result<Vec<OwnedFd>> {
+    let resends = left.mount.as_ref().is_some_and(|mount| mount.resends);
+    let there = if resends { left.devices.len() } else { 0 };
     let open = |_| File::options().read(true).write(true).open("/dev/fuse").map(OwnedFd::from);
-    let devices = (0..loops()).map(open).collect::<io::Result<_>>();
+    let devices = (there..loops()).map(open).collect::<io::Result<_>>();
     devices.map_err(|error| mountpoint::explain(&error, mountpoint))
 }
 
