@@ -242,16 +242,19 @@ impl Catalog {
         self.skipped.iter().any(|skipped| skipped.pending)
     }
 
-    /// A number that another catalog has as well if it has the same ISOs with the same labels, in files of the same names, by
-    /// which they are configured and shown.
-    pub fn number(&self) -> u64 {
-        let key = |iso: &Iso| (iso.disc.id, iso.label.clone(), iso.name.clone());
-        identity(&self.isos.iter().map(key).collect::<Vec<_>>())
+    /// Whether the other catalog has the same ISOs with the same labels, in files of the same names, by which they are
+    /// configured and shown.
+    pub fn serves_same(&self, other: &Self) -> bool {
+        self.served().eq(other.served())
     }
 
-    /// Whether the other catalog has that number.
-    pub fn serves_same(&self, other: &Self) -> bool {
-        self.number() == other.number()
+    /// A number for all that [`Catalog::serves_same`] compares.
+    pub fn number(&self) -> u64 {
+        identity(&self.served().collect::<Vec<_>>())
+    }
+
+    fn served(&self) -> impl Iterator<Item = (FileId, &Label, &str)> {
+        self.isos.iter().map(|iso| (iso.disc.id, &iso.label, iso.name.as_str()))
     }
 }
 

@@ -21,7 +21,8 @@ const LIMIT: Duration = Duration::from_secs(300);
 pub struct Hook(Sender<u64>);
 
 impl Hook {
-    /// Starts it; `run` is what runs the command, and `done` is told for which catalog it has been. It ends when this is dropped.
+    /// Starts it; `run` is what runs the command, and `done` is told for which catalog it has been. It ends when this is
+    /// dropped.
     ///
     /// # Errors
     /// If the thread can't be started.

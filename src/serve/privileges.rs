@@ -170,6 +170,7 @@ mod tests {
                 assert!(denied(fs::remove_file(at("log/file"))));
                 assert!(denied(fs::remove_dir(at("elsewhere"))));
                 assert!(denied(fs::create_dir(at("state/directory"))));
+                assert!(denied(File::options().read(true).write(true).open("/dev/fuse").map(drop)));
                 let shell = format!("echo text > {}", at("elsewhere/file").display());
                 assert!(!Command::new("/bin/sh").args(["-c", &shell]).status().unwrap().success());
                 let mounted = mount("none", at("elsewhere"), "tmpfs", MountFlags::empty(), None);

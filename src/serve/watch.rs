@@ -82,8 +82,8 @@ impl Pace {
     }
 }
 
-/// Starts a thread with a queue of its own that calls `look_again` after each change in one of the directories and at each polling interval, until
-/// that returns `false`. A directory that isn't there is seen when it comes.
+/// Starts a thread with a queue of its own that calls `look_again` after each change in one of the directories and at each
+/// polling interval, until that returns `false`. A directory that isn't there is seen when it comes.
 ///
 /// # Errors
 /// If the thread can't be started.

@@ -4,13 +4,9 @@
 //! serving what this one did. The text that was read last is held for it; and the one from the start of the mount, since what
 //! `[mount]` says holds as long as that does.
 
-use std::fs::File;
-use std::io::{self, Write};
-use std::os::fd::AsFd;
+use std::io;
 
-use rustix::fs::{MemfdFlags, memfd_create};
-
-use super::store::{self, Store};
+use super::store;
 
 /// What the text of the start is held as, and the one that was read last.
 pub const NAMES: [&str; 2] = [FIRST, LAST];
@@ -32,7 +28,7 @@ pub fn last() -> Option<String> {
 /// # Errors
 /// If it can't be held.
 pub fn begin(text: &str) -> io::Result<()> {
-    hold(FIRST, text)?;
+    store::hold_text(FIRST, text)?;
     keep(text)
 }
 
@@ -41,13 +37,5 @@ pub fn begin(text: &str) -> io::Result<()> {
 /// # Errors
 /// If it can't be held.
 pub fn keep(text: &str) -> io::Result<()> {
-    hold(LAST, text)
-}
-
-pub(super) fn hold(name: &str, text: &str) -> io::Result<()> {
-    let Some(store) = Store::find()? else { return Ok(()) };
-    let mut file = File::from(memfd_create(name, MemfdFlags::CLOEXEC)?);
-    file.write_all(text.as_bytes())?;
-    store.release(name)?;
-    store.hold(name, file.as_fd())
+    store::hold_text(LAST, text)
 }

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::env;
 use std::fs::File;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
@@ -17,6 +17,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -60,6 +61,18 @@ pub fn text(name: &str) -> Option<String> {
     let mut bytes = vec![0; usize::try_from(file.metadata().ok()?.len()).ok()?];
     file.read_exact_at(&mut bytes, 0).ok()?;
     String::from_utf8(bytes).ok()
+}
+
+/// Has a text held under that name in place of the one before, for [`text`]. Without a holder it does nothing.
+///
+/// # Errors
+/// If it can't be held.
+pub fn hold_text(name: &str, text: &str) -> io::Result<()> {
+    let Some(store) = Store::find()? else { return Ok(()) };
+    let mut file = File::from(memfd_create(name, MemfdFlags::CLOEXEC)?);
+    file.write_all(text.as_bytes())?;
+    store.release(name)?;
+    store.hold(name, file.as_fd())
 }
 
 /// Our own holder, as this process's parent.

@@ -3,7 +3,6 @@
 
 use std::io;
 
-use super::settings;
 use super::store;
 
 /// What it is held as.
@@ -19,5 +18,5 @@ pub fn last() -> Option<u64> {
 /// # Errors
 /// If it can't be held.
 pub fn keep(catalog: u64) -> io::Result<()> {
-    settings::hold(NAME, &catalog.to_string())
+    store::hold_text(NAME, &catalog.to_string())
 }
