@@ -14,7 +14,7 @@
 use std::env;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, ExitCode, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -30,6 +30,7 @@ use crate::catalog::probe::{self, Looked};
 use crate::catalog::reexec::Reexec;
 use crate::catalog::scan::{self, IsoFile, Opened, Opener};
 use crate::image::printable;
+use crate::storage::descriptors;
 use crate::storage::identity::identity;
 use crate::storage::source::noted::{self, Noted};
 use crate::storage::source::{self, FileSource, PageCache, ReadAt as _};
@@ -107,7 +108,14 @@ impl Opener for Noting {
 /// # Errors
 /// If that ends badly: see [`Error`].
 pub fn look(disc: &IsoFile) -> Result<Vec<Looked>, Error> {
-    let mut child = start(disc).map_err(Error::NotBegun)?;
+    let file = disc.source.origin().ok_or_else(|| io::Error::other("its file isn't known"));
+    let (file, _) = file.map_err(Error::NotBegun)?;
+    // Of other ISOs it needs nothing, and theirs may hang.
+    descriptors::alone(&[file.as_fd()], look_alone).map_err(Error::NotBegun)?
+}
+
+fn look_alone(iso: Vec<OwnedFd>) -> Result<Vec<Looked>, Error> {
+    let mut child = start(iso).map_err(Error::NotBegun)?;
     let answer = child.stdout.take().map_or_else(|| Err(io::ErrorKind::BrokenPipe.into()), receive);
     if answer.is_err() {
         // It may be writing what nobody wants.
@@ -124,15 +132,13 @@ pub fn look(disc: &IsoFile) -> Result<Vec<Looked>, Error> {
     }
 }
 
-fn start(disc: &IsoFile) -> io::Result<Child> {
-    let (file, _) = disc.source.origin().ok_or_else(|| io::Error::other("its file isn't known"))?;
-    LOOK.command()
-        .env_clear()
-        .envs(env::vars_os().filter(|(name, _)| name == FAULT))
-        .stdin(Stdio::from(file.as_fd().try_clone_to_owned()?))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
+fn start(iso: Vec<OwnedFd>) -> io::Result<Child> {
+    let mut command = LOOK.command();
+    command.env_clear().envs(env::vars_os().filter(|(name, _)| name == FAULT));
+    for iso in iso {
+        command.stdin(iso);
+    }
+    command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()
 }
 
 /// The path of an ISO, as it is now, for people.

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -319,8 +319,8 @@ pub struct Scanner {
     answers: (Sender<Look>, Receiver<Look>),
     /// The last answer under a name.
     last: HashMap<OsString, Candidate>,
-    /// Until when clients can wait for what was served before the start.
-    known_until: Option<Instant>,
+    /// What was looked into and is no longer of use.
+    gone: Vec<Arc<IsoFile>>,
 }
 
 /// How long a scan waits for the next answer. Whatever has not answered by then is as it was, and looked at when it does.
@@ -357,14 +357,8 @@ impl Scanner {
             asked: HashSet::new(),
             answers: channel(),
             last: HashMap::new(),
-            known_until: None,
+            gone: Vec::new(),
         }
-    }
-
-    /// Lets the next scan wait for that long for files that were served before the start: their clients wait, too, and an
-    /// error is worse for them.
-    pub fn wait_for_known(&mut self, patience: Duration) {
-        self.known_until = Some(Instant::now() + patience);
     }
 
     /// Gives files the labels that they had before the start, and keeps them from now on; so with the ISO that boots by
@@ -393,9 +387,17 @@ impl Scanner {
     /// # Errors
     /// If the directory itself can't be read, or doesn't answer.
     pub fn scan(&mut self) -> io::Result<Catalog> {
-        let Listing { names, remote } = self.list()?;
+        self.scan_within(PATIENCE)
+    }
+
+    /// The same with so much patience for each next answer.
+    ///
+    /// # Errors
+    /// As for [`Scanner::scan`].
+    pub fn scan_within(&mut self, patience: Duration) -> io::Result<Catalog> {
+        let Listing { names, remote } = self.list(patience)?;
         let mut catalog = Catalog { remote, ..Catalog::default() };
-        let mut looks = self.look_at(&names);
+        let mut looks = self.look_at(&names, patience);
         let mut candidates = Vec::new();
         let mut pending: Vec<OsString> = Vec::new();
         for name in names {
@@ -417,7 +419,6 @@ impl Scanner {
         catalog.isos.sort_by(|one, other| one.label.cmp(&other.label));
         catalog.standing = self.standing.find(&catalog);
         catalog.skipped.sort_by(|one, other| one.name.cmp(&other.name));
-        self.known_until = None;
         Ok(catalog)
     }
 
@@ -428,7 +429,20 @@ impl Scanner {
         }
     }
 
-    fn list(&mut self) -> io::Result<Listing> {
+    /// What is no longer in the catalogs from the last one on. Who drops it may be the last to, and has to wait for its file system
+    /// then.
+    pub fn take_gone(&mut self) -> Vec<Arc<IsoFile>> {
+        std::mem::take(&mut self.gone)
+    }
+
+    /// The labels of what was served before the start and has not answered yet.
+    pub fn unanswered_labels(&self) -> HashSet<Label> {
+        let asked = |name: &OsString| self.listing.is_some() || self.asked.contains(name);
+        let names = self.labels.names.iter().filter(|(name, _)| asked(name));
+        names.map(|(_, (_, label))| label.clone()).collect()
+    }
+
+    fn list(&mut self, patience: Duration) -> io::Result<Listing> {
         // There may be threads again.
         self.workers.relieve();
         let listing = self.listing.take().unwrap_or_else(|| {
@@ -438,7 +452,7 @@ impl Scanner {
             self.workers.run(number_of(&self.directory), move || drop(sender.send(looker.list())));
             inbox
         });
-        match listing.recv_timeout(self.patience(|_| true)) {
+        match listing.recv_timeout(patience) {
             Ok(result) => result,
             Err(RecvTimeoutError::Timeout) => {
                 self.listing = Some(listing);
@@ -449,7 +463,7 @@ impl Scanner {
     }
 
     /// Asks for what is under these names, and waits as long as answers come in.
-    fn look_at(&mut self, names: &[OsString]) -> HashMap<OsString, Look> {
+    fn look_at(&mut self, names: &[OsString], patience: Duration) -> HashMap<OsString, Look> {
         let mut open = 0_usize;
         for name in names {
             if self.asked.insert(name.clone()) {
@@ -463,19 +477,16 @@ impl Scanner {
         // What comes late, of an earlier scan, comes beside what is waited for.
         while let Some(look) = match open {
             0 => self.answers.1.try_recv().ok(),
-            _ => self.answers.1.recv_timeout(self.patience(|name| self.asked.contains(name))).ok(),
+            _ => self.answers.1.recv_timeout(patience).ok(),
         } {
             open = open.saturating_sub(1);
             self.asked.remove(&look.name);
             looks.insert(look.name.clone(), look);
         }
+        if let Some(suspects) = self.looker.suspects.get().filter(|_| !self.asked.is_empty()) {
+            suspects.acquit_who_waits();
+        }
         looks
-    }
-
-    /// How long to wait for the next answer: longer if one is due of a file that was served before the start.
-    fn patience(&self, due: impl Fn(&OsString) -> bool) -> Duration {
-        let until = self.known_until.filter(|_| self.labels.names.keys().any(due));
-        until.map_or(PATIENCE, |until| until.saturating_duration_since(Instant::now()).max(PATIENCE))
     }
 
     /// What is known of a name that doesn't answer: it is served as before, or waited for.
@@ -492,6 +503,7 @@ impl Scanner {
         let mut outcomes = HashMap::new();
         let mut discs = Vec::new();
         for candidate in candidates {
+            self.gone.extend(candidate.outcome.as_ref().ok().cloned());
             // Two names of one file were looked into beside each other.
             match outcomes.entry(candidate.id).or_insert(candidate.outcome).clone() {
                 Ok(disc) => discs.push((candidate.name, disc)),
@@ -500,7 +512,10 @@ impl Scanner {
                 }
             }
         }
-        *self.looker.outcomes.lock() = outcomes;
+        let current: HashSet<_> = outcomes.values().flatten().map(Arc::as_ptr).collect();
+        let before = std::mem::replace(&mut *self.looker.outcomes.lock(), outcomes);
+        self.gone.extend(before.into_values().flatten());
+        self.gone.retain(|disc| !current.contains(&Arc::as_ptr(disc)));
         let mut labels: HashMap<labels::Key, Label> = HashMap::new();
         let mut served = HashSet::new();
         for (name, disc) in &discs {

@@ -221,7 +221,8 @@ fn configure(args: options::Mount, file: config::mount::Mount, supervised: bool)
         true => places::served_mountpoint(mounted)?,
         false => places::mountpoint(mounted, args.nonempty)?,
     };
-    if iso_dir.canonicalize().is_ok_and(|iso_dir| iso_dir.starts_with(&mountpoint)) {
+    // Nor is the directory of ISOs asked then: it may not answer, and has been asked before.
+    if !goes_on && iso_dir.canonicalize().is_ok_and(|iso_dir| iso_dir.starts_with(&mountpoint)) {
         bail!("{}: the directory of ISOs would lie under the mount", iso_dir.display());
     }
     let mut pins = args.tree.pins()?;

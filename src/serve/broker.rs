@@ -27,6 +27,7 @@ use crate::catalog::reexec::Reexec;
 use crate::serve::background;
 use crate::serve::clients::Who;
 use crate::serve::handover::store::VARIABLES;
+use crate::storage::descriptors;
 use crate::storage::passthrough::Mounter;
 use crate::storage::passthrough::mount::Mounted;
 
@@ -123,7 +124,7 @@ impl Broker {
     pub fn start(mountpoint: &Path, command: Option<&str>, background: bool) -> io::Result<(Self, Child)> {
         let (ours, theirs) = message::pair()?;
         let mut program = BROKER.command();
-        program.arg(mountpoint).args(command).stdin(Stdio::from(theirs));
+        program.arg(mountpoint).args(command);
         for name in VARIABLES {
             program.env_remove(name);
         }
@@ -131,7 +132,14 @@ impl Broker {
         if background {
             program.stdout(Stdio::null()).stderr(Stdio::null()).current_dir("/");
         }
-        let child = program.spawn()?;
+        // With all that it is made of, which ends there.
+        let start = move |socket: Vec<OwnedFd>| {
+            for socket in socket {
+                program.stdin(socket);
+            }
+            program.spawn()
+        };
+        let child = descriptors::alone(&[theirs.as_fd()], start)??;
         Ok((Self { socket: Some(ours), ..Self::here(mountpoint, command) }, child))
     }
 

@@ -14,6 +14,7 @@ mod updater;
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,6 +38,7 @@ use crate::serve::broker::Broker;
 use crate::serve::clients::kept::{self, Kept};
 use crate::serve::fuse::backing::Backings;
 use crate::serve::fuse::{Adapter, Owner};
+use crate::serve::handover::claims::Claims;
 use crate::serve::handover::ledger::{Ledger, Left};
 use crate::serve::handover::{queues, settings, store, told, upgrade};
 use crate::serve::hook::Hook;
@@ -48,8 +50,10 @@ use crate::serve::status::{About, Board};
 use crate::serve::watch::{self, Pace};
 use crate::storage::backing::Backing;
 use crate::storage::cache::BlockCache;
+use crate::storage::closing::Closing;
 use crate::storage::descriptors;
 use crate::storage::identity::identity;
+use crate::storage::late;
 use crate::storage::passthrough::DataPath;
 use crate::storage::state::StateDir;
 use crate::tree::layout::Given;
@@ -61,9 +65,12 @@ use updater::{Change, Shown, Updater};
 /// How long to wait for the event loops after unmounting. Clients that still have files open would keep them for ever.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// How long the clients of a process that has ended wait for ISOs that were served and don't answer. A disk that slept needs
-/// about as long.
+/// How long the clients of a process that has ended wait for ISOs that were served and don't answer, if it is these or a menu that
+/// they ask for. A disk that slept needs about as long.
 const TAKEOVER_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long all others wait for the next one of them.
+const HURRY: Duration = Duration::from_millis(200);
 
 /// Descriptors that ISOs leave to all else beside the event loops: a client's second opening of an ISO, files of the state, the
 /// administrator's command.
@@ -165,14 +172,18 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     let holder = store::parent();
     let (before, told) = (settings::last(), told::last());
     let (ledger, mut left) = mount::held(&config.mountpoint)?;
-    let old_queues = std::mem::take(&mut left.queues);
+    let (old_queues, claims) = (std::mem::take(&mut left.queues), std::mem::take(&mut left.claims));
     ignore_lease_breaks()?;
     let config = Arc::new(config);
     let (sender, inbox) = channel();
     let (end_sender, end) = channel();
-    let state = config.state_dir.as_deref().and_then(take_state);
+    let state = config.state_dir.as_deref().and_then(|path| take_state(path, claims.lock));
     // As root, whom `netrootfs upgrade` trusts.
-    let listener = ledger.as_ref().map(|_| upgrade::listen(&config.mountpoint));
+    let listener = ledger.as_ref().map(|_| upgrade::listen(&config.mountpoint, claims.listener));
+    Claims::hold(
+        state.as_ref().map(|state| state.lock()),
+        listener.as_ref().and_then(|listener| listener.as_ref().ok()),
+    );
     let bounds = Bounds {
         state_dir: state.as_ref().and(config.state_dir.as_deref()),
         log_file: config.log_file.as_deref(),
@@ -229,16 +240,19 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     let board = Board::new(about(&config, takeovers), &cache);
     let shown = Shown { board: board.clone(), live: board.files(), times, state: kept.clone() };
     let mut updater = Updater::new(&config, file, scanner, results, workers, pace, shown);
-    let known_for = left.mount.is_some().then_some(TAKEOVER_PATIENCE);
-    let tree = updater.first(known_for).with_context(|| config.iso_dir.display().to_string())?;
+    let until = Instant::now() + TAKEOVER_PATIENCE;
+    let hurry = left.mount.is_some().then_some(HURRY);
+    let tree = updater.first(hurry).with_context(|| config.iso_dir.display().to_string())?;
     updater.tell();
     board.shown();
     let operations = Arc::new(Operations::with(tree, ledger.clone()));
+    let mut late = false;
     if left.mount.is_none() {
         // Up to here a signal does what it always does: a scan may hang, and there is nothing to clean up.
         forward_signals(&sender, &end_sender)?;
     } else if let Some(ledger) = &ledger {
-        adopt(&operations, ledger, &left, &updater, &opener);
+        late = adopt(&operations, ledger, &mut left, &updater, &opener);
+        operations.expect(updater.unanswered_labels(), until);
     }
     let backings = Backings::new(broker.clone(), ledger.clone());
     let adapter = Adapter::new(operations.clone(), config.owner, wish, backings, mount::loops());
@@ -257,7 +271,8 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
         mount::serve(adapter.clone(), &config, &broker, ledger.as_ref(), left, spare, &end_sender)?;
     let by_kernel = wish.is_some() && adapter.agreed().passthrough;
     board.serve(&operations, &clients, by_kernel);
-    if let Some(ledger) = &ledger {
+    // Who is late may have mappings.
+    if let Some(ledger) = ledger.as_ref().filter(|_| !late) {
         ledger.taken_over();
     }
     // Where there can be no thread they end here, and that takes its time.
@@ -271,8 +286,10 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     updater.leave_descriptors(RESERVE);
     // Not before: they would take of the processors and the descriptors that clients wait for.
     updater.look_into_initrds();
-    let hook =
-        config.on_change.as_deref().map(|command| hook(command, broker, &updater, new, told)).transpose()?;
+    let command = config.on_change.as_deref();
+    let told = (!new).then_some(told);
+    let mut command =
+        command.map(|command| Command::start(command, broker, updater.catalog.number(), told)).transpose()?;
     log::info!("{}: mounted; ISOs: {}", config.mountpoint.display(), updater.catalog.isos.len());
     log::info!(
         "netrootfs {}; ISOs are read {}; {}",
@@ -285,7 +302,7 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     manager.watch(config.mountpoint.clone())?;
     std::thread::Builder::new().name("updater".into()).spawn({
         let operations = operations.clone();
-        move || follow(&inbox, &mut updater, &operations, &board, &notifier, hook.as_ref(), &manager)
+        move || follow(&inbox, &mut updater, &operations, &board, &notifier, command.as_mut(), &manager)
     })?;
     ready()?;
     if let Some(ledger) = &ledger {
@@ -359,8 +376,8 @@ fn ended(reason: &str) -> Result<()> {
 }
 
 /// Takes the state directory; without it all works, and the next start knows nothing.
-fn take_state(path: &Path) -> Option<Arc<StateDir>> {
-    match StateDir::take(path) {
+fn take_state(path: &Path, before: Option<OwnedFd>) -> Option<Arc<StateDir>> {
+    match StateDir::take_on(path, before) {
         Ok(state) => Some(Arc::new(state)),
         Err(error) => {
             log::warn!("{}: what is found out can't be kept for the next start: {error}", path.display());
@@ -369,20 +386,27 @@ fn take_state(path: &Path) -> Option<Arc<StateDir>> {
     }
 }
 
-/// Takes over what was open when the process before this one died.
-fn adopt(operations: &Operations, ledger: &Ledger, left: &Left, updater: &Updater, opener: &Served) {
+/// Takes over what was open when the process before this one died. Returns whether there are files that can't be looked at yet.
+fn adopt(
+    operations: &Operations,
+    ledger: &Ledger,
+    left: &mut Left,
+    updater: &Updater,
+    opener: &Arc<Served>,
+) -> bool {
     let isos = &updater.catalog.isos;
     let mut sources: HashMap<u64, Backing> =
         isos.iter().map(|iso| (identity(&iso.disc.id), iso.disc.source.clone())).collect();
-    let lost = operations.adopt(left, ledger.generation(), &mut |identity| {
-        if let Some(source) = sources.get(&identity) {
-            return Some(source.clone());
-        }
-        // It is no longer in the directory, or isn't an ISO.
-        let source = opener.open(left.needed.get(&identity)?.clone()).ok()?.served;
-        sources.insert(identity, source.clone());
-        Some(source)
-    });
+    // Of others the ISO is no longer in the directory, or isn't one, or its file system doesn't answer.
+    let mut missing = std::mem::take(&mut left.needed);
+    let there: Vec<_> = missing.extract_if(|identity, _| sources.contains_key(identity)).collect();
+    if !there.is_empty() {
+        Closing::new().close(there);
+    }
+    let opener = opener.clone();
+    let (opened, late) = late::open_all(missing, move |file| Ok(opener.open(file)?.served), HURRY);
+    sources.extend(opened);
+    let lost = operations.adopt(left, ledger.generation(), &mut |identity| sources.get(&identity).cloned());
     let (files, directories) = (left.files.len(), left.directories.len());
     log::info!(
         "taken over from a process that has ended: open files {files}, open directories {directories}"
@@ -390,30 +414,44 @@ fn adopt(operations: &Operations, ledger: &Ledger, left: &Left, updater: &Update
     if lost > 0 {
         log::error!("open files that can't be read any more: {lost}");
     }
+    late
 }
 
-/// Starts what runs the command after a change, and has it run if the process before this one would have had to.
-fn hook(
-    command: &str,
-    broker: Arc<Broker>,
-    updater: &Updater,
-    new: bool,
-    told: Option<u64>,
-) -> io::Result<Hook> {
-    let done = |catalog| {
-        if let Err(error) = told::keep(catalog) {
-            log::warn!("should this process die, the next one will run the command again: {error}");
+/// The administrator's command.
+struct Command {
+    hook: Hook,
+    /// For what the process before this one has run it last, until all is there that this may be compared with.
+    before: Option<Option<u64>>,
+}
+
+impl Command {
+    /// Starts what runs it after a change; `told` is what it was run for last, if this process goes on with a mount.
+    fn start(command: &str, broker: Arc<Broker>, now: u64, told: Option<Option<u64>>) -> io::Result<Self> {
+        let done = |catalog| {
+            if let Err(error) = told::keep(catalog) {
+                log::warn!("should this process die, the next one will run the command again: {error}");
+            }
+        };
+        let hook = Hook::start(command, move || broker.run(), done)?;
+        if told.is_none() {
+            done(now);
         }
-    };
-    let now = updater.catalog.number();
-    let hook = Hook::start(command, move || broker.run(), done)?;
-    if new {
-        done(now);
-    } else if told != Some(now) {
-        log::info!("for the ISOs that there are now, the command has not been run to its end");
-        hook.changed(now);
+        Ok(Self { hook, before: told })
     }
-    Ok(hook)
+
+    fn changed(&self, now: u64) {
+        if self.before.is_none() {
+            self.hook.changed(now);
+        }
+    }
+
+    /// Has it run if the process before this one would have had to.
+    fn catch_up(&mut self, now: u64) {
+        if self.before.take().is_some_and(|told| told != Some(now)) {
+            log::info!("for the ISOs that there are now, the command has not been run to its end");
+            self.hook.changed(now);
+        }
+    }
 }
 
 /// Reads the configuration file, and looks at it from now on; what it said before counts where it can't be used.
@@ -439,12 +477,19 @@ fn follow(
     operations: &Operations,
     board: &Board,
     notifier: &Notifier,
-    hook: Option<&Hook>,
+    mut command: Option<&mut Command>,
     manager: &Manager,
 ) {
     let mut shown = Instant::now();
+    let closing = Closing::new();
     updater.keep();
     loop {
+        updater.take_gone().into_iter().for_each(|disc| closing.close(disc));
+        if !operations.still_expects(&updater.unanswered_labels())
+            && let Some(command) = &mut command
+        {
+            command.catch_up(updater.catalog.number());
+        }
         let wait = if updater.owed { VERDICTS.saturating_sub(shown.elapsed()) } else { Duration::MAX };
         // What has come in while a look took its time is answered by one look.
         let events: Vec<Event> = match inbox.recv_timeout(wait) {
@@ -482,9 +527,9 @@ fn follow(
         }
         updater.keep();
         if looked == Change::Isos
-            && let Some(hook) = hook
+            && let Some(command) = &command
         {
-            hook.changed(updater.catalog.number());
+            command.changed(updater.catalog.number());
         }
     }
 }

@@ -315,7 +315,7 @@ impl Filesystem for Adapter {
         let (asker, asked) = (request.pid(), self.question(parent, name));
         let name = name.to_owned();
         let lookup = move || {
-            slow.run(operations.waits_for(parent.0), {
+            slow.run(operations.lookup_waits_for(parent.0, &name), {
                 let operations = operations.clone();
                 move || look_up(&operations, owner, asker, parent, &name, reply)
             });
@@ -334,10 +334,13 @@ impl Filesystem for Adapter {
     }
 
     fn getattr(&self, _request: &Request, ino: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
-        match run(self.operations.usage(), "getattr", ino, "", || self.operations.node(ino.0)) {
-            Ok(node) => reply.attr(&TTL, &self.owner.attr(&node)),
-            Err(errno) => reply.error(errno),
-        }
+        let (operations, owner) = (self.operations.clone(), self.owner);
+        self.slow.run(self.operations.finding_waits_for(ino.0), move || {
+            match run(operations.usage(), "getattr", ino, "", || operations.node(ino.0)) {
+                Ok(node) => reply.attr(&TTL, &owner.attr(&node)),
+                Err(errno) => reply.error(errno),
+            }
+        });
     }
 
     fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
@@ -355,10 +358,13 @@ impl Filesystem for Adapter {
     }
 
     fn readlink(&self, _request: &Request, ino: INodeNo, reply: ReplyData) {
-        match run(self.operations.usage(), "readlink", ino, "", || self.operations.target(ino.0)) {
-            Ok(target) => reply.data(target.as_bytes()),
-            Err(errno) => reply.error(errno),
-        }
+        let operations = self.operations.clone();
+        self.slow.run(self.operations.finding_waits_for(ino.0), move || {
+            match run(operations.usage(), "readlink", ino, "", || operations.target(ino.0)) {
+                Ok(target) => reply.data(target.as_bytes()),
+                Err(errno) => reply.error(errno),
+            }
+        });
     }
 
     fn read(
@@ -404,7 +410,7 @@ impl Filesystem for Adapter {
     fn opendir(&self, request: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         let operations = self.operations.clone();
         let number = original(request);
-        self.slow.run(self.operations.waits_for(ino.0), move || {
+        self.slow.run(self.operations.listing_waits_for(ino.0), move || {
             let open = || match operations.opened_before(number, ino.0) {
                 Some(handle) => Ok(handle),
                 None => operations.open_directory_for(number, ino.0),

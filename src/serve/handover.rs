@@ -4,11 +4,12 @@
 //! else holds the descriptors ([`store`]): systemd, or a small parent of our own ([`holder`]). Among them is a file in
 //! memory ([`slots`]) that says what is open ([`ledger`]); the kernel is told to send again what was under way
 //! ([`resend`]). Held are, too, what the configuration file said ([`settings`]), what the administrator's
-//! command was run for ([`told`]), and what would keep others waiting for the end of a process ([`queues`]). [`upgrade`] does
-//! it on purpose.
+//! command was run for ([`told`]), and what would keep others waiting for the end of a process ([`queues`]), or that only one can have
+//! ([`claims`]). [`upgrade`] does it on purpose.
 //!
 //! Nothing here knows the FUSE library. Without a holder all of it costs nothing and does nothing.
 
+pub mod claims;
 pub mod holder;
 pub mod ledger;
 pub mod queues;

@@ -4,18 +4,21 @@
 //! outlives its name; nodes of an older tree stay known while the kernel remembers them. Nothing here knows the FUSE
 //! library, and nothing here logs: an [`Error`] carries its errno and how loudly to say it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use parking_lot::{Mutex, RwLock};
 
+use crate::image::label::Label;
 use crate::image::printable;
 use crate::serve::handover::ledger::{Ledger, Listing, OpenFile};
 use crate::serve::usage::{Failure, Reading, Usage, seconds};
+use crate::storage::closing::Closing;
 use crate::storage::content::Content;
 use crate::storage::source::path_of;
 use crate::tree::arena::{Kind, Node, ROOT_INO, Tree};
@@ -23,9 +26,11 @@ use crate::tree::lazy::{self, Listed, Type};
 use crate::tree::live;
 
 mod adopted;
+mod expected;
 mod listings;
 
 use adopted::Adopted;
+use expected::{Expected, Isos, Lack};
 use listings::Listings;
 
 /// Why an operation failed.
@@ -119,7 +124,11 @@ pub struct Operations {
     ledger: Option<Arc<Ledger>>,
     /// What it has from a process before it.
     adopted: Adopted,
+    /// What that one served and this one has to wait for.
+    expected: Expected,
     usage: Arc<Usage>,
+    /// What closes the files of ISOs that are gone.
+    closing: Closing,
 }
 
 impl Operations {
@@ -138,7 +147,9 @@ impl Operations {
             listings: Listings::default(),
             ledger,
             adopted: Adopted::default(),
+            expected: Expected::default(),
             usage: Arc::default(),
+            closing: Closing::new(),
         }
     }
 
@@ -207,6 +218,7 @@ impl Operations {
     /// # Errors
     /// As for [`Operations::lookup`].
     pub fn lookup_for(&self, asker: u32, parent: u64, name: impl AsRef<OsStr>) -> Result<Arc<Node>, Error> {
+        self.expected.wait(|isos| self.lookup_lacks(isos, parent, name.as_ref()));
         loop {
             let tree = self.tree();
             let (directory, top) = self.directory(&tree, parent)?;
@@ -240,11 +252,70 @@ impl Operations {
 
     /// What an operation on an inode would have to wait for, as a number; `None` if it is done at once.
     pub fn waits_for(&self, ino: u64) -> Option<u64> {
-        match &self.node(ino).ok()?.kind {
-            Kind::Lazy(directory) => directory.waits_for(),
-            Kind::Unopened(file) => file.waits_for(),
+        self.present(ino).map_or_else(|| self.finding_waits_for(ino), |node| node.waits_for())
+    }
+
+    /// What it has to wait for to find an inode.
+    pub fn finding_waits_for(&self, ino: u64) -> Option<u64> {
+        if self.present(ino).is_some() {
+            return None;
+        }
+        let lack = self.expected.lack(|_| self.finding_lacks(ino));
+        lack.map(Lack::number).or_else(|| self.adopted_below(ino)?.waits_for())
+    }
+
+    /// What a look-up has to wait for.
+    pub fn lookup_waits_for(&self, parent: u64, name: &OsStr) -> Option<u64> {
+        let lack = self.expected.lack(|isos| self.lookup_lacks(isos, parent, name));
+        lack.map(Lack::number).or_else(|| self.waits_for(parent))
+    }
+
+    /// What the opening of a directory has to wait for.
+    pub fn listing_waits_for(&self, ino: u64) -> Option<u64> {
+        self.expected.lack(|_| self.listing_lacks(ino)).map(Lack::number).or_else(|| self.waits_for(ino))
+    }
+
+    /// Begins with ISOs of these labels being away, as they may be until then.
+    pub fn expect(&self, labels: HashSet<Label>, until: Instant) {
+        self.expected.begin(labels, until);
+    }
+
+    /// Of the ISOs that were away, only these still are; whether there are any.
+    pub fn still_expects(&self, labels: &HashSet<Label>) -> bool {
+        self.expected.keep_only(labels);
+        self.expected.any()
+    }
+
+    fn lookup_lacks(&self, isos: &Isos, parent: u64, name: &OsStr) -> Option<Lack> {
+        let tree = self.tree();
+        let Some(directory) = tree.by_ino(parent) else { return self.finding_lacks(parent) };
+        match (&directory.kind, name.to_str()) {
+            (Kind::Directory(_), Some(name)) => match tree.lookup(directory, name) {
+                Some(node) => node.is_rendered().then_some(Lack::Any),
+                None => isos.of_name(name),
+            },
             _ => None,
         }
+    }
+
+    fn listing_lacks(&self, ino: u64) -> Option<Lack> {
+        match self.tree().by_ino(ino) {
+            // The root is the same whatever there is.
+            Some(node) => (ino != ROOT_INO && matches!(node.kind, Kind::Directory(_))).then_some(Lack::Any),
+            None => self.finding_lacks(ino),
+        }
+    }
+
+    fn finding_lacks(&self, ino: u64) -> Option<Lack> {
+        let found =
+            self.present(ino).is_some() || self.is_held_open(ino) || self.adopted_below(ino).is_some();
+        (!found).then_some(Lack::Any)
+    }
+
+    /// A node of the tree, or one that this process has told the kernel of.
+    fn present(&self, ino: u64) -> Option<Arc<Node>> {
+        let in_tree = self.tree().by_ino(ino).cloned();
+        in_tree.or_else(|| self.known.lock().get(&ino).map(|known| known.node.clone()))
     }
 
     /// What a read of an open file may have to wait for, as a number; `None` if its bytes are in memory.
@@ -293,13 +364,21 @@ impl Operations {
             // Nobody has asked this process for it.
             None => self.forget_adopted(ino, count),
         };
-        if left == 0 {
-            known.remove(&ino);
-            if lazy::is_lazy(ino)
-                && let Some(ledger) = &self.ledger
-            {
-                ledger.forgotten(ino);
-            }
+        if left > 0 {
+            return;
+        }
+        let gone = known.remove(&ino);
+        if lazy::is_lazy(ino)
+            && let Some(ledger) = &self.ledger
+        {
+            ledger.forgotten(ino);
+        }
+        drop(known);
+        if let Some(Known { node, top, .. }) = gone
+            && !node.is_rendered()
+            && self.tree().by_ino(top).is_none()
+        {
+            self.closing.close(node);
         }
     }
 
@@ -308,11 +387,8 @@ impl Operations {
     /// # Errors
     /// [`Error::NotFound`].
     pub fn node(&self, ino: u64) -> Result<Arc<Node>, Error> {
-        if let Some(node) = self.tree().by_ino(ino) {
-            return Ok(node.clone());
-        }
-        let known = self.known.lock().get(&ino).map(|known| known.node.clone());
-        known.or_else(|| Some(self.revive(ino)?.0)).ok_or_else(|| self.unknown())
+        self.expected.wait(|_| self.finding_lacks(ino));
+        self.present(ino).or_else(|| Some(self.revive(ino)?.0)).ok_or_else(|| self.unknown())
     }
 
     /// Opens a file. The handle keeps its bytes readable, whatever becomes of its name.
@@ -398,6 +474,7 @@ impl Operations {
     /// # Errors
     /// As for [`Operations::open_directory`].
     pub fn open_directory_for(&self, request: u64, ino: u64) -> Result<u64, Error> {
+        self.expected.wait(|_| self.listing_lacks(ino));
         let tree = self.tree();
         let (node, _) = self.directory(&tree, ino)?;
         // What is in a lazy one never changes.
@@ -441,16 +518,17 @@ impl Operations {
 
     /// Closes a handle of either kind; whether it was open.
     pub fn release(&self, handle: u64) -> bool {
-        let closed = self.handles.write().remove(&handle);
-        if let Some(Handle::File(_, reading)) = closed.as_deref() {
-            reading.close();
-        }
-        if closed.is_some()
-            && let Some(ledger) = &self.ledger
-        {
+        let Some(closed) = self.handles.write().remove(&handle) else { return false };
+        if let Some(ledger) = &self.ledger {
             ledger.closed(handle);
         }
-        closed.is_some()
+        if let Handle::File(content, reading) = closed.as_ref() {
+            reading.close();
+            if content.has_last() {
+                self.closing.close(closed);
+            }
+        }
+        true
     }
 
     fn enter(&self, handle: Handle) -> u64 {
@@ -470,7 +548,7 @@ impl Operations {
 mod tests {
     use super::*;
     use crate::tree::arena::Builder;
-    use std::time::SystemTime;
+    use std::time::{Duration, SystemTime};
 
     fn tree(files: &[(&str, &str)]) -> Tree {
         let mut builder = Builder::new(SystemTime::UNIX_EPOCH);
@@ -606,6 +684,44 @@ mod tests {
         operations.forget(ino, 3);
         operations.lookup(top, "f").unwrap();
         assert_eq!(operations.known.lock().get(&ino).map(|known| known.lookups), Some(2));
+    }
+
+    #[test]
+    fn while_an_iso_is_expected_only_answers_that_may_lack_it_have_to_wait() {
+        use crate::serve::handover::ledger::{Left, Name};
+        let operations = Operations::new(lazy_tree(&Arc::new(Disc)));
+        let mut left = Left::default();
+        let top = operations.tree().resolve("L").unwrap().ino;
+        let name = |parent, name: &str| Name { parent, name: name.into(), lookups: 1 };
+        left.names.insert(lazy::ino(9), name(top, "f"));
+        left.names.insert(lazy::ino(8), name(lazy::ino(7), "of another ISO"));
+        operations.adopt(&left, 1, &mut |_| None);
+        let menu = |builder: &mut Builder| {
+            builder.file(Tree::ROOT, "menu", Content::text("text".into()), SystemTime::UNIX_EPOCH);
+        };
+        let mut builder = Builder::new(SystemTime::UNIX_EPOCH);
+        menu(&mut builder);
+        builder.lazy(Tree::ROOT, "L", Arc::new(Disc), 1, SystemTime::UNIX_EPOCH);
+        operations.replace(builder.build());
+        let lookup = |name: &str| operations.lookup_waits_for(ROOT_INO, OsStr::new(name));
+        let of_iso = Some(5);
+        assert_eq!(
+            (lookup("menu"), lookup("M"), operations.listing_waits_for(lazy::ino(8))),
+            (None, None, None)
+        );
+        operations
+            .expect(HashSet::from([Label::parse("M").unwrap()]), Instant::now() + Duration::from_secs(600));
+        let any = Some(Lack::Any.number());
+        assert_eq!((lookup("menu"), lookup("L"), lookup("nothing")), (any, None, None));
+        assert!(lookup("vmlinuz_M").is_some_and(|number| Some(number) != any));
+        let waits = |ino| (operations.waits_for(ino), operations.finding_waits_for(ino));
+        assert_eq!(waits(top), (of_iso, None));
+        assert_eq!(waits(lazy::ino(9)), (of_iso, of_iso), "it is found by its name");
+        assert_eq!(waits(lazy::ino(8)), (any, any), "it may be the ISO's");
+        assert_eq!(operations.listing_waits_for(ROOT_INO), None);
+        assert!(!operations.still_expects(&HashSet::new()));
+        assert_eq!((lookup("menu"), lookup("vmlinuz_M"), waits(lazy::ino(8))), (None, None, (None, None)));
+        assert!(matches!(operations.node(lazy::ino(8)), Err(Error::Stale)));
     }
 
     #[test]

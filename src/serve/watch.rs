@@ -11,6 +11,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
@@ -25,6 +26,9 @@ const SELDOM: Duration = Duration::from_secs(10);
 /// Polling interval on network file systems, for symbolic links, and while a file is being written: together with the quiet time of
 /// [`crate::storage::writers`], a new ISO appears within two seconds.
 const OFTEN: Duration = Duration::from_millis(500);
+
+/// How long to wait until the directories are watched.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Events that come in a row count as one, up to the second time.
 const DEBOUNCE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
@@ -93,12 +97,17 @@ pub fn start(
     pace: Pace,
     mut look_again: impl FnMut() -> bool + Send + 'static,
 ) -> io::Result<()> {
-    // Without inotify (a limit of the user's, say) polling does it alone, more often.
-    let mut watch = queue.and_then(|queue| Watch::new(queue, directories));
-    if let (Err(error), Some(first)) = (&watch, directories.first()) {
-        log::warn!("{}: no inotify ({error}); polling", first.display());
-    }
+    let directories: Vec<PathBuf> = directories.iter().map(|directory| directory.to_path_buf()).collect();
+    let (sender, watches) = channel();
     let work = move || {
+        let first = directories.first().cloned().unwrap_or_default();
+        // Without inotify (a limit of the user's, say) polling does it alone, more often.
+        let mut watch = queue.and_then(|queue| Watch::new(queue, directories));
+        if let Err(error) = &watch {
+            log::warn!("{}: no inotify ({error}); polling", first.display());
+        }
+        // Whoever has lost patience doesn't listen.
+        let _ = sender.send(());
         loop {
             match &mut watch {
                 Ok(watch) => {
@@ -115,6 +124,8 @@ pub fn start(
         }
     };
     std::thread::Builder::new().name("watch".into()).spawn(work)?;
+    // One that doesn't answer is watched when it does.
+    let _ = watches.recv_timeout(PATIENCE);
     Ok(())
 }
 
@@ -128,11 +139,11 @@ struct Watch {
 }
 
 impl Watch {
-    fn new(events: Inotify, directories: &[&Path]) -> io::Result<Self> {
+    fn new(events: Inotify, directories: Vec<PathBuf>) -> io::Result<Self> {
         let mut watch = Self {
             events,
             mounts: File::open("/proc/self/mountinfo").ok(),
-            directories: directories.iter().map(|directory| directory.to_path_buf()).collect(),
+            directories,
             numbers: BTreeSet::new(),
         };
         watch.numbers = watch.directories.iter().map(|path| watch.nearest(path)).collect::<Result<_, _>>()?;
@@ -218,7 +229,7 @@ mod tests {
         let top = tempfile::tempdir().unwrap();
         let (there, missing) = (top.path().join("there"), top.path().join("a/b/c"));
         std::fs::create_dir(&there).unwrap();
-        let mut watch = Watch::new(Inotify::new().unwrap(), &[&there, &missing]).unwrap();
+        let mut watch = Watch::new(Inotify::new().unwrap(), vec![there.clone(), missing.clone()]).unwrap();
         let noticed = |watch: &mut Watch| {
             watch.renew();
             watch.events.take(|_, _| ())

@@ -36,6 +36,11 @@ impl Backing {
         self.mapped.as_ref()?.offer(ranges)
     }
 
+    /// Whether nobody else has it.
+    pub fn is_last(&self) -> bool {
+        Arc::strong_count(&self.source) == 1
+    }
+
     /// Looks whether it is still what it was, as far as that is known.
     ///
     /// # Errors

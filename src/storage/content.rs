@@ -13,6 +13,7 @@ use crate::storage::extent::Extent;
 use crate::storage::identity::identity;
 use crate::storage::recipe::{Find, Ranges, Recipe};
 use crate::storage::source::{ReadAt, check_range};
+use crate::storage::unchanged::OVERWRITTEN;
 
 /// Kernels unpack an initrd of several archives only if each begins at a multiple of four bytes
 /// (Linux, init/initramfs.c).
@@ -221,6 +222,15 @@ impl Content {
         }
     }
 
+    /// Whether nobody else has the file that is read for it, so that this goes with the content.
+    pub fn has_last(&self) -> bool {
+        match self {
+            Self::Segments(segments) => segments.source.is_last(),
+            Self::Rendered(_) | Self::Lazy(_) => false,
+            Self::Parts(parts) => parts.iter().any(|part| part.has_last()),
+        }
+    }
+
     /// The file that has to be read for its bytes; `None` if they are all here, or it isn't known.
     pub fn backing_file(&self) -> Option<Arc<File>> {
         match self {
@@ -329,7 +339,7 @@ struct Overwritten;
 
 impl ReadAt for Overwritten {
     fn read_exact_at(&self, _buf: &mut [u8], _offset: u64) -> io::Result<()> {
-        Err(io::Error::other("another image was written over it"))
+        Err(io::Error::other(OVERWRITTEN))
     }
 
     fn len(&self) -> u64 {
@@ -449,7 +459,7 @@ mod tests {
         let mut files = Vec::new();
         let recipe = of_both_kinds().recipe(&mut files).unwrap();
         assert_eq!(files.iter().map(|(identity, _)| *identity).collect::<Vec<_>>(), [1]);
-        assert_eq!(recipe.identities(), [1]);
+        assert_eq!(recipe.files(), [(1, 7)]);
         let again = Content::of_recipe(&recipe, &mut |_| Some(filed(7).into())).unwrap();
         assert_eq!(plain(&again), plain(&of_both_kinds()));
     }

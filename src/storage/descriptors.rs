@@ -1,10 +1,18 @@
-//! How many descriptors this process may have. Each ISO keeps a file open, and each mapping that the kernel reads by itself two
-//! more; the limit for a session is often 1024.
+//! How many descriptors this process may have, and which of them others get. Each ISO keeps a file open, and each mapping that
+//! the kernel reads by itself two more; the limit for a session is often 1024.
 
 use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::panic::resume_unwind;
 
 use rustix::io::fcntl_dupfd_cloexec;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{
+    PidfdFlags, PidfdGetfdFlags, Resource, Rlimit, getpid, getrlimit, pidfd_getfd, pidfd_open, setrlimit,
+};
+
+/// The first number that stands for nothing by itself (stdin(3)).
+const FIRST: libc::c_uint = 3;
 
 /// Raises the limit as far as it may be.
 pub fn raise_limit() {
@@ -28,4 +36,93 @@ pub fn make_room() {
 /// The limit.
 pub fn limit() -> usize {
     getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
+}
+
+/// What hangs when it is closed has numbers from here on: a thread that takes leave of the others' descriptors has copies of those
+/// below for a moment (Linux, fs/file.c, `sane_fdtable_size`).
+const HIGH: RawFd = 64;
+
+/// Where fewer may be had, they lie as close as they can.
+const ENOUGH: usize = 256;
+
+/// Another descriptor of an open file, for one whose number is too low for what may hang; `None` if it isn't.
+pub fn higher(fd: &impl AsFd) -> Option<OwnedFd> {
+    let low = fd.as_fd().as_raw_fd() < HIGH && limit() >= ENOUGH;
+    // Where there is none left, the low one does.
+    if low { fcntl_dupfd_cloexec(fd, HIGH).ok() } else { None }
+}
+
+/// Calls something in a thread of its own that has only the three standard descriptors and copies of these; `call` must use no
+/// others, and leave none of its own behind. A process that it starts would close all others of this one, and so wait for each file system that is asked
+/// then (close(2)) and doesn't answer.
+///
+/// # Errors
+/// If there can be no such thread.
+pub fn alone<T: Send>(
+    descriptors: &[BorrowedFd<'_>],
+    call: impl FnOnce(Vec<OwnedFd>) -> T + Send,
+) -> io::Result<T> {
+    let numbers: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("alone".into());
+        let work = move || {
+            let copies = if leave_others() {
+                let process = pidfd_open(getpid(), PidfdFlags::empty())?;
+                let copy = |number| pidfd_getfd(&process, number, PidfdGetfdFlags::empty());
+                numbers.into_iter().map(copy).collect::<Result<_, _>>()?
+            } else {
+                descriptors
+                    .iter()
+                    .map(AsFd::as_fd)
+                    .map(|fd| fd.try_clone_to_owned())
+                    .collect::<io::Result<_>>()?
+            };
+            Ok(call(copies))
+        };
+        thread.spawn_scoped(scope, work)?.join().unwrap_or_else(|panic| resume_unwind(panic))
+    })
+}
+
+/// Gives this thread a table of descriptors of its own, without closing any; `false` where the kernel, or who keeps this process
+/// in a container, doesn't let it have one and what it needs of the other.
+fn leave_others() -> bool {
+    let mine = || {
+        let process = pidfd_open(getpid(), PidfdFlags::empty())?;
+        pidfd_getfd(&process, process.as_raw_fd(), PidfdGetfdFlags::empty())
+    };
+    // SAFETY: no descriptor is closed: the table that this thread gets has none of that range (close_range(2)).
+    mine().is_ok()
+        && unsafe {
+            libc::syscall(libc::SYS_close_range, FIRST, libc::c_uint::MAX, libc::CLOSE_RANGE_UNSHARE)
+        } == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn what_is_started_alone_has_what_it_is_given_and_this_process_keeps_all() {
+        let (file, other) = (File::open("/proc/self/stat").unwrap(), File::open("/dev/null").unwrap());
+        let mut text = String::new();
+        // A child that keeps what this thread has would show it.
+        let listed = alone(&[file.as_fd()], |mut given| {
+            assert_eq!(given.len(), 1);
+            let mut list = Command::new("/bin/ls");
+            list.arg("-l").arg("/proc/self/fd").stdin(Stdio::from(given.pop().unwrap()));
+            let mine = std::fs::read_dir("/proc/thread-self/fd").unwrap().flatten();
+            let mine: Vec<i32> = mine.map(|fd| fd.file_name().to_str().unwrap().parse().unwrap()).collect();
+            (list.output().unwrap(), mine)
+        });
+        let (output, mine) = listed.unwrap();
+        let shown = String::from_utf8(output.stdout).unwrap();
+        assert!(shown.contains(&format!("0 -> /proc/{}/stat", getpid().as_raw_nonzero())), "{shown}");
+        assert!(mine.len() <= 6, "{mine:?}");
+        (&file).read_to_string(&mut text).unwrap();
+        assert!(text.contains(&getpid().as_raw_nonzero().to_string()));
+        assert_ne!(file.as_raw_fd(), other.as_raw_fd());
+    }
 }

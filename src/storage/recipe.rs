@@ -73,12 +73,12 @@ impl Recipe {
         bytes.is_empty().then_some(recipe)
     }
 
-    /// The identities of the files that it needs.
-    pub fn identities(&self) -> Vec<u64> {
+    /// The identity of each file that it needs, with the fingerprint of that.
+    pub fn files(&self) -> Vec<(u64, u64)> {
         match self {
             Self::Bytes(_) => Vec::new(),
-            Self::Ranges(ranges) => vec![ranges.identity],
-            Self::Parts(parts) => parts.iter().flat_map(Self::identities).collect(),
+            Self::Ranges(ranges) => vec![(ranges.identity, ranges.fingerprint)],
+            Self::Parts(parts) => parts.iter().flat_map(Self::files).collect(),
         }
     }
 }

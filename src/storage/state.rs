@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File};
 use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -31,7 +31,7 @@ const AGAIN: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub struct StateDir {
     directory: OwnedFd,
-    _lock: File,
+    lock: File,
     /// What could not be written, by name. One new file at a time has the name of new files.
     owed: Mutex<BTreeMap<String, Vec<u8>>>,
 }
@@ -42,7 +42,15 @@ impl StateDir {
     /// # Errors
     /// If it can't be made or written, or another has it.
     pub fn take(path: &Path) -> io::Result<Self> {
-        Self::take_by(path, LOCK)
+        Self::take_on(path, None)
+    }
+
+    /// The same for who goes on with what another process has begun, whose lock may still be locked.
+    ///
+    /// # Errors
+    /// As [`Self::take`].
+    pub fn take_on(path: &Path, before: Option<OwnedFd>) -> io::Result<Self> {
+        Self::take_with(path, LOCK, before.map(File::from))
     }
 
     /// The same by another lock, for files that the daemon knows nothing of: whoever has the one leaves the other's alone.
@@ -50,12 +58,23 @@ impl StateDir {
     /// # Errors
     /// As [`Self::take`].
     pub fn take_by(path: &Path, lock: &str) -> io::Result<Self> {
+        Self::take_with(path, lock, None)
+    }
+
+    fn take_with(path: &Path, lock: &str, before: Option<File>) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o755).create(path)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = open(path, flags, Mode::empty())?;
-        let lock = regular(&directory, lock, OFlags::RDWR | OFlags::CREATE)?;
+        let there = regular(&directory, lock, OFlags::RDWR | OFlags::CREATE)?;
+        // A lock is an open file's (flock(2)): through the same one it is locked again.
+        let lock = before.filter(|before| is_same(before, &there)).unwrap_or(there);
         claim(&lock)?;
-        Ok(Self { directory, _lock: lock, owed: Mutex::default() })
+        Ok(Self { directory, lock, owed: Mutex::default() })
+    }
+
+    /// What is locked, for who goes on after this process.
+    pub fn lock(&self) -> BorrowedFd<'_> {
+        self.lock.as_fd()
     }
 
     /// A file of it.
@@ -136,6 +155,11 @@ fn claim(lock: &File) -> io::Result<()> {
     }
 }
 
+fn is_same(one: &File, other: &File) -> bool {
+    let place = |file: &File| file.metadata().map(|stat| (stat.dev(), stat.ino())).ok();
+    place(one).is_some_and(|found| place(other) == Some(found))
+}
+
 /// Opens a regular file. Without waiting for who writes into a pipe, and without following a link.
 fn regular(directory: &OwnedFd, name: &str, flags: OFlags) -> io::Result<File> {
     let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -202,6 +226,21 @@ mod tests {
         StateDir::take_by(directory.path(), "another lock").unwrap();
         drop(state);
         StateDir::take(directory.path()).unwrap();
+    }
+
+    #[test]
+    fn who_goes_on_with_a_lock_has_the_directory_and_nobody_else_has() {
+        let (directory, another) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let state = StateDir::take(directory.path()).unwrap();
+        let lock = || Some(state.lock().try_clone_to_owned().unwrap());
+        let next = StateDir::take_on(directory.path(), lock()).unwrap();
+        next.write("x", b"next").unwrap();
+        let elsewhere = StateDir::take_on(another.path(), lock()).unwrap();
+        assert!(!is_same(&elsewhere.lock, &state.lock));
+        drop(state);
+        assert!(StateDir::take(directory.path()).is_err(), "it is still locked");
+        drop(next);
+        assert_eq!(StateDir::take(directory.path()).unwrap().read("x", 4).unwrap(), b"next");
     }
 
     #[test]

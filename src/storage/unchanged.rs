@@ -37,6 +37,9 @@ const DESCRIPTOR: u64 = 16 * SECTOR;
 /// gigabytes in one call tells when it is done; whoever reads meanwhile gets the error that it is.
 const EXPLANATION: Duration = Duration::from_secs(1);
 
+/// What is said of a file with another descriptor than before.
+pub(super) const OVERWRITTEN: &str = "another image was written over it";
+
 /// The part of stat(2) that matters here. Times in seconds and nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
@@ -72,7 +75,7 @@ impl Unchanged {
         let new = |watch: Option<&Arc<FileWatch>>| -> io::Result<Arc<Self>> {
             let source = FileSource::new(file.clone(), PageCache::Keep)?;
             Ok(Arc::new(Self {
-                descriptor: descriptor(&source),
+                descriptor: descriptor(&source)?,
                 len: source.len(),
                 watch: watch.cloned(),
                 stamp: Mutex::new(stamp(&file)?),
@@ -143,8 +146,9 @@ impl Unchanged {
         let touched = self.touched.swap(false, Ordering::Relaxed);
         if now.modified == known.modified || (touched && self.watch.is_some()) {
             let same = FileSource::new(self.file.clone(), PageCache::Keep)
-                .is_ok_and(|source| descriptor(&source) == self.descriptor);
-            return Some((!same).then(|| "another image was written over it".into()));
+                .and_then(|source| descriptor(&source))
+                .is_ok_and(|now| now == self.descriptor);
+            return Some((!same).then(|| OVERWRITTEN.into()));
         }
         match self.watch {
             None => Some(Some("its time has changed, and nobody tells why".into())),
@@ -269,9 +273,14 @@ impl ReadAt for UnchangedSource {
     }
 }
 
-fn descriptor(source: &FileSource) -> Option<Vec<u8>> {
+/// `None` if it is too short to have one.
+fn descriptor(source: &FileSource) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = vec![0; SECTOR as usize];
-    source.read_exact_at(&mut bytes, DESCRIPTOR).ok().map(|()| bytes)
+    match source.read_exact_at(&mut bytes, DESCRIPTOR) {
+        Ok(()) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn stamp(file: &File) -> io::Result<Stamp> {

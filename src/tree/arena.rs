@@ -66,6 +66,20 @@ impl Node {
             Kind::Link(_) => Type::Link,
         }
     }
+
+    /// Whether it is a file of text that is on no disk.
+    pub fn is_rendered(&self) -> bool {
+        matches!(&self.kind, Kind::File(content) if content.is_rendered())
+    }
+
+    /// What has to be read to look into it, as a number; `None` if nothing.
+    pub fn waits_for(&self) -> Option<u64> {
+        match &self.kind {
+            Kind::Lazy(directory) => directory.waits_for(),
+            Kind::Unopened(file) => file.waits_for(),
+            _ => None,
+        }
+    }
 }
 
 /// An entry of a directory.

@@ -2,7 +2,7 @@
 //!
 //! Needs xorriso. Times are set, never waited for.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
@@ -11,7 +11,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::thread::{sleep, spawn};
+use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
 use netrootfs::catalog::scan::{Catalog, Opened, Opener, Plain, Scanner, Skipped};
@@ -374,21 +374,24 @@ fn what_does_not_answer_at_the_start_keeps_its_label_for_the_next_one() {
 }
 
 #[test]
-fn what_was_served_before_is_waited_for_where_clients_wait() {
+fn what_was_served_before_and_has_not_answered_is_known() {
     let (mut isos, _directory, state) = Isos::kept();
     isos.add("a.iso", "ONE", hours_ago(1));
     assert_eq!(isos.labels(), ["ONE a.iso"]);
 
     let (open, gate) = channel::<()>();
     isos.restart(Gated(Mutex::new(gate)), state.clone());
-    isos.scanner.as_mut().unwrap().wait_for_known(Duration::from_secs(600));
-    // Longer than what isn't known is waited for.
-    let opens = spawn(move || {
-        sleep(Duration::from_millis(1500));
-        drop(open);
-    });
-    assert_eq!(isos.labels(), ["ONE a.iso"]);
-    opens.join().unwrap();
+    isos.add("b.iso", "NEW", hours_ago(1));
+    let unanswered = |isos: &Isos| isos.scanner.as_ref().unwrap().unanswered_labels();
+    let looked = isos.scanner.as_mut().unwrap().scan_within(Duration::from_millis(10)).unwrap();
+    assert!(looked.isos.is_empty());
+    assert_eq!(unanswered(&isos), HashSet::from([Label::parse("ONE").unwrap()]));
+    drop(open);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while isos.scan().isos.len() < 2 && Instant::now() < deadline {
+        sleep(Duration::from_millis(10));
+    }
+    assert!(unanswered(&isos).is_empty());
 }
 
 #[test]

@@ -136,6 +136,7 @@ impl Looker {
         // Each would find room for itself, and all together would take what is left to others. One that hangs isn't waited for.
         let _one = (descriptors::limit() <= FEW).then(|| self.opening.try_lock_for(TURN));
         let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(&path).map_err(fault)?;
+        let file = descriptors::higher(&file).map_or(file, File::from);
         self.leaves_descriptors(&file).map_err(fault)?;
         *remote = writers::is_remote(&file);
         // One that was served is whole, whoever has opened it since: its clients must find it after a start as before. Over a

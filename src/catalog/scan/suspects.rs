@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use rustix::process::Pid;
+use rustix::thread::gettid;
 
 use super::FileId;
 use crate::storage::identity::identity;
@@ -34,6 +36,8 @@ pub(super) struct Suspects {
     witness: Arc<dyn Witness>,
     deaths: HashMap<u64, u8>,
     turn: Mutex<()>,
+    /// What is being looked at now, and by which thread.
+    now: Mutex<HashMap<u64, Pid>>,
 }
 
 impl Suspects {
@@ -45,7 +49,7 @@ impl Suspects {
             // For good: it won't be looked at again.
             witness.begins(*iso, DEADLY);
         }
-        Self { witness, deaths, turn: Mutex::default() }
+        Self { witness, deaths, turn: Mutex::default(), now: Mutex::default() }
     }
 
     /// Looks at an ISO; `None` if it is known that processes die of that.
@@ -57,14 +61,36 @@ impl Suspects {
         }
         let _turn = (!self.deaths.is_empty()).then(|| self.turn.try_lock_for(TURN));
         self.witness.begins(iso, deaths);
+        self.now.lock().insert(iso, gettid());
         let found = look();
+        self.now.lock().remove(&iso);
         self.witness.ends(iso);
         Some(found)
     }
+
+    /// Acquits what only waits for a disk or a file server: whoever is ended meanwhile doesn't die of it.
+    pub(super) fn acquit_who_waits(&self) {
+        self.now.lock().retain(|iso, thread| {
+            let waits = is_waiting(*thread);
+            if waits {
+                self.witness.ends(*iso);
+            }
+            !waits
+        });
+    }
+}
+
+/// Whether a thread of this process is neither running nor about to (proc_pid_stat(5)).
+fn is_waiting(thread: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/self/task/{}/stat", thread.as_raw_nonzero()));
+    // The name, in parentheses, may be anything.
+    stat.is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['S', 'D'])))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
 
     #[derive(Default)]
@@ -130,5 +156,34 @@ mod tests {
             assert_eq!(process.look(&id(2), || ()), Some(()));
             drop(open);
         });
+    }
+    #[test]
+    fn one_that_waits_for_a_disk_is_acquitted_and_one_that_computes_is_not() {
+        let memory = Arc::new(Memory::default());
+        let process = Suspects::new(memory.clone(), HashMap::new());
+        let (open, gate) = std::sync::mpsc::channel::<()>();
+        let (computes, goes_on) = (AtomicBool::new(false), AtomicBool::new(true));
+        std::thread::scope(|scope| {
+            let (process, computes, goes_on) = (&process, &computes, &goes_on);
+            scope.spawn(move || process.look(&id(1), || gate.recv().unwrap_or_default()));
+            scope.spawn(move || {
+                process.look(&id(2), || {
+                    computes.store(true, Ordering::Release);
+                    while goes_on.load(Ordering::Acquire) {
+                        std::hint::spin_loop();
+                    }
+                })
+            });
+            while !computes.load(Ordering::Acquire) || memory.left().len() < 2 {
+                std::thread::yield_now();
+            }
+            while memory.left().contains_key(&identity(&id(1))) {
+                process.acquit_who_waits();
+            }
+            assert_eq!(memory.left(), HashMap::from([(identity(&id(2)), 0)]));
+            goes_on.store(false, Ordering::Release);
+            drop(open);
+        });
+        assert!(memory.left().is_empty());
     }
 }

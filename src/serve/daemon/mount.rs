@@ -48,13 +48,17 @@ pub(super) fn loops() -> usize {
 /// # Errors
 /// If it can't be used, with a sentence that says why.
 pub(super) fn held(mountpoint: &Path) -> Result<(Option<Arc<Ledger>>, Left)> {
-    let (ledger, left) = Ledger::open().context("the holder of the mount's descriptors")?;
+    let (ledger, mut left) = Ledger::open().context("the holder of the mount's descriptors")?;
     // It holds for another mount, too.
     let mut none = Left::default();
     none.looks.clone_from(&left.looks);
+    std::mem::swap(&mut none.claims, &mut left.claims);
     match &left.mount {
         // Whoever asks what is mounted there would wait for this process.
-        Some(mount) if mount.mountpoint == mountpoint => return Ok((ledger, left)),
+        Some(mount) if mount.mountpoint == mountpoint => {
+            left.claims = none.claims;
+            return Ok((ledger, left));
+        }
         Some(mount) => {
             let (now, then) = (mountpoint.display(), mount.mountpoint.display());
             log::warn!("{now} is a mount of its own: that on {then} ends");

@@ -18,6 +18,7 @@ use crate::catalog::probe::{ProbeResults, Workers};
 use crate::catalog::scan::{Catalog, FileId, Iso, IsoFile, Reason, Scanner, Skipped};
 use crate::catalog::standing::Standing;
 use crate::catalog::unknown;
+use crate::image::label::Label;
 use crate::serve::handover::settings;
 use crate::serve::status::Board;
 use crate::serve::watch::Pace;
@@ -118,21 +119,31 @@ impl Updater {
         }
     }
 
-    /// The first tree; `known_for` is how long clients of the process before this one can wait for what they read, if there
-    /// was one.
-    pub(super) fn first(&mut self, known_for: Option<Duration>) -> io::Result<Tree> {
+    /// The first tree; where clients of a process before this one wait for it, with so much patience for each ISO.
+    pub(super) fn first(&mut self, hurry: Option<Duration>) -> io::Result<Tree> {
         self.look_at_loaders();
-        if let Some(patience) = known_for {
-            self.scanner.wait_for_known(patience);
-        }
-        match self.scanner.scan() {
+        let looked = match hurry {
+            Some(patience) => self.scanner.scan_within(patience),
+            None => self.scanner.scan(),
+        };
+        match looked {
             Ok(catalog) => {
                 self.take(catalog);
             }
-            Err(error) if self.config.iso_dir_may_come || known_for.is_some() => self.say_unreadable(&error),
+            Err(error) if self.config.iso_dir_may_come || hurry.is_some() => self.say_unreadable(&error),
             Err(error) => return Err(error),
         }
         self.lay_out()
+    }
+
+    /// ISOs that are no longer in the catalog. They are not to be dropped where anybody waits.
+    pub(super) fn take_gone(&mut self) -> Vec<Arc<IsoFile>> {
+        self.scanner.take_gone()
+    }
+
+    /// The labels of ISOs that were served before the start and have not answered yet.
+    pub(super) fn unanswered_labels(&self) -> HashSet<Label> {
+        self.scanner.unanswered_labels()
     }
 
     /// Leaves so many descriptors to others than ISOs from now on.

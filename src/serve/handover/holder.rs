@@ -3,17 +3,18 @@
 //! It starts the daemon, keeps the descriptors that it is sent, and starts the daemon again with them when it dies. A
 //! daemon that dies `MOST` times in a row before it has served for `PROVEN` is not started again: the descriptors are
 //! closed and the mount is taken away, so that clients get errors and don't hang. Before that, what has served until now is
-//! tried in the place of a program that was installed since. It speaks the protocol of [`store`], reads nothing of what it
-//! holds, and passes signals on.
+//! tried in the place of a program that was installed since. A daemon of which a thread waits for a disk that hangs counts as
+//! dead when all others have ended, and nothing here waits for one. It speaks the protocol of [`store`], reads nothing of what
+//! it holds, and passes signals on.
 //!
 //! [`store`]: super::store
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, IoSliceMut, Read};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -25,6 +26,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::net::sockopt::set_socket_passcred;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::process::{Pid, Signal, kill_process};
@@ -34,6 +36,7 @@ use super::ledger::DEVICE;
 use super::store::{SERVER, VARIABLES};
 use super::upgrade;
 use crate::serve::{background, logging, mountpoint};
+use crate::storage::closing::Closing;
 use crate::storage::descriptors;
 
 /// Deaths in a row after which it isn't started again.
@@ -50,9 +53,19 @@ const PROVEN: Duration = Duration::from_secs(1);
 /// reason that passes by itself, such as a file server that is away, would have no time to.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// The place of a process's flags after its name (proc_pid_stat(5)), and the one of who ends (Linux, include/linux/sched.h).
+const FLAGS: usize = 6;
+const PF_EXITING: u32 = 4;
+
+/// How often to look for a daemon whose end nobody tells of.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// Descriptors that are held: 4096 is what systemd is told for the daemon. To start that takes as many again, and some more.
 const MOST_HELD: usize = 4096;
 const MORE: usize = 32;
+
+/// The name of what is no descriptor of the daemon's.
+const NOTHING: &str = "nothing";
 
 /// First number of an inherited descriptor (SD_LISTEN_FDS_START).
 const FIRST: RawFd = 3;
@@ -70,6 +83,9 @@ pub struct Holder {
     wake: UnixStream,
     signals: Vec<(Signal, Arc<AtomicBool>)>,
     stopping: bool,
+    /// Daemons that have ended but for a thread that waits for a disk.
+    lingering: Vec<Child>,
+    closing: Closing,
 }
 
 /// A daemon that has been started.
@@ -119,6 +135,8 @@ impl Holder {
             wake,
             signals,
             stopping: false,
+            lingering: Vec::new(),
+            closing: Closing::new(),
         })
     }
 
@@ -134,10 +152,11 @@ impl Holder {
             let started = if failures > TRUSTED { self.start(OURS.as_ref()) } else { self.start_installed() };
             let mut daemon = started.inspect_err(|_| self.give_up())?;
             let status = self.attend(&mut daemon, &mut ready)?;
+            let served = daemon.ready.map(|since| since.elapsed());
+            self.lingering.push(daemon.child);
             if status.success() {
                 return Ok(0);
             }
-            let served = daemon.ready.map(|since| since.elapsed());
             // At the first start whatever it says is for who waits for that; a crash says nothing, and the next daemon may know
             // what not to touch.
             let crashed = status.signal().is_some_and(|signal| CRASHES.contains(&signal));
@@ -190,16 +209,21 @@ impl Holder {
     }
 
     fn start(&self, program: &Path) -> Result<Started> {
-        let names = self.held.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(":");
-        let end = FIRST + RawFd::try_from(self.held.len()).unwrap_or(0);
-        // What std opens for itself must not lie where the descriptors go.
+        // What is held has its own numbers there, too, and the others up to the last one stand for nothing. To close one, as to
+        // move it would take, is to ask its file system (close(2)), and that may not answer.
+        let held: HashMap<RawFd, &str> =
+            self.held.iter().map(|(name, fd)| (fd.as_raw_fd(), name.as_str())).collect();
+        let end = held.keys().max().map_or(FIRST, |last| last + 1);
+        let name = |fd| held.get(&fd).copied().unwrap_or(NOTHING);
+        let names = (FIRST..end).map(name).collect::<Vec<_>>().join(":");
+        // What std opens for itself must not lie among them.
+        let mut null = File::options().read(true).write(true).open("/dev/null")?;
         let mut room = Vec::new();
-        let null = File::options().read(true).write(true).open("/dev/null")?;
-        while room.last().is_none_or(|file: &File| file.as_raw_fd() < end) {
-            room.push(null.try_clone()?);
+        while null.as_raw_fd() < end {
+            let next = null.try_clone()?;
+            room.push(std::mem::replace(&mut null, next));
         }
-        let high = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, end);
-        let copies = self.held.iter().map(|(_, fd)| high(fd)).collect::<Result<Vec<_>, _>>()?;
+        let filled: HashSet<RawFd> = room.iter().map(|file| file.as_raw_fd()).collect();
         let mut command = Command::new(program);
         command.arg0(&self.program);
         for name in VARIABLES {
@@ -207,7 +231,7 @@ impl Holder {
         }
         command.args(&self.arguments).env_remove(background::CHILD).env(SERVER, self.kind());
         command.env("NOTIFY_SOCKET", format!("@{}", self.name));
-        command.env("LISTEN_FDS", copies.len().to_string()).env("LISTEN_FDNAMES", names);
+        command.env("LISTEN_FDS", (end - FIRST).to_string()).env("LISTEN_FDNAMES", names);
         command.stdin(Stdio::null());
         if self.directory.is_dir() {
             command.current_dir(&self.directory);
@@ -216,18 +240,23 @@ impl Holder {
             // The pipe to who waits for the start is not the daemon's.
             command.stdout(Stdio::null());
         }
-        let places: Vec<(RawFd, RawFd)> =
-            copies.iter().zip(FIRST..).map(|(copy, place)| (copy.as_raw_fd(), place)).collect();
+        let null = null.as_raw_fd();
+        let (others, kept): (Vec<RawFd>, Vec<RawFd>) =
+            (FIRST..end).partition(|fd| !held.contains_key(fd) && !filled.contains(fd));
         let place = move || {
-            for (copy, place) in &places {
-                // SAFETY: both are numbers; what lies at `place` in this process is not needed by what it becomes.
-                if unsafe { libc::dup2(*copy, *place) } < 0 {
+            for fd in &others {
+                // SAFETY: both are numbers; what lies at `fd` in this process is not needed by what it becomes.
+                if unsafe { libc::dup2(null, *fd) } < 0 {
                     return Err(io::Error::last_os_error());
                 }
             }
+            for fd in &kept {
+                // SAFETY: it is a number, and this process has it open.
+                fcntl_setfd(unsafe { BorrowedFd::borrow_raw(*fd) }, FdFlags::empty())?;
+            }
             Ok(())
         };
-        // SAFETY: between fork and exec it only calls dup2, and allocates nothing.
+        // SAFETY: between fork and exec it only calls dup2 and fcntl, and allocates nothing.
         let child = unsafe { command.pre_exec(place) }.spawn();
         let child = child.with_context(|| program.display().to_string())?;
         drop(room);
@@ -246,7 +275,8 @@ impl Holder {
     ) -> Result<ExitStatus> {
         let pid = Pid::from_child(&daemon.child);
         loop {
-            let ended = daemon.child.try_wait()?;
+            let ended = daemon.child.try_wait()?.or_else(|| self.all_but_ended(pid));
+            self.lingering.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
             // After the look: what it sent before its end is there.
             while let Some(message) = self.receive(pid) {
                 if self.take(message) {
@@ -259,12 +289,24 @@ impl Holder {
             if let Some(status) = ended {
                 return Ok(status);
             }
-            self.wait(None);
+            self.wait(LOOK);
             for signal in self.arrived() {
                 // It may have ended just now.
                 let _ = kill_process(pid, signal);
             }
         }
+    }
+
+    /// How a process has ended of which there is only left what waits for a disk: nothing ends that, and nobody is told before it has
+    /// ended, too. (What can't be told looks like success, proc_pid_stat(5).)
+    fn all_but_ended(&self, pid: Pid) -> Option<ExitStatus> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+        // The name, in parentheses, may be anything.
+        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+        let flags: u32 = fields.get(FLAGS)?.parse().ok()?;
+        let ends = fields.first() == Some(&"Z") || flags & PF_EXITING != 0;
+        let status = ExitStatus::from_raw(fields.last()?.parse().ok()?);
+        (ends && (!status.success() || self.stopping)).then_some(status)
     }
 
     /// A message of the daemon's, with its descriptors.
@@ -298,17 +340,28 @@ impl Holder {
         if says("FDSTORE=1") && !name.contains(':') {
             let most = MOST_HELD.min(descriptors::limit().saturating_sub(MORE) / 2);
             let room = most.saturating_sub(self.held.len());
-            self.held.extend(fds.into_iter().take(room).map(|fd| (name.to_owned(), fd)));
+            let mut fds = fds.into_iter();
+            for fd in fds.by_ref().take(room) {
+                let kept = match descriptors::higher(&fd) {
+                    Some(higher) => {
+                        self.closing.close(fd);
+                        higher
+                    }
+                    None => fd,
+                };
+                self.held.push((name.to_owned(), kept));
+            }
+            fds.for_each(|fd| self.closing.close(fd));
         }
         if says("FDSTOREREMOVE=1") {
-            self.held.retain(|(other, _)| other != name);
+            self.held.extract_if(.., |(other, _)| other == name).for_each(|(_, fd)| self.closing.close(fd));
         }
         says("READY=1")
     }
 
     /// Waits for a message or a signal, but not longer than that.
-    fn wait(&mut self, longest: Option<Duration>) {
-        let timeout = longest.and_then(|time| Timespec::try_from(time).ok());
+    fn wait(&mut self, longest: Duration) {
+        let timeout = Timespec::try_from(longest).ok();
         let mut fds = [PollFd::new(&self.socket, PollFlags::IN), PollFd::new(&self.wake, PollFlags::IN)];
         // An interruption is a signal, which is looked for anyhow.
         let _ = poll(&mut fds, timeout.as_ref());
@@ -330,7 +383,7 @@ impl Holder {
     fn pause(&mut self, time: Duration) {
         let end = Instant::now() + time;
         while !self.stopping && Instant::now() < end {
-            self.wait(Some(end.saturating_duration_since(Instant::now())));
+            self.wait(end.saturating_duration_since(Instant::now()));
             // There is no daemon to pass them on to.
             self.arrived();
         }
@@ -338,9 +391,12 @@ impl Holder {
 
     /// Ends the connection, so that nobody waits any longer, and takes the mount away.
     fn give_up(&mut self) {
-        let was_held: HashSet<String> = self.held.drain(..).map(|(name, _)| name).collect();
-        // Only who has mounted has a device.
-        if was_held.contains(DEVICE)
+        let (devices, others): (Vec<_>, Vec<_>) = self.held.drain(..).partition(|(name, _)| name == DEVICE);
+        // Only who has mounted has one.
+        let has_mounted = !devices.is_empty();
+        drop(devices);
+        others.into_iter().for_each(|(_, fd)| self.closing.close(fd));
+        if has_mounted
             && mountpoint::is_ours_there(&self.mountpoint)
             && let Err(error) = mountpoint::detach(&self.mountpoint)
         {

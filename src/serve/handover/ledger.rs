@@ -20,11 +20,14 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::catalog::scan::{DEADLY, Witness};
+use crate::storage::closing::Closing;
 use crate::storage::content::Content;
+use crate::storage::late::Needed;
 use crate::storage::passthrough::{Keeper, Mapping};
 use crate::storage::recipe::Recipe;
 use crate::tree::lazy::{Listed, Type};
 
+use super::claims::Claims;
 use super::queues::QUEUE;
 use super::settings;
 use super::slots::{Record, Slots};
@@ -128,6 +131,8 @@ pub struct Left {
     pub mount: Option<Mount>,
     /// Its queues of events, whose end takes its time.
     pub queues: Vec<OwnedFd>,
+    /// What only one process can have.
+    pub claims: Claims,
     /// The devices by which the kernel asks.
     pub devices: Vec<OwnedFd>,
     /// Open files.
@@ -151,7 +156,7 @@ pub struct Left {
     /// Mappings with their file and their metadata, by number.
     mappings: HashMap<u64, (Mapping, File, File)>,
     /// Files that recipes need, by identity.
-    pub needed: HashMap<u64, Arc<File>>,
+    pub needed: HashMap<u64, Needed>,
 }
 
 /// The ledger, and the holder of what is in it.
@@ -192,21 +197,23 @@ impl Ledger {
         settings::NAMES.iter().chain(&[told::NAME]).for_each(|name| drop(inherited.all(name)));
         let queues = inherited.all(QUEUE);
         store.release(QUEUE)?;
+        let claims = Claims::take(&mut inherited);
         let mut looks = HashMap::new();
         let state = inherited.one(STATE).map(File::from);
         if let Some((slots, records)) = state.map(Slots::open).transpose()?.flatten() {
-            let mut left = Left { queues, ..Left::of(records, &mut inherited) };
+            let mut left = Left::of(records, &mut inherited);
             if left.mount.is_some() && !left.devices.is_empty() {
                 let ledger = Self::with(store, slots);
                 ledger.adopt(&mut left, &inherited);
-                return Ok((Some(Arc::new(ledger)), left));
+                return Ok((Some(Arc::new(ledger)), Left { queues, claims, ..left }));
             }
             looks = left.looks;
         }
         for name in inherited.names().map(String::as_str).chain([STATE, DEVICE]) {
             store.release(name)?;
         }
-        drop(inherited);
+        drop(inherited.all(DEVICE));
+        Closing::new().close(inherited);
         // The mount is dead then, and may be asked about.
         if gives_back() {
             store.settle()?;
@@ -215,7 +222,7 @@ impl Ledger {
         store.hold(STATE, file.as_fd())?;
         let ledger = Self::with(store, Slots::create(file)?);
         looks.iter().for_each(|(iso, deaths)| ledger.begins(*iso, *deaths));
-        Ok((Some(Arc::new(ledger)), Left { looks, ..Left::default() }))
+        Ok((Some(Arc::new(ledger)), Left { looks, claims, ..Left::default() }))
     }
 
     fn with(store: Store, slots: Slots) -> Self {
@@ -522,9 +529,9 @@ impl Left {
             // What can't be read is as if it weren't there.
             let _ = left.enter(&record, inherited);
         }
-        for identity in left.recipes.values().flat_map(|(_, recipe)| recipe.identities()) {
+        for (identity, fingerprint) in left.recipes.values().flat_map(|(_, recipe)| recipe.files()) {
             if let Some(file) = inherited.one(&file_name(identity)) {
-                left.needed.insert(identity, Arc::new(file.into()));
+                left.needed.insert(identity, Needed { file: Arc::new(file.into()), fingerprint });
             }
         }
         left
@@ -629,7 +636,7 @@ impl Listing {
 
 /// Each once.
 fn identities(recipe: &Recipe) -> Vec<u64> {
-    let mut identities = recipe.identities();
+    let mut identities: Vec<u64> = recipe.files().into_iter().map(|(identity, _)| identity).collect();
     identities.sort_unstable();
     identities.dedup();
     identities

@@ -5,6 +5,7 @@
 //! who connects which process it is, and an answer that it serves.
 
 use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
@@ -16,18 +17,32 @@ use anyhow::{Context, Result, bail};
 use rustix::net::sockopt::socket_peercred;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 
+/// Callers that may wait for an answer.
+const BACKLOG: i32 = 128;
+
 /// How long the next daemon may take. Its holder gives up earlier.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long one that serves may take to say so.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// Takes the name by which the daemon of that mount point is found.
+/// Takes the name by which the daemon of that mount point is found; `before` is the socket of the process before this one.
 ///
 /// # Errors
 /// If another process has it.
-pub fn listen(mountpoint: &Path) -> io::Result<UnixListener> {
-    UnixListener::bind_addr(&address(mountpoint)?)
+pub fn listen(mountpoint: &Path, before: Option<OwnedFd>) -> io::Result<UnixListener> {
+    let address = address(mountpoint)?;
+    let named = |socket: &UnixListener| {
+        socket.local_addr().is_ok_and(|local| local.as_abstract_name() == address.as_abstract_name())
+    };
+    match before.map(UnixListener::from).filter(named) {
+        Some(socket) => {
+            // From then on it is this process that answers (Linux, net/unix/af_unix.c, `unix_listen`).
+            rustix::net::listen(&socket, BACKLOG)?;
+            Ok(socket)
+        }
+        None => UnixListener::bind_addr(&address),
+    }
 }
 
 /// From now on it is found, as long as it `is_held`.
@@ -102,8 +117,10 @@ mod tests {
     fn who_listens_is_found_and_nobody_else() {
         let place = Path::new("/nowhere/of these tests");
         assert!(find(place).is_err());
-        let listener = listen(place).unwrap();
-        assert!(listen(place).is_err(), "it is taken");
+        let listener = listen(place, None).unwrap();
+        assert!(listen(place, None).is_err(), "it is taken");
+        let listener = listen(place, Some(listener.into())).unwrap();
+        assert!(listen(Path::new("/elsewhere"), Some(listener.try_clone().unwrap().into())).is_ok());
         let held = Arc::new(AtomicBool::new(true));
         let is_held = held.clone();
         answer(listener, move || is_held.load(Ordering::Relaxed)).unwrap();

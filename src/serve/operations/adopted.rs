@@ -19,6 +19,9 @@ use super::{Error, Handle, Known, Operations};
 /// another.
 const HANDLES: u32 = 40;
 
+/// Names in a path.
+const DEEPEST: usize = 2048;
+
 /// What there is of another process. Empty where there was none.
 #[derive(Default)]
 pub(super) struct Adopted(Mutex<Inner>);
@@ -145,6 +148,26 @@ impl Operations {
         let node = tree.enter(&directory, &name).ok()?.filter(|node| node.ino == ino)?;
         let top = if let Kind::Lazy(_) = directory.kind { top } else { ino };
         Some((node, top))
+    }
+
+    /// The directory of an ISO that an inode was found below by the process before this one.
+    pub(super) fn adopted_below(&self, mut ino: u64) -> Option<Arc<Node>> {
+        self.adopted.with(|adopted| {
+            // No path is longer than that (PATH_MAX).
+            for _ in 0..DEEPEST {
+                ino = adopted.names.get(&ino)?.parent;
+                if let Some(node) = self.present(ino) {
+                    return Some(node);
+                }
+            }
+            None
+        })
+    }
+
+    /// Whether somebody who may ask for its size has it open.
+    pub(super) fn is_held_open(&self, ino: u64) -> bool {
+        self.adopted
+            .with(|adopted| adopted.open.get(&ino).is_some_and(|(_, content)| content.strong_count() > 0))
     }
 
     /// By who has it open and may ask for its size.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
+use std::time::Instant;
 
 use shuttle::sync;
 
@@ -58,6 +59,11 @@ impl Condvar {
     pub fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
         let held = guard.0.take().expect("held but for a wait");
         guard.0 = Some(self.0.wait(held).unwrap_or_else(|poisoned| poisoned.into_inner()));
+    }
+
+    /// The same: here no time passes.
+    pub fn wait_until<T>(&self, guard: &mut MutexGuard<'_, T>, _until: Instant) {
+        self.wait(guard);
     }
 
     /// Wakes all.

@@ -5,6 +5,7 @@
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, symlink};
 use std::path::Path;
+use std::process::{Command, Output};
 use std::thread::{JoinHandle, sleep, spawn};
 use std::time::Duration;
 
@@ -37,6 +38,25 @@ fn far(names: &[&str]) -> Far {
     }
     let server = Hanging::mount(&place.top().join("server"), &place.top().join("far"));
     Far { place, server, discs, local: Disc::new("Local", 99) }
+}
+
+/// A directory of ISOs that is on the server itself, with one of them, and the command that serves it.
+fn directory_far_away() -> (Place, Hanging, Disc, Command) {
+    let place = Place::new();
+    for name in ["server", "far"] {
+        fs::create_dir(place.top().join(name)).unwrap();
+    }
+    let disc = Disc::new("One", 1);
+    fs::write(place.top().join("server/one.iso"), &disc.iso).unwrap();
+    let server = Hanging::mount(&place.top().join("server"), &place.top().join("far"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_netrootfs"));
+    command.arg(place.top().join("far")).arg(place.mnt()).arg("--state-dir").arg(place.top().join("state"));
+    command.arg("--log-file").arg(place.top().join("log"));
+    (place, server, disc, command)
+}
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_netrootfs")).args(arguments).output().unwrap()
 }
 
 /// Reads a piece of a file far away, in a thread of its own.
@@ -138,6 +158,78 @@ fn clients_of_a_process_that_was_killed_wait_for_an_iso_that_answers_late() {
 }
 
 #[test]
+fn after_a_takeover_only_who_asks_for_what_hangs_waits_for_it() {
+    let Far { place, server, discs, local } = far(&["One"]);
+    let runs = place.top().join("runs");
+    let daemon = place.start(&[
+        "--on-change",
+        &format!("cat {}/images/nbd.conf >>{}", place.mnt().display(), runs.display()),
+    ]);
+    place.eventually("the ISO", || place.tree("images/One.iso").exists());
+    place.eventually("the command", || fs::read_to_string(&runs).is_ok_and(|said| said.contains("[One]")));
+    place.eventually("its label is kept", || place.top().join("state/labels.json").exists());
+    fs::remove_file(&runs).unwrap();
+    server.hang(Hang::Open("One.iso".into()));
+    let old = daemon.server().unwrap();
+    daemon.kill_server();
+    place.eventually("another process", || daemon.server().is_some_and(|new| new != old));
+    let there =
+        |path: &str| {
+            let path = place.tree(path);
+            spawn(move || {
+                if path.is_dir() {
+                    fs::read_dir(path).unwrap().count()
+                } else {
+                    fs::read(path).unwrap().len()
+                }
+            })
+        };
+    let waiting = [
+        there("images/One.iso"),
+        there("tftp/boot.ipxe"),
+        there("images"),
+        there("trees/One/isolinux/vmlinuz"),
+    ];
+    assert!(
+        place.read("images/Local.iso") == local.iso
+            && place.read("trees/Local/isolinux/vmlinuz") == local.kernel
+    );
+    assert!(!place.tree("images/no such file").exists() && fs::read_dir(place.mnt()).unwrap().count() > 3);
+    assert!(server.hung() > 0 && waiting.iter().all(|client| !client.is_finished()));
+    server.release();
+    let [iso, menu, listing, kernel] = waiting.map(|client| client.join().unwrap());
+    assert_eq!((iso, kernel), (discs[0].1.iso.len(), discs[0].1.kernel.len()));
+    assert_eq!(menu, place.text("tftp/boot.ipxe").len());
+    assert!(place.text("tftp/boot.ipxe").contains("One"));
+    assert_eq!(listing, fs::read_dir(place.tree("images")).unwrap().count());
+    daemon.stop();
+    assert!(!runs.exists(), "nothing has changed: {}", fs::read_to_string(&runs).unwrap());
+}
+
+#[test]
+fn who_is_killed_again_and_again_while_an_iso_hangs_has_not_died_of_it() {
+    let Far { place, server, discs, local } = far(&["One"]);
+    let daemon = place.start(&[]);
+    place.eventually("the ISO", || place.tree("images/One.iso").exists());
+    place.eventually("its label is kept", || place.top().join("state/labels.json").exists());
+    server.hang(Hang::Read("One.iso".into()));
+    for death in 1..=5 {
+        let (old, hung) = (daemon.server().unwrap(), server.hung());
+        daemon.kill_server();
+        place.eventually("another process", || daemon.server().is_some_and(|new| new != old));
+        place.eventually("a look that hangs", || server.hung() > hung);
+        let serves = format!("\"takeovers\": {death}");
+        place.eventually("what it says of itself", || place.text("status.json").contains(&serves));
+    }
+    assert!(place.read("images/Local.iso") == local.iso);
+    server.release();
+    place.eventually("the ISO", || place.tree("images/One.iso").exists());
+    assert!(place.read("images/One.iso") == discs[0].1.iso);
+    assert!(!place.log().contains("each time that it looked"), "{}", place.log());
+    daemon.stop();
+}
+
+#[test]
 fn a_takeover_comes_to_its_end_without_an_iso_that_does_not_answer() {
     let Far { place, server, local, .. } = far(&["One"]);
     let daemon = place.start(&[]);
@@ -149,6 +241,74 @@ fn a_takeover_comes_to_its_end_without_an_iso_that_does_not_answer() {
     server.release();
     place.eventually("the ISO", || place.tree("images/One.iso").exists());
     daemon.stop();
+}
+
+#[test]
+fn a_takeover_does_not_wait_for_who_has_an_iso_open_that_does_not_answer() {
+    let Far { place, server, discs, local } = far(&["One"]);
+    let daemon = place.start(&[]);
+    place.eventually("the ISO", || place.tree("images/One.iso").exists());
+    let iso = &discs[0].1.iso;
+    let (open, other) =
+        (|| File::open(place.tree("images/One.iso")).unwrap(), place.tree("images/Local.iso"));
+    let (far, near) = (open(), File::open(other).unwrap());
+    for what in [Hang::Open as fn(String) -> Hang, Hang::Read, Hang::Stat] {
+        server.hang(what("One.iso".into()));
+    }
+    daemon.kill_server();
+    let mut bytes = vec![0; 1000];
+    near.read_exact_at(&mut bytes, 200_000).unwrap();
+    assert!(bytes == local.iso[200_000..201_000], "what is open of another ISO");
+    all_goes_on(&place, &local, "");
+    let reader = spawn(move || far.read_exact_at(&mut bytes, 300_000).map(|()| bytes));
+    server.release();
+    assert!(reader.join().unwrap().unwrap() == iso[300_000..301_000], "what was open of it");
+    place.eventually("the ISO", || place.tree("images/One.iso").exists());
+    daemon.stop();
+}
+
+#[test]
+fn what_can_not_be_closed_keeps_nobody() {
+    for path in ["auto", "cache"] {
+        let Far { place, server, discs, local } = far(&["One", "Two"]);
+        let daemon = place.start(&["--data-path", path]);
+        let there = |name: &str| place.tree(&format!("images/{name}.iso"));
+        place.eventually("the ISOs", || discs.iter().all(|(name, _)| there(name).exists()));
+        place.eventually("the verdicts", || place.top().join("state/initrds.json").exists());
+        let tree = |name: &str| File::open(place.tree(&format!("trees/{name}/isolinux/vmlinuz"))).unwrap();
+        let open = discs.iter().map(|(name, _)| (File::open(there(name)).unwrap(), tree(name)));
+        let mut open: Vec<_> = open.collect();
+        let all_hang = |server: &Hanging, name: &str| {
+            for what in [Hang::Open as fn(String) -> Hang, Hang::Read, Hang::Stat, Hang::Close] {
+                server.hang(what(format!("{name}.iso")));
+            }
+        };
+        all_hang(&server, "One");
+        // Its clients go first, then it; of the other one it is the other way round.
+        open.remove(0);
+        fs::remove_file(place.iso("One.iso")).unwrap();
+        place.eventually("its end", || !there("One").exists());
+        all_goes_on(&place, &local, "a");
+        all_hang(&server, "Two");
+        fs::remove_file(place.iso("Two.iso")).unwrap();
+        place.eventually("its end", || !there("Two").exists());
+        let (kept, closed) = open.remove(0);
+        drop(closed);
+        all_goes_on(&place, &local, "b");
+        let old = daemon.server().unwrap();
+        daemon.kill_server();
+        place.eventually("another process", || daemon.server().is_some_and(|new| new != old));
+        all_goes_on(&place, &local, "c");
+        place.eventually("a look into an initrd", || {
+            place.text("tftp/pxelinux.cfg/default").contains("netroot=nbd:192.0.2.1:Newc::ro")
+        });
+        assert!(server.hung() > 0);
+        let mut bytes = vec![0; 1000];
+        let reader = spawn(move || kept.read_exact_at(&mut bytes, 400_000).map(|()| bytes));
+        server.release();
+        assert!(reader.join().unwrap().unwrap() == discs[1].1.iso[400_000..401_000]);
+        daemon.stop();
+    }
 }
 
 #[test]
@@ -167,16 +327,7 @@ fn an_iso_that_stops_answering_stays_in_the_tree() {
 
 #[test]
 fn a_directory_that_hangs_takes_nothing_and_the_end_does_not_wait_for_it() {
-    let place = Place::new();
-    for name in ["server", "far"] {
-        fs::create_dir(place.top().join(name)).unwrap();
-    }
-    let disc = Disc::new("One", 1);
-    fs::write(place.top().join("server/one.iso"), &disc.iso).unwrap();
-    let server = Hanging::mount(&place.top().join("server"), &place.top().join("far"));
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_netrootfs"));
-    command.arg(place.top().join("far")).arg(place.mnt()).arg("--state-dir").arg(place.top().join("state"));
-    command.arg("--log-file").arg(place.top().join("log"));
+    let (place, server, disc, mut command) = directory_far_away();
     let mut daemon = place.start_by(&mut command);
     place.eventually("the ISO", || place.tree("images/One.iso").exists());
     server.hang(Hang::List);
@@ -189,6 +340,41 @@ fn a_directory_that_hangs_takes_nothing_and_the_end_does_not_wait_for_it() {
     // The kernel lets a process go when its last request has been answered.
     server.release();
     assert_eq!(daemon.wait().code(), Some(0));
+}
+
+#[test]
+fn a_process_that_takes_over_while_the_directory_hangs_serves_and_can_be_ended() {
+    let (place, server, disc, mut command) = directory_far_away();
+    let mut daemon = place.start_by(&mut command);
+    place.eventually("the ISO", || place.tree("images/One.iso").exists());
+    let open = File::open(place.tree("images/One.iso")).unwrap();
+    server.hang(Hang::List);
+    for name in ["server", "one.iso"] {
+        for what in [Hang::Open as fn(String) -> Hang, Hang::Read, Hang::Stat] {
+            server.hang(what(name.into()));
+        }
+    }
+    for upgrade in [false, true] {
+        let old = daemon.server().unwrap();
+        match upgrade {
+            true => assert!(run(&["upgrade", place.mnt().to_str().unwrap()]).status.success()),
+            false => daemon.kill_server(),
+        }
+        place.eventually("another process", || daemon.server().is_some_and(|new| new != old));
+        place.eventually("what it says of itself", || place.text("status.json").contains("\"takeovers\""));
+    }
+    assert!(!place.log().contains("kept") && !place.log().contains("won't find"), "{}", place.log());
+    let mut bytes = vec![0; 1000];
+    let reader = spawn(move || open.read_exact_at(&mut bytes, 300_000).map(|()| bytes));
+    server.release();
+    assert!(reader.join().unwrap().unwrap() == disc.iso[300_000..301_000]);
+    place.eventually("the ISO", || place.tree("images/One.iso").exists());
+    server.hang(Hang::List);
+    server.hang(Hang::Stat("server".into()));
+    daemon.kill_server();
+    daemon.signal(Signal::TERM);
+    assert_eq!((daemon.wait().code(), place.mounts()), (Some(0), 0));
+    server.release();
 }
 
 #[test]

@@ -7,16 +7,17 @@ use std::fs::{self, File};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use fuser::{
     BackgroundSession, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
-    LockOwner, MountOption, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyEntry, ReplyOpen, Request,
-    SessionACL,
+    LockOwner, MountOption, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry,
+    ReplyOpen, Request, SessionACL,
 };
 
-/// Then it goes on in any case, so that a test that has failed comes to its end.
+/// Then it goes on in any case, so that a test that has failed comes to its end; that something has waited for so long fails it.
 const LONGEST: Duration = Duration::from_secs(90);
 
 /// What can be waited for.
@@ -30,6 +31,8 @@ pub enum Hang {
     Read(String),
     /// Asking for the attributes of one.
     Stat(String),
+    /// Closing one.
+    Close(String),
 }
 
 /// What hangs now, and how many requests do.
@@ -37,6 +40,7 @@ pub enum Hang {
 struct Gates {
     closed: Mutex<(HashSet<Hang>, usize)>,
     changed: Condvar,
+    waited_too_long: AtomicBool,
     /// Bytes of a file that can't be read.
     unreadable: Mutex<Option<(String, Range<u64>)>>,
 }
@@ -85,6 +89,8 @@ impl Hanging {
 
     /// Lets all go on.
     pub fn release(&self) {
+        let late = self.gates.waited_too_long.load(Ordering::Relaxed);
+        assert!(!late || std::thread::panicking(), "what was to go on has waited for what hangs");
         self.gates.closed.lock().unwrap().0.clear();
         self.gates.changed.notify_all();
     }
@@ -136,6 +142,7 @@ impl Shown {
             while closed.0.contains(&what) && Instant::now() < deadline {
                 closed = gates.changed.wait_timeout(closed, LONGEST).unwrap().0;
             }
+            gates.waited_too_long.fetch_or(closed.0.contains(&what), Ordering::Relaxed);
             closed.1 -= 1;
             drop(closed);
             answer();
@@ -224,6 +231,17 @@ impl Filesystem for Shown {
                 Err(_) => reply.error(Errno::EIO),
             }
         });
+    }
+
+    fn flush(
+        &self,
+        _request: &Request,
+        ino: INodeNo,
+        _handle: FileHandle,
+        _lock_owner: LockOwner,
+        reply: ReplyEmpty,
+    ) {
+        self.answer(&self.path(ino), Hang::Close, move || reply.ok());
     }
 
     fn readdir(

@@ -166,11 +166,11 @@ pub struct Daemon<'a> {
 }
 
 impl Daemon<'_> {
-    /// The process that serves; another one after its death.
+    /// The process that serves; another one after its death. One that lingers is older.
     pub fn server(&self) -> Option<Pid> {
         let pid = self.pid.as_raw_nonzero();
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
-        Pid::from_raw(children.split_whitespace().next()?.parse().ok()?)
+        Pid::from_raw(children.split_whitespace().next_back()?.parse().ok()?)
     }
 
     /// The process beside the one that serves.
