@@ -16,7 +16,7 @@ use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -132,14 +132,18 @@ impl Broker {
         if background {
             program.stdout(Stdio::null()).stderr(Stdio::null()).current_dir("/");
         }
+        let (out, err) = (io::stdout(), io::stderr());
+        let given = [theirs.as_fd(), out.as_fd(), err.as_fd()];
+        let given = if background { &given[..1] } else { &given[..] };
         // With all that it is made of, which ends there.
-        let start = move |socket: Vec<OwnedFd>| {
-            for socket in socket {
-                program.stdin(socket);
+        let start = move |given: Vec<OwnedFd>| {
+            let set = [Command::stdin, Command::stdout, Command::stderr];
+            for (set, fd) in set.into_iter().zip(given) {
+                set(&mut program, fd);
             }
             program.spawn()
         };
-        let child = descriptors::alone(&[theirs.as_fd()], start)??;
+        let child = descriptors::alone(given, start)??;
         Ok((Self { socket: Some(ours), ..Self::here(mountpoint, command) }, child))
     }
 

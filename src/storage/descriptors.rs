@@ -10,6 +10,7 @@ use rustix::io::fcntl_dupfd_cloexec;
 use rustix::process::{
     PidfdFlags, PidfdGetfdFlags, Resource, Rlimit, getpid, getrlimit, pidfd_getfd, pidfd_open, setrlimit,
 };
+use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 
 /// The first number that stands for nothing by itself (stdin(3)).
 const FIRST: libc::c_uint = 3;
@@ -90,11 +91,18 @@ fn leave_others() -> bool {
         let process = pidfd_open(getpid(), PidfdFlags::empty())?;
         pidfd_getfd(&process, process.as_raw_fd(), PidfdGetfdFlags::empty())
     };
-    // SAFETY: no descriptor is closed: the table that this thread gets has none of that range (close_range(2)).
-    mine().is_ok()
-        && unsafe {
-            libc::syscall(libc::SYS_close_range, FIRST, libc::c_uint::MAX, libc::CLOSE_RANGE_UNSHARE)
-        } == 0
+    if mine().is_err() {
+        return false;
+    }
+    // SAFETY: no descriptor of another thread is closed: this one gets a table that has none of that range (close_range(2)).
+    let left = unsafe {
+        libc::syscall(libc::SYS_close_range, FIRST, libc::c_uint::MAX, libc::CLOSE_RANGE_UNSHARE) == 0
+    };
+    // Who reads what this process says would wait for this thread, too.
+    if left && let Ok(null) = File::options().read(true).write(true).open("/dev/null") {
+        let _ = dup2_stdin(&null).and_then(|()| dup2_stdout(&null)).and_then(|()| dup2_stderr(&null));
+    }
+    left
 }
 
 #[cfg(test)]
@@ -115,6 +123,9 @@ mod tests {
             list.arg("-l").arg("/proc/self/fd").stdin(Stdio::from(given.pop().unwrap()));
             let mine = std::fs::read_dir("/proc/thread-self/fd").unwrap().flatten();
             let mine: Vec<i32> = mine.map(|fd| fd.file_name().to_str().unwrap().parse().unwrap()).collect();
+            let standard =
+                [0, 1, 2].map(|fd| std::fs::read_link(format!("/proc/thread-self/fd/{fd}")).unwrap());
+            assert!(standard.iter().all(|path| path.as_os_str() == "/dev/null"), "{standard:?}");
             (list.output().unwrap(), mine)
         });
         let (output, mine) = listed.unwrap();
