@@ -2,7 +2,8 @@
 //!
 //! [`scan`] reads the directory and gives each ISO its label; [`probe`] looks into initrds beside it, [`apart`]
 //! from all else ([`reexec`]), and remembers what it found; [`config`] is what an administrator says of ISOs and machines,
-//! [`written`] and [`values`] what such words must be like, and [`unknown`] tells which of them stand for nothing.
+//! [`written`] and [`values`] what such words must be like, [`people`] whom they name, and [`unknown`] tells which of them stand
+//! for nothing.
 //!
 //! Uses `boot`, `image` and `storage`. One bad ISO is left out with its reason, and nothing else is lost by it. A label
 //! that clients boot from never goes to another file.
@@ -10,6 +11,7 @@
 pub mod apart;
 pub mod config;
 mod labels;
+pub mod people;
 pub mod probe;
 pub mod reexec;
 pub mod scan;

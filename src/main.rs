@@ -7,6 +7,7 @@ use netrootfs::cli::commands;
 use netrootfs::cli::options::Cli;
 use netrootfs::image::printable;
 use netrootfs::serve::broker;
+use netrootfs::serve::handover::settings;
 
 fn main() -> ExitCode {
     if apart::LOOK.is_here() {
@@ -15,6 +16,7 @@ fn main() -> ExitCode {
     if broker::BROKER.is_here() {
         return broker::run();
     }
+    settings::recall_people();
     match commands::run(Cli::from_args()) {
         Ok(code) => code,
         Err(error) => {

@@ -5,6 +5,7 @@
 use std::ffi::OsString;
 use std::net::Ipv4Addr;
 
+use crate::catalog::people::{self, Account};
 use crate::image::label::Label;
 
 /// Bytes, with a unit that is a power of 1024: `256M`, `256MB` and `256MiB` are the same.
@@ -30,36 +31,27 @@ pub fn port(text: &str) -> Result<u16, String> {
 
 /// A user by name or number.
 pub fn user(text: &str) -> Result<u32, String> {
-    let named = || uzers::get_user_by_name(text).map(|user| user.uid());
-    text.parse().ok().or_else(named).ok_or_else(|| "this host has no user of that name".into())
-}
-
-/// Who a process can become.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Account {
-    /// User id; not root's.
-    pub uid: u32,
-    /// Group id.
-    pub gid: u32,
-    /// All groups.
-    pub groups: Vec<u32>,
+    text.parse()
+        .ok()
+        .or_else(|| people::user(text))
+        .ok_or_else(|| "this host has no user of that name".into())
 }
 
 /// An account other than root's by name or number.
 pub fn account(text: &str) -> Result<Account, String> {
-    let known = uzers::get_user_by_uid(user(text)?).ok_or("this host has no user of that number")?;
-    let (uid, gid) = (known.uid(), known.primary_group_id());
-    if uid == 0 {
-        return Err("root is who it is without this option".into());
+    match people::account(user(text)?) {
+        None => Err("this host has no user of that number".into()),
+        Some(account) if account.uid == 0 => Err("root is who it is without this option".into()),
+        Some(account) => Ok(account),
     }
-    let groups = uzers::get_user_groups(known.name(), gid).unwrap_or_default();
-    Ok(Account { uid, gid, groups: groups.iter().map(uzers::Group::gid).collect() })
 }
 
 /// A group by name or number.
 pub fn group(text: &str) -> Result<u32, String> {
-    let named = || uzers::get_group_by_name(text).map(|group| group.gid());
-    text.parse().ok().or_else(named).ok_or_else(|| "this host has no group of that name".into())
+    text.parse()
+        .ok()
+        .or_else(|| people::group(text))
+        .ok_or_else(|| "this host has no group of that name".into())
 }
 
 /// Permissions in octal.

@@ -15,7 +15,7 @@ mod mount_options;
 
 use crate::boot::servers;
 use crate::catalog::config::{self, ByItself, Defaults, RootExport};
-use crate::catalog::values::Account;
+use crate::catalog::people::Account;
 use crate::catalog::{values, written};
 use crate::cli::manual::Page;
 use crate::image::args::Args as KernelArgs;

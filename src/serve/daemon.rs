@@ -30,9 +30,9 @@ use crate::boot::loader;
 use crate::boot::netroot::kernel::Arch;
 use crate::boot::netroot::program::Programs;
 use crate::catalog::config::file::Followed;
+use crate::catalog::people::Account;
 use crate::catalog::probe::{Place, ProbeResults, Workers};
 use crate::catalog::scan::{Opener as _, Scanner};
-use crate::catalog::values::Account;
 use crate::image::label::Label;
 use crate::serve::broker::Broker;
 use crate::serve::clients::kept::{self, Kept};
@@ -282,6 +282,9 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
         if let Err(error) = held {
             log::warn!("the configuration is not held for the next process: {error}");
         }
+    }
+    if let Err(error) = settings::keep_people() {
+        log::warn!("users and groups are not held for the next process: {error}");
     }
     updater.leave_descriptors(RESERVE);
     // Not before: they would take of the processors and the descriptors that clients wait for.

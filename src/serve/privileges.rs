@@ -21,7 +21,7 @@ use rustix::thread::{
     set_thread_res_uid,
 };
 
-use crate::catalog::values::Account;
+use crate::catalog::people::Account;
 
 /// The rights that are kept (capabilities(7)).
 const KEPT: CapabilitySet = CapabilitySet::empty()

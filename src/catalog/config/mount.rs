@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Deserializer};
 
 use super::key::{checked_option, text_or_number};
-use crate::catalog::values::{self, Account};
+use crate::catalog::people::Account;
+use crate::catalog::values;
 use crate::image::label::Label;
 use crate::storage::passthrough::DataPath;
 

@@ -1,7 +1,7 @@
 //! What breaks while a mount is served, and would be refused at a start, doesn't end the mount when the daemon dies.
 
 use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::process::Command;
 
@@ -144,4 +144,29 @@ fn directories_that_go_are_waited_for() {
         place.eventually("the ISOs", || place.tree("images/One.iso").exists());
         daemon.stop();
     }
+}
+
+/// Needs libnss_wrapper, by which a process sees other users than the host has.
+#[test]
+fn a_user_who_is_no_longer_known_serves_on() {
+    let disc = Disc::new("One", 1);
+    let place = Place::with("one.iso", &disc);
+    let (users, groups) = (place.top().join("passwd"), place.top().join("group"));
+    let know = |others: [&str; 2]| {
+        fs::write(&users, format!("root:x:0:0::/:/bin/sh\n{}", others[0])).unwrap();
+        fs::write(&groups, format!("root:x:0:\n{}", others[1])).unwrap();
+    };
+    know(["served:x:65534:65534::/:/bin/sh\n", "served:x:65534:\n"]);
+    let mut command = place.command(&["--user", "served", "--gid", "served"]);
+    command.env("LD_PRELOAD", "libnss_wrapper.so");
+    command.env("NSS_WRAPPER_PASSWD", &users).env("NSS_WRAPPER_GROUP", &groups);
+    let daemon = place.start_by(&mut command);
+    place.eventually("the ISO", || place.tree("images/One.iso").exists());
+    know(["", ""]);
+    for _ in 0..2 {
+        kill(&place, &daemon);
+        assert!(place.read("images/One.iso") == disc.iso);
+        assert_eq!(fs::metadata(place.tree("images/One.iso")).unwrap().gid(), 65534);
+    }
+    daemon.stop();
 }
