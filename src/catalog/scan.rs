@@ -390,11 +390,13 @@ impl Scanner {
         self.scan_within(PATIENCE)
     }
 
-    /// The same with so much patience for each next answer.
+    /// The same with so much patience for each next answer, if it is known what was served before the start, so that what is
+    /// missing then is [known](Self::unanswered_labels), too.
     ///
     /// # Errors
     /// As for [`Scanner::scan`].
     pub fn scan_within(&mut self, patience: Duration) -> io::Result<Catalog> {
+        let patience = if self.labels.names.is_empty() { PATIENCE } else { patience };
         let Listing { names, remote } = self.list(patience)?;
         let mut catalog = Catalog { remote, ..Catalog::default() };
         let mut looks = self.look_at(&names, patience);

@@ -394,6 +394,25 @@ fn what_was_served_before_and_has_not_answered_is_known() {
     assert!(unanswered(&isos).is_empty());
 }
 
+/// Opens after a while.
+struct Slow;
+
+impl Opener for Slow {
+    fn open(&self, file: Arc<File>) -> io::Result<Opened> {
+        sleep(Duration::from_millis(100));
+        Plain.open(file)
+    }
+}
+
+#[test]
+fn where_nothing_is_known_of_the_time_before_nobody_is_in_a_hurry() {
+    let isos = Isos::new();
+    isos.add("a.iso", "ONE", hours_ago(1));
+    let directory = isos.directory.path().to_path_buf();
+    let mut scanner = Scanner::new(directory, HashMap::default(), Arc::new(Slow));
+    assert_eq!(scanner.scan_within(Duration::ZERO).unwrap().isos.len(), 1);
+}
+
 #[test]
 fn a_directory_that_is_not_there_is_an_error() {
     let mut isos = Isos::new();
