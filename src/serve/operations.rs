@@ -239,13 +239,15 @@ impl Operations {
                 top,
             });
             // What is known may be what was left of it when its ISO went, and the ISO is back.
-            entry.node = node.clone();
+            let old = std::mem::replace(&mut entry.node, node.clone());
             entry.lookups += 1;
             if lazy::is_lazy(node.ino)
                 && let Some(ledger) = &self.ledger
             {
                 ledger.named(node.ino, parent, name.as_ref(), entry.lookups);
             }
+            drop(known);
+            self.let_go(old);
             return Ok(node);
         }
     }
@@ -374,9 +376,16 @@ impl Operations {
             ledger.forgotten(ino);
         }
         drop(known);
-        if let Some(Known { node, top, .. }) = gone
-            && !node.is_rendered()
-            && self.tree().by_ino(top).is_none()
+        if let Some(Known { node, .. }) = gone {
+            self.let_go(node);
+        }
+    }
+
+    /// Drops a node that was known, elsewhere if the file of an ISO that is gone goes with it. Directories of such an ISO are
+    /// [stale](lazy::stale) and have none.
+    fn let_go(&self, node: Arc<Node>) {
+        if let Kind::File(content) = &node.kind
+            && content.has_last()
         {
             self.closing.close(node);
         }
@@ -722,6 +731,60 @@ mod tests {
         assert!(!operations.still_expects(&HashSet::new()));
         assert_eq!((lookup("menu"), lookup("vmlinuz_M"), waits(lazy::ino(8))), (None, None, (None, None)));
         assert!(matches!(operations.node(lazy::ino(8)), Err(Error::Stale)));
+    }
+
+    #[test]
+    fn the_file_of_an_iso_that_is_gone_is_closed_where_nobody_waits() {
+        use crate::storage::content::Segments;
+        use crate::storage::extent::Extent;
+        use crate::storage::source::ReadAt;
+        use std::sync::mpsc::{Sender, channel};
+        use std::thread::{ThreadId, current};
+
+        /// Tells which thread drops it.
+        struct Disc(Sender<ThreadId>);
+
+        impl ReadAt for Disc {
+            fn read_exact_at(&self, buf: &mut [u8], _offset: u64) -> io::Result<()> {
+                buf.fill(0);
+                Ok(())
+            }
+
+            fn len(&self) -> u64 {
+                9
+            }
+        }
+
+        impl Drop for Disc {
+            fn drop(&mut self) {
+                self.0.send(current().id()).unwrap();
+            }
+        }
+
+        let (sender, dropped) = channel();
+        let with_iso = || {
+            let extents = [Extent { offset: 0, len: 9 }];
+            let segments = Segments::new(Arc::new(Disc(sender.clone())), 1).extents(&extents);
+            let mut builder = Builder::new(SystemTime::UNIX_EPOCH);
+            builder.file(Tree::ROOT, "iso", Content::Segments(segments), SystemTime::UNIX_EPOCH);
+            builder.build()
+        };
+        let elsewhere = || assert_ne!(dropped.recv().unwrap(), current().id());
+        let operations = Operations::new(with_iso());
+        let ino = operations.lookup(ROOT_INO, "iso").unwrap().ino;
+        drop(operations.replace(tree(&[])));
+        // It is back, in a file that was opened anew.
+        operations.replace(with_iso());
+        assert_eq!(operations.lookup(ROOT_INO, "iso").unwrap().ino, ino);
+        elsewhere();
+        drop(operations.replace(tree(&[])));
+        operations.forget(ino, 2);
+        elsewhere();
+        operations.replace(with_iso());
+        let handle = operations.open(ino).unwrap();
+        drop(operations.replace(tree(&[])));
+        assert!(operations.release(handle));
+        elsewhere();
     }
 
     #[test]
