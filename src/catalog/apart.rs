@@ -22,7 +22,8 @@ use std::time::Duration;
 
 use landlock::{Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, Scope};
 use rustix::process::{
-    Gid, Resource, Rlimit, Signal, Uid, getpid, kill_process, set_parent_process_death_signal, setrlimit,
+    Gid, Resource, Rlimit, Signal, Uid, getpid, getrlimit, kill_process, set_parent_process_death_signal,
+    setrlimit,
 };
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
@@ -41,9 +42,11 @@ pub const LOOK: Reexec = Reexec("netrootfs-look");
 /// Address space: decoders take 224 MiB at most, and drivers about 150.
 const MEMORY: u64 = 512 << 20;
 
-/// Seconds of a processor: the largest initrds take ten, on slow machines. Then it is sent SIGXCPU, so that SIGKILL is what
-/// somebody else sends: the kernel where memory is short, say.
-const SECONDS: u64 = 120;
+/// Seconds of a processor, for an ISO of next to nothing; each MiB of it has one more, up to the most: the largest initrds take
+/// ten, on slow machines. Then it is sent SIGXCPU, so that SIGKILL is what somebody else sends: the kernel where memory is
+/// short, say.
+const SECONDS: u64 = 4;
+const MOST_SECONDS: u64 = 120;
 
 /// Descriptors: the three that it begins with, and some to look at itself by.
 const DESCRIPTORS: u64 = 16;
@@ -191,7 +194,8 @@ fn confine() -> io::Result<()> {
     {
         setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })?;
     }
-    setrlimit(Resource::Cpu, Rlimit { current: Some(SECONDS), maximum: Some(SECONDS + 1) })?;
+    let seconds = seconds(rustix::fs::fstat(io::stdin())?.st_size as u64);
+    setrlimit(Resource::Cpu, Rlimit { current: Some(seconds), maximum: Some(seconds + 1) })?;
     if rustix::process::geteuid().is_root() {
         let (uid, gid) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
         rustix::thread::set_thread_groups(&[])?;
@@ -217,6 +221,11 @@ fn confine() -> io::Result<()> {
         .and_then(|rules| rules.restrict_self())
         .map_err(io::Error::other)?;
     Ok(())
+}
+
+/// Seconds of a processor for an ISO of that many bytes.
+fn seconds(len: u64) -> u64 {
+    (SECONDS + (len >> 20)).min(MOST_SECONDS)
 }
 
 fn answer() -> io::Result<()> {
@@ -255,6 +264,9 @@ fn fail_as_asked(disc: &IsoFile) {
         }
         // What it may no longer do ends it well, and so shows.
         Some(("open", of)) if of == label && File::open("/etc/passwd").is_err() => std::process::abort(),
+        Some(("seconds", of)) if of == label && getrlimit(Resource::Cpu).current < Some(MOST_SECONDS) => {
+            let _ = kill_process(getpid(), Signal::XCPU);
+        }
         Some(("hang", _)) => std::thread::sleep(Duration::MAX),
         _ => {}
     }
@@ -263,6 +275,11 @@ fn fail_as_asked(disc: &IsoFile) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_small_iso_has_little_time() {
+        assert_eq!([0, 20 << 20, 4 << 30].map(seconds), [4, 24, 120]);
+    }
 
     #[test]
     fn an_answer_that_is_none_is_an_error() {

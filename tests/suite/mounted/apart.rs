@@ -40,6 +40,13 @@ fn a_look_that_eats_memory_is_ended() {
 }
 
 #[test]
+fn a_look_into_a_small_iso_has_less_time_and_ends_with_it() {
+    // What ends there does so only if it has.
+    let log = one_look_ends("seconds");
+    assert!(log.contains("signal: 24 (SIGXCPU)") && !log.contains("tried again later"), "{log}");
+}
+
+#[test]
 fn a_look_that_was_killed_says_nothing_of_its_iso() {
     // So does the kernel where memory is short.
     assert!(one_look_ends("kill").contains("signal: 9 (SIGKILL); tried again later"));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ext4_view::{Ext4, Ext4Error, Ext4Read, Metadata};
 
-use super::{Error, Files, MOST_NAMES, MOST_TARGET, beside};
+use super::{Error, Files, MOST_DIRECTORY, MOST_NAMES, MOST_TARGET, beside};
 use crate::storage::source::ReadAt;
 
 /// Where the superblock begins, and its bytes up to the last field that is looked at (Linux, fs/ext4/ext4.h).
@@ -17,9 +17,6 @@ const LARGEST_BLOCK: u64 = 6;
 
 /// Block groups: as many as 8 TiB have, of 128 MiB each. For each one the crate takes memory before it reads its descriptor.
 const MOST_GROUPS: u64 = 1 << 16;
-
-/// Bytes of a directory: one of 16 MiB has room for some hundred thousand names. Few blocks can be so many of one.
-const MOST_DIRECTORY: u64 = 16 << 20;
 
 /// A file system that is open.
 pub(super) struct Ext4Files(Ext4);
@@ -55,7 +52,7 @@ impl Ext4Files {
         there(self.0.symlink_metadata(path))
     }
 
-    /// Whether there is a directory, in one that is known as such.
+    /// Whether there is a directory, in one that is known as such. Few blocks can be so many of one that it seems large.
     fn is_directory(&self, path: &str) -> Result<bool, Error> {
         match there(self.0.symlink_metadata(path))? {
             Some(stat) if stat.is_dir() && stat.len() > MOST_DIRECTORY => {

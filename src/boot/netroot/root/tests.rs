@@ -171,6 +171,19 @@ fn a_directory_that_says_that_it_is_far_larger_than_any_is_refused() {
 }
 
 #[test]
+fn a_directory_of_far_more_names_than_any_is_refused_in_a_squashfs() {
+    let workshop = Workshop::new();
+    fs::create_dir(workshop.path("tree/many")).unwrap();
+    for name in 0..8500 {
+        fs::write(workshop.path(&format!("tree/many/{name:0248}")), "").unwrap();
+    }
+    let files = open(workshop.squashfs("tree", &["-comp", "gzip"])).unwrap();
+    let error = files.read("many/small", 9).unwrap_err().to_string();
+    assert_eq!(error, "a directory of more than 2097152 bytes");
+    assert_eq!(files.read("lib/modules/6.1.0-x/small", 9).unwrap().unwrap(), b"small");
+}
+
+#[test]
 fn a_compression_that_nobody_can_read_is_said() {
     let workshop = Workshop::new();
     let error = open(workshop.squashfs("tree", &["-comp", "lzo"])).err().unwrap();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use lru::LruCache;
 
-use super::super::{Error, MOST_TARGET};
+use super::super::{Error, MOST_DIRECTORY, MOST_TARGET};
 use super::compression::Compression;
 use super::data::Block;
 use crate::storage::source::ReadAt;
@@ -20,17 +20,14 @@ const SUPERBLOCK: usize = 96;
 /// Bytes that a block of a table unpacks to at most (`SQUASHFS_METADATA_SIZE`).
 const METADATA: usize = 8 << 10;
 
-/// Blocks of tables that are kept: 4 MiB.
+/// Blocks of tables that are kept: 4 MiB, the largest directory and as much again.
 const KEPT: NonZeroUsize = NonZeroUsize::new(512).unwrap();
 
 /// Blocks of tables that are looked at, kept or not. A kernel with all drivers takes some thousand.
-const MOST_BLOCKS: u32 = 1 << 18;
+const MOST_BLOCKS: u32 = 1 << 16;
 
 /// Blocks of a file: 128 GiB in the usual ones, and 24 MiB of memory.
 const MOST_DATA_BLOCKS: u64 = 1 << 20;
-
-/// Bytes of a directory: of some hundred thousand names.
-const MOST_DIRECTORY: u32 = 8 << 20;
 
 /// The fragment of a file that has none (`SQUASHFS_INVALID_FRAG`).
 const NO_FRAGMENT: u32 = u32::MAX;
@@ -191,7 +188,7 @@ impl Tables {
     ) -> Result<(), Error> {
         // The length has two entries in it, for `.` and `..`, that are not there.
         let mut left = directory.len.saturating_sub(3);
-        if left > MOST_DIRECTORY {
+        if u64::from(left) > MOST_DIRECTORY {
             return Err(Error::Damaged(format!("a directory of more than {MOST_DIRECTORY} bytes")));
         }
         if left == 0 {
