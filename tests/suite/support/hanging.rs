@@ -57,6 +57,7 @@ impl Gates {
 /// The mount; what hangs goes on when it goes.
 pub struct Hanging {
     gates: Arc<Gates>,
+    mountpoint: PathBuf,
     session: Option<BackgroundSession>,
 }
 
@@ -69,7 +70,7 @@ impl Hanging {
         options.mount_options = vec![MountOption::RO, MountOption::FSName("hanging".into())];
         options.acl = SessionACL::All;
         let session = fuser::spawn_mount(shown, mountpoint, &options).expect("a file system that hangs");
-        Self { gates, session: Some(session) }
+        Self { gates, mountpoint: mountpoint.to_owned(), session: Some(session) }
     }
 
     /// Lets it hang from now on.
@@ -99,6 +100,8 @@ impl Hanging {
 impl Drop for Hanging {
     fn drop(&mut self) {
         self.release();
+        // Whoever has just been let go may have a file open, and the library's own unmount would find it busy.
+        let _ = rustix::mount::unmount(&self.mountpoint, rustix::mount::UnmountFlags::DETACH);
         drop(self.session.take());
     }
 }
