@@ -109,7 +109,10 @@ fn booted(label: &Label) -> Booted {
     let line = command.replacen(".linux ", "BOOT_IMAGE=", 1);
     let named = line.split_once("initrd=").map(|(_, rest)| rest.split(' ').next().unwrap());
     let mut args = kernel_args(&line);
-    args.retain(|(key, _)| !matches!(key.as_str(), "BOOT_IMAGE" | "initrd" | "BOOTIF"));
+    // A word alone is none of the loader's.
+    args.retain(|(key, value)| {
+        value.is_none() || !matches!(key.as_str(), "BOOT_IMAGE" | "initrd" | "BOOTIF")
+    });
     Booted {
         name: label.name.clone(),
         title: label.title.clone().unwrap_or_default().replace('^', ""),
@@ -166,6 +169,13 @@ mod tests {
         cases::assert_the_kernel_keeps_all(|menu| {
             read(&render(menu, Firmware::Bios, true, "10.0.2.2")).booted
         });
+    }
+
+    /// Found by fuzzing: the model took it for the loader's own.
+    #[test]
+    fn an_argument_that_is_a_word_of_the_loader_s_alone_is_kept() {
+        let booted = booted(&Label { kernel: "k".into(), append: "quiet initrd".into(), ..Label::default() });
+        assert_eq!(booted.args, [("quiet".to_owned(), None), ("initrd".to_owned(), None)]);
     }
 
     proptest! {
