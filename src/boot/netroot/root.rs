@@ -34,7 +34,7 @@ const MOST_KEPT: u64 = 16 << 20;
 /// Images in images that the root of a live system lies in (dracut's dmsquash-live; archiso until 2020; void).
 const INNER: [&str; 3] = ["LiveOS/rootfs.img", "LiveOS/ext3fs.img", "airootfs.img"];
 
-/// Bytes of a directory in a squashfs or ext4: of some ten thousand names. It is read for each name that is looked for in it.
+/// Bytes of a directory: of some ten thousand names. In a squashfs or ext4 it is read for each name that is looked for.
 const MOST_DIRECTORY: u64 = 2 << 20;
 
 /// Names of the top directory that are told.

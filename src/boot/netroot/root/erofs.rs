@@ -3,15 +3,19 @@
 //! Its plain reader wants the whole image in memory, or mapped, where a file that is cut short ends the process; the other
 //! one asks for bytes at a place, and may wait for them. Here they are there at once, so it never waits.
 
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use erofs_rs::r#async::{EroFS, File, WalkDirEntry};
+use erofs_rs::r#async::{EroFS, WalkDirEntry};
 use erofs_rs::backend::AsyncImage;
+use erofs_rs::types::{Inode, Layout};
 
-use super::{Error, Files, MOST_NAMES, MOST_TARGET, beside, cached};
+use super::{Error, Files, MOST_DIRECTORY, MOST_TARGET, beside, cached};
 use crate::storage::source::{ReadAt, check_range};
 
 /// Read at a time when a file is read as a whole: what the largest clusters unpack to.
@@ -20,8 +24,21 @@ const READ_SIZE: usize = 1 << 20;
 /// Bytes that are unpacked at once for a file that is read here and there. Fedora's clusters have 64 KiB, unpacked.
 const CLUSTER: usize = 64 << 10;
 
+/// Names of all directories that are looked at: of some of the largest, an Arch Linux `/usr/lib` has some thousand. To read
+/// one and its inode costs a microsecond, and an ISO may have sixteen images for each of its kernels.
+const MOST_LISTED: usize = 16_384;
+
 /// An image that is open.
-pub(super) struct Erofs(Arc<EroFS<Source>>);
+pub(super) struct Erofs {
+    files: Arc<EroFS<Source>>,
+    /// Its directories that were looked at, by the numbers of their inodes.
+    directories: RefCell<HashMap<u64, Rc<Directory>>>,
+    /// Names that may still be listed.
+    room: Cell<usize>,
+}
+
+/// What a directory has, by its name.
+type Directory = BTreeMap<Vec<u8>, Inode>;
 
 struct Source(Arc<dyn ReadAt>);
 
@@ -33,62 +50,87 @@ impl AsyncImage for Source {
 
 impl Erofs {
     pub(super) fn open(image: Arc<dyn ReadAt>) -> Result<Self, Error> {
-        at_once(EroFS::new(Source(image))).map(|files| Self(Arc::new(files))).map_err(Error::damaged)
+        let files = at_once(EroFS::new(Source(image))).map_err(Error::damaged)?;
+        Ok(Self { files: Arc::new(files), directories: RefCell::default(), room: Cell::new(MOST_LISTED) })
     }
 
-    /// The path of a regular file, or of one beside it that it is a link to; and the file.
-    fn file(&self, path: &str) -> Result<Option<(String, File<'_, Source>)>, Error> {
-        let mut path = path.to_owned();
-        let mut found = at_once(self.0.open(&path));
-        if let Err(erofs_rs::Error::NotAFile(_)) = found {
-            let Some(beside) = self.link(&path)?.and_then(|target| beside(&path, &target)) else {
-                return Ok(None);
-            };
-            found = at_once(self.0.open(&beside));
-            path = beside;
-        }
-        Ok(there(found)?.map(|file| (path, file)))
-    }
-
-    /// The target of a link. The crate finds its inode only in the list of its directory.
-    fn link(&self, path: &str) -> Result<Option<Vec<u8>>, Error> {
+    /// The regular file that a path leads to, or one beside it that it is a link to.
+    fn file(&self, path: &str) -> Result<Option<Inode>, Error> {
         let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
-        let Some(mut entries) = there(at_once(self.0.read_dir(format!("/{directory}"))))? else {
-            return Ok(None);
+        let Some(directory) = self.directory(directory)? else { return Ok(None) };
+        let inode = match directory.get(name.as_bytes()) {
+            Some(link) if link.is_symlink() => self.target(path, link)?.and_then(|name| directory.get(&name)),
+            found => found,
         };
+        Ok(inode.filter(|inode| inode.is_file()).copied())
+    }
+
+    /// The name beside it that a link leads to.
+    fn target(&self, path: &str, link: &Inode) -> Result<Option<Vec<u8>>, Error> {
+        if link.data_size() > MOST_TARGET {
+            return Err(Error::Damaged(format!("{path} is a link of {} bytes", link.data_size())));
+        }
+        let target = at_once(self.files.read_link_inode(*link)).map_err(Error::damaged)?;
+        Ok(beside("", &target.into_vec()).map(String::into_bytes))
+    }
+
+    /// What the directory of that path has. Links are not followed.
+    fn directory(&self, path: &str) -> Result<Option<Rc<Directory>>, Error> {
+        let mut directory = self.listed("", &self.root()?)?;
+        let mut end = 0;
+        for name in path.split_inclusive('/') {
+            end += name.len();
+            let found = directory.get(name.trim_end_matches('/').as_bytes());
+            let Some(inode) = found.filter(|inode| inode.is_dir()) else { return Ok(None) };
+            directory = self.listed(path.get(..end).unwrap_or(path), inode)?;
+        }
+        Ok(Some(directory))
+    }
+
+    fn root(&self) -> Result<Inode, Error> {
+        at_once(self.files.get_inode(self.files.super_block().root_inode_id())).map_err(Error::damaged)
+    }
+
+    /// A directory's names, read once: the crate looks through all of its blocks for each name, however many there are.
+    fn listed(&self, path: &str, inode: &Inode) -> Result<Rc<Directory>, Error> {
+        if let Some(known) = self.directories.borrow().get(&inode.id()) {
+            return Ok(known.clone());
+        }
+        let directory = Rc::new(self.list(path, inode)?);
+        self.directories.borrow_mut().insert(inode.id(), directory.clone());
+        Ok(directory)
+    }
+
+    fn list(&self, path: &str, inode: &Inode) -> Result<Directory, Error> {
+        // Nobody packs one (erofs-utils, lib/inode.c, `erofs_write_dir_file`); few bytes may be many blocks of it.
+        if !matches!(inode.layout(), Some(Layout::FlatPlain | Layout::FlatInline)) {
+            return Err(Error::Damaged(format!("/{path} is a directory that is packed or in chunks")));
+        }
+        if inode.data_size() > MOST_DIRECTORY {
+            return Err(Error::Damaged(format!("/{path} is a directory of {} bytes", inode.data_size())));
+        }
+        let mut directory = Directory::new();
+        if inode.data_size() == 0 {
+            return Ok(directory);
+        }
+        let mut entries = at_once(self.files.read_dir(format!("/{path}"))).map_err(Error::damaged)?;
         while let Some(entry) = at_once(entries.next_entry()) {
             let WalkDirEntry { dir_entry, inode, .. } = entry.map_err(Error::damaged)?;
-            if dir_entry.file_name() != name.as_bytes() {
-                continue;
-            }
-            if !inode.is_symlink() {
-                return Ok(None);
-            }
-            if inode.data_size() > MOST_TARGET {
-                return Err(Error::Damaged(format!("{path} is a link of {} bytes", inode.data_size())));
-            }
-            let target = at_once(self.0.read_link_inode(inode)).map_err(Error::damaged)?;
-            return Ok(Some(target.into_vec()));
+            let room = self.room.get().checked_sub(1);
+            let full = || Error::Damaged(format!("more than {MOST_LISTED} names in its directories"));
+            self.room.set(room.ok_or_else(full)?);
+            directory.entry(dir_entry.file_name().to_owned()).or_insert(inode);
         }
-        Ok(None)
-    }
-}
-
-/// `None` for a file that isn't there.
-fn there<T>(found: erofs_rs::Result<T>) -> Result<Option<T>, Error> {
-    use erofs_rs::Error::{NotADirectory, NotAFile, PathNotFound};
-    match found {
-        Ok(value) => Ok(Some(value)),
-        Err(PathNotFound(_) | NotAFile(_) | NotADirectory(_)) => Ok(None),
-        Err(error) => Err(Error::damaged(error)),
+        Ok(directory)
     }
 }
 
 impl Files for Erofs {
     fn read(&self, path: &str, most: u64) -> Result<Option<Vec<u8>>, Error> {
-        let Some((path, mut file)) = self.file(path)? else { return Ok(None) };
+        let Some(inode) = self.file(path)? else { return Ok(None) };
+        let mut file = self.files.open_inode_file(inode).map_err(Error::damaged)?;
         if file.size() > most {
-            return Err(Error::TooLarge(path, most));
+            return Err(Error::TooLarge(path.to_owned(), most));
         }
         let mut bytes = Vec::new();
         let mut buf = vec![0; READ_SIZE];
@@ -105,36 +147,27 @@ impl Files for Erofs {
     }
 
     fn top(&self) -> Result<Vec<String>, Error> {
-        let mut names = Vec::new();
-        let mut entries = at_once(self.0.read_dir("/")).map_err(Error::damaged)?;
-        while names.len() < MOST_NAMES
-            && let Some(entry) = at_once(entries.next_entry())
-        {
-            let entry = entry.map_err(Error::damaged)?;
-            names.extend(std::str::from_utf8(entry.dir_entry.file_name()).map(str::to_owned).ok());
-        }
-        Ok(names)
+        let root = self.listed("", &self.root()?)?;
+        let directories = root.iter().filter(|(_, inode)| inode.is_dir());
+        Ok(directories.filter_map(|(name, _)| std::str::from_utf8(name).ok().map(str::to_owned)).collect())
     }
 
     fn image(&self, path: &str) -> Result<Option<Arc<dyn ReadAt>>, Error> {
-        let Some((path, file)) = self.file(path)? else { return Ok(None) };
-        let len = file.size();
-        let image = Image { files: self.0.clone(), path, len };
-        Ok(Some(cached(Arc::new(image), CLUSTER)))
+        let Some(inode) = self.file(path)? else { return Ok(None) };
+        Ok(Some(cached(Arc::new(Image { files: self.files.clone(), inode }), CLUSTER)))
     }
 }
 
 /// A file that is read at any place. What is read is unpacked each time.
 struct Image {
     files: Arc<EroFS<Source>>,
-    path: String,
-    len: u64,
+    inode: Inode,
 }
 
 impl ReadAt for Image {
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        check_range(offset, buf.len(), self.len)?;
-        let file = at_once(self.files.open(&self.path)).map_err(io::Error::other)?;
+        check_range(offset, buf.len(), self.len())?;
+        let file = self.files.open_inode_file(self.inode).map_err(io::Error::other)?;
         let (mut buf, mut offset) = (buf, offset);
         while !buf.is_empty() {
             let read = at_once(file.read_at(buf, offset)).map_err(io::Error::other)?;
@@ -148,7 +181,7 @@ impl ReadAt for Image {
     }
 
     fn len(&self) -> u64 {
-        self.len
+        self.inode.data_size()
     }
 }
 

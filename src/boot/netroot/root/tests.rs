@@ -183,6 +183,66 @@ fn a_directory_of_far_more_names_than_any_is_refused_in_a_squashfs() {
     assert_eq!(files.read("lib/modules/6.1.0-x/small", 9).unwrap().unwrap(), b"small");
 }
 
+/// Places and what stands there.
+type Patches<'a> = &'a [(usize, &'a [u8])];
+
+/// An EROFS whose root directory's inode has these bytes at these places (Linux, fs/erofs/erofs_fs.h, `erofs_inode_compact`).
+fn erofs_with_root(image: &dyn ReadAt, patches: Patches<'_>) -> Arc<dyn ReadAt> {
+    let mut bytes = vec![0; usize::try_from(image.len()).unwrap()];
+    image.read_exact_at(&mut bytes, 0).unwrap();
+    // root_nid and meta_blkaddr of the superblock; the blocks have 4 KiB, and inodes lie at multiples of 32 bytes.
+    let nid = usize::from(u16::from_le_bytes([bytes[1024 + 14], bytes[1024 + 15]]));
+    let meta = usize::try_from(u32::from_le_bytes(bytes[1024 + 40..1024 + 44].try_into().unwrap())).unwrap();
+    for (at, patch) in patches {
+        let at = meta * 4096 + nid * 32 + at;
+        bytes[at..][..<[u8]>::len(patch)].copy_from_slice(patch);
+    }
+    Arc::new(bytes)
+}
+
+#[test]
+fn a_directory_that_costs_much_is_refused_in_an_erofs() {
+    let workshop = Workshop::new();
+    let plain = workshop.erofs("tree", &["-Eforce-inode-compact"]);
+    check(erofs_with_root(plain.as_ref(), &[]));
+    let cases: [(Patches<'_>, &str); 3] = [
+        // A few blocks that are many of the directory: i_format of a file in chunks, and of one that is packed.
+        (&[(0, &[4 << 1, 0]), (16, &[0, 0])], "/ is a directory that is packed or in chunks"),
+        (&[(0, &[1 << 1, 0])], "/ is a directory that is packed or in chunks"),
+        // i_size, of one that is neither.
+        (&[(0, &[0, 0]), (8, &[1, 0, 0x20, 0])], "/ is a directory of 2097153 bytes"),
+    ];
+    for (patches, said) in cases {
+        let error = open(erofs_with_root(plain.as_ref(), patches)).err().unwrap().to_string();
+        assert_eq!(error, said);
+    }
+}
+
+#[test]
+fn directories_of_far_more_names_than_any_are_refused_in_an_erofs() {
+    let workshop = Workshop::new();
+    for directory in ["some", "many"] {
+        fs::create_dir(workshop.path(&format!("tree/{directory}"))).unwrap();
+        for name in 0..10_000 {
+            fs::write(workshop.path(&format!("tree/{directory}/{name}")), "").unwrap();
+        }
+    }
+    let files = open(workshop.erofs("tree", &[])).unwrap();
+    assert_eq!(files.read("some/9999", 9).unwrap().unwrap(), b"");
+    let error = files.read("many/9999", 9).unwrap_err().to_string();
+    assert_eq!(error, "more than 16384 names in its directories");
+    assert_eq!(files.read("some/9998", 9).unwrap().unwrap(), b"", "what is known stays known");
+}
+
+#[test]
+fn an_empty_directory_has_no_file_in_an_erofs() {
+    let workshop = Workshop::new();
+    fs::create_dir(workshop.path("nothing")).unwrap();
+    let files = open(workshop.erofs("nothing", &[])).unwrap();
+    assert_eq!(files.read("lib/modules/6.1.0-x/small", 9).unwrap(), None);
+    assert_eq!(files.top().unwrap(), Vec::<String>::new());
+}
+
 #[test]
 fn a_compression_that_nobody_can_read_is_said() {
     let workshop = Workshop::new();
