@@ -111,8 +111,9 @@ fn find(files: &dyn Files, version: &str) -> Result<Option<(String, Vec<u8>)>, E
             return Ok(Some(found));
         }
     }
-    // NixOS' image is a store: each package has a directory of its own.
-    let packages = files.top()?.into_iter().filter(|name| name.contains("-linux-"));
+    // NixOS' image is a store: each package has a directory of its own. Its name gets into the reason why there is none.
+    let plain = |name: &String| name.bytes().all(|byte| byte.is_ascii_graphic());
+    let packages = files.top()?.into_iter().filter(|name| name.contains("-linux-") && plain(name));
     for package in packages.take(MOST_PACKAGES) {
         if let Some(found) = read(format!("{package}/lib/modules/{version}"))? {
             return Ok(Some(found));

@@ -168,6 +168,12 @@ fn a_store_has_them_in_a_package() {
 }
 
 #[test]
+fn a_package_whose_name_is_not_printable_is_passed_over() {
+    let store = root("abc123-linux-\x1b[31m/lib/modules", DEP, "");
+    assert!(take(&store, "6.1", &NBD).unwrap().is_none());
+}
+
+#[test]
 fn a_module_that_can_not_be_used_is_a_reason() {
     let nbd = "lib/modules/6.1/kernel/drivers/block/nbd.ko.xz";
     let with = |bytes: Option<Vec<u8>>| {
