@@ -376,6 +376,20 @@ fn roots_and_their_layers_are_found_the_likely_one_first() {
 }
 
 #[test]
+fn a_root_under_several_names_is_found_once() {
+    let other = "live/other.squashfs";
+    let files = Files::live().with("live/filesystem.squashfs", squashfs(4000)).with(other, squashfs(4000));
+    let first = files.path().join("live/filesystem.squashfs");
+    fs::hard_link(first, files.path().join("live/again.squashfs")).unwrap();
+    let iso = Made::by_xorriso(&files, &["-R", "--hardlinks", "-V", "LIVE"]);
+    assert!(iso.image().exists("/live/again.squashfs"));
+    let found = netrootfs::boot::inspect::roots(&open(&iso.path)).unwrap();
+    let paths: Vec<_> =
+        found.iter().map(|file| file.path.as_str()).filter(|path| path.starts_with("/live/")).collect();
+    assert_eq!(paths, ["/live/filesystem.squashfs", "/live/other.squashfs"]);
+}
+
+#[test]
 fn images_of_others_that_boot_no_linux_say_so() {
     // Its menu starts the Linux of a disk.
     let others = Some("its boot menu names /vmlinuz, which is not in it");

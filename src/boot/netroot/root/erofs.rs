@@ -78,11 +78,12 @@ impl Erofs {
     fn directory(&self, path: &str) -> Result<Option<Rc<Directory>>, Error> {
         let mut directory = self.listed("", &self.root()?)?;
         let mut end = 0;
-        for name in path.split_inclusive('/') {
+        for name in path.split('/').filter(|_| !path.is_empty()) {
             end += name.len();
-            let found = directory.get(name.trim_end_matches('/').as_bytes());
+            let found = directory.get(name.as_bytes());
             let Some(inode) = found.filter(|inode| inode.is_dir()) else { return Ok(None) };
             directory = self.listed(path.get(..end).unwrap_or(path), inode)?;
+            end += 1;
         }
         Ok(Some(directory))
     }
