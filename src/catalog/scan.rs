@@ -440,7 +440,9 @@ impl Scanner {
     /// The labels of what was served before the start and has not answered yet.
     pub fn unanswered_labels(&self) -> HashSet<Label> {
         let asked = |name: &OsString| self.listing.is_some() || self.asked.contains(name);
-        let names = self.labels.names.iter().filter(|(name, _)| asked(name));
+        // What has answered once and is asked anew is served as before.
+        let waited_for = |name: &OsString| asked(name) && !self.last.contains_key(name);
+        let names = self.labels.names.iter().filter(|(name, _)| waited_for(name));
         names.map(|(_, (_, label))| label.clone()).collect()
     }
 
