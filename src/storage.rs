@@ -4,7 +4,7 @@
 //! a [recipe] is what it is made of, as bytes. Between source and content stand the [block cache](cache), what tells that a
 //! file is [whole](writers) and [unchanged], and the way on which the kernel reads by itself ([passthrough]); a
 //! [backing file](backing) has them all. [Workers](workers) do what may hang, a file that does is opened [late] and [closed](closing) beside, the [state directory](state) keeps files, and
-//! [descriptors] are [few](spare).
+//! [descriptors] are [few](spare); who has none of them leaves [signals] to others.
 //!
 //! Uses no other room, and knows neither ISOs nor names nor FUSE. A read gives all the bytes that were asked for or an
 //! error, never zeros in their place, and the same bytes each time.
@@ -21,6 +21,7 @@ pub mod late;
 pub mod passthrough;
 pub mod recipe;
 pub mod resident;
+pub mod signals;
 pub mod source;
 pub mod spare;
 pub mod state;

@@ -178,8 +178,7 @@ fn bytes(from: &mut impl Read, len: u64, most: u64) -> io::Result<Vec<u8>> {
 
 /// Looks, in the process that was started for it.
 pub fn run() -> ExitCode {
-    LOOK.take_name();
-    match confine().and_then(|()| answer()) {
+    match LOOK.begin().and_then(|()| confine()).and_then(|()| answer()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }

@@ -2,10 +2,13 @@
 
 use std::env;
 use std::ffi::CString;
+use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use rustix::thread::set_name;
+
+use crate::storage::signals;
 
 /// The program that runs, whatever lies under its name by now (proc_pid_exe(5)).
 const PROGRAM: &str = "/proc/self/exe";
@@ -26,8 +29,13 @@ impl Reexec {
         env::args_os().next().is_some_and(|name| name == self.0)
     }
 
-    /// Takes the name for the process, too: the file that was started is called `exe`, and so would that be.
-    pub fn take_name(&self) {
+    /// In the process: takes the name for it, too, since the file that was started is called `exe`, and so would that be; and
+    /// signals, which whoever starts it may have left to others.
+    ///
+    /// # Errors
+    /// There should be none.
+    pub fn begin(&self) -> io::Result<()> {
         let _ = CString::new(self.0).map(|name| set_name(&name));
+        signals::take()
     }
 }

@@ -12,6 +12,8 @@ use rustix::process::{
 };
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 
+use crate::storage::signals;
+
 /// The first number that stands for nothing by itself (stdin(3)).
 const FIRST: libc::c_uint = 3;
 
@@ -54,8 +56,8 @@ pub fn higher(fd: &impl AsFd) -> Option<OwnedFd> {
 }
 
 /// Calls something in a thread of its own that has only the three standard descriptors and copies of these; `call` must use no
-/// others, and leave none of its own behind. A process that it starts would close all others of this one, and so wait for each file system that is asked
-/// then (close(2)) and doesn't answer.
+/// others, and leave none of its own behind. A process that it starts would close all others of this one, and so wait for each
+/// file system that is asked then (close(2)) and doesn't answer. Signals come to neither ([`signals::leave`]).
 ///
 /// # Errors
 /// If there can be no such thread.
@@ -67,6 +69,7 @@ pub fn alone<T: Send>(
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("alone".into());
         let work = move || {
+            signals::leave()?;
             let copies = if leave_others() {
                 let process = pidfd_open(getpid(), PidfdFlags::empty())?;
                 let copy = |number| pidfd_getfd(&process, number, PidfdGetfdFlags::empty());
@@ -111,6 +114,23 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
+
+    /// Signals that don't come to a thread or process: its file `status`, proc_pid_status(5).
+    fn left(status: &str) -> u64 {
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap();
+        u64::from_str_radix(mask.trim(), 16).unwrap()
+    }
+
+    #[test]
+    fn no_signal_comes_where_its_handler_has_not_the_descriptor_that_it_writes_to() {
+        let own = || left(&std::fs::read_to_string("/proc/thread-self/status").unwrap());
+        let before = own();
+        let there = alone(&[], |_| own()).unwrap();
+        for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGUSR1, libc::SIGTERM] {
+            assert_ne!(there & 1 << (signal - 1), 0, "{signal}");
+        }
+        assert_eq!(own(), before);
+    }
 
     #[test]
     fn what_is_started_alone_has_what_it_is_given_and_this_process_keeps_all() {

@@ -40,11 +40,11 @@ pub fn run() -> ExitCode {
 }
 
 fn attend(tasks: &Tasks) -> io::Result<()> {
-    BROKER.take_name();
     // Who stops the daemon often means all its processes, and it unmounts at the end. What is started gets none of this.
     for signal in [SIGHUP, SIGINT, SIGTERM, SIGUSR1] {
         signal_hook::flag::register(signal, Arc::default())?;
     }
+    BROKER.begin()?;
     if tasks.command.is_none() {
         privileges::keep_for_broker()?;
     }

@@ -50,6 +50,21 @@ fn who_stops_all_processes_at_once_unmounts() {
     assert_eq!(place.mounts(), 0);
 }
 
+/// Signals are left to others where the processes are started, and what they start has them again.
+#[test]
+fn signals_come_to_the_process_that_mounts_and_to_what_it_runs() {
+    let place = Place::with("one.iso", &Disc::new("One", 1));
+    let said = place.top().join("elsewhere/said");
+    let command = format!("grep SigBlk: /proc/self/status >{0}.new && mv {0}.new {0}", said.display());
+    let daemon = place.start(&["--on-change", &command]);
+    let broker = daemon.broker().expect("the process that mounts");
+    place.eventually("signals", || status(broker).contains("\nSigBlk:\t0000000000000000\n"));
+    place.put("two.iso", &Disc::new("Two", 2));
+    place.eventually("the command", || said.exists());
+    assert_eq!(fs::read_to_string(&said).unwrap(), "SigBlk:\t0000000000000000\n");
+    daemon.stop();
+}
+
 #[test]
 fn a_daemon_without_the_process_that_mounts_gives_way_to_another() {
     let disc = Disc::new("One", 1);
