@@ -105,6 +105,15 @@ enum Handle {
     Directory(Arc<Listing>),
 }
 
+impl Handle {
+    fn content(&self) -> Option<&Content> {
+        match self {
+            Self::File(content, _) => Some(content),
+            Self::Directory(_) => None,
+        }
+    }
+}
+
 /// A node that the kernel remembers, and how often it was told of it.
 struct Known {
     node: Arc<Node>,
@@ -129,6 +138,8 @@ pub struct Operations {
     usage: Arc<Usage>,
     /// What closes the files of ISOs that are gone.
     closing: Closing,
+    /// Held by who lets go of a file.
+    letting_go: Mutex<()>,
 }
 
 impl Operations {
@@ -150,6 +161,7 @@ impl Operations {
             expected: Expected::default(),
             usage: Arc::default(),
             closing: Closing::new(),
+            letting_go: Mutex::default(),
         }
     }
 
@@ -247,7 +259,7 @@ impl Operations {
                 ledger.named(node.ino, parent, name.as_ref(), entry.lookups);
             }
             drop(known);
-            self.let_go(old);
+            self.let_go(old, Node::content);
             return Ok(node);
         }
     }
@@ -377,17 +389,22 @@ impl Operations {
         }
         drop(known);
         if let Some(Known { node, .. }) = gone {
-            self.let_go(node);
+            self.let_go(node, Node::content);
         }
     }
 
-    /// Drops a node that was known, elsewhere if the file of an ISO that is gone goes with it. Directories of such an ISO are
-    /// [stale](lazy::stale) and have none.
-    fn let_go(&self, node: Arc<Node>) {
-        if let Kind::File(content) = &node.kind
-            && content.has_last()
-        {
-            self.closing.close(node);
+    /// Drops what was known or open, elsewhere if the file of an ISO that is gone goes with its content. Directories of such an
+    /// ISO are [stale](lazy::stale) and have none.
+    fn let_go<T: Send + Sync + 'static>(&self, held: Arc<T>, content: fn(&T) -> Option<&Content>) {
+        // One at a time: else of the last two each might see the other, and one of them close the file here.
+        let letting_go = self.letting_go.lock();
+        match content(&held).map(Content::has_last) {
+            Some(true) => {
+                drop(letting_go);
+                self.closing.close(held);
+            }
+            Some(false) => drop(held),
+            None => {}
         }
     }
 
@@ -531,12 +548,10 @@ impl Operations {
         if let Some(ledger) = &self.ledger {
             ledger.closed(handle);
         }
-        if let Handle::File(content, reading) = closed.as_ref() {
+        if let Handle::File(_, reading) = closed.as_ref() {
             reading.close();
-            if content.has_last() {
-                self.closing.close(closed);
-            }
         }
+        self.let_go(closed, Handle::content);
         true
     }
 
@@ -556,7 +571,13 @@ impl Operations {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::content::Segments;
+    use crate::storage::extent::Extent;
+    use crate::storage::source::ReadAt;
     use crate::tree::arena::Builder;
+    use std::sync::atomic::AtomicBool;
+    use std::sync::mpsc::{Sender, channel};
+    use std::thread::{ThreadId, current};
     use std::time::{Duration, SystemTime};
 
     fn tree(files: &[(&str, &str)]) -> Tree {
@@ -733,38 +754,32 @@ mod tests {
         assert!(matches!(operations.node(lazy::ino(8)), Err(Error::Stale)));
     }
 
+    /// Tells which thread drops it.
+    struct Image(Sender<ThreadId>);
+
+    impl ReadAt for Image {
+        fn read_exact_at(&self, buf: &mut [u8], _offset: u64) -> io::Result<()> {
+            buf.fill(0);
+            Ok(())
+        }
+
+        fn len(&self) -> u64 {
+            9
+        }
+    }
+
+    impl Drop for Image {
+        fn drop(&mut self) {
+            self.0.send(current().id()).unwrap();
+        }
+    }
+
     #[test]
     fn the_file_of_an_iso_that_is_gone_is_closed_where_nobody_waits() {
-        use crate::storage::content::Segments;
-        use crate::storage::extent::Extent;
-        use crate::storage::source::ReadAt;
-        use std::sync::mpsc::{Sender, channel};
-        use std::thread::{ThreadId, current};
-
-        /// Tells which thread drops it.
-        struct Disc(Sender<ThreadId>);
-
-        impl ReadAt for Disc {
-            fn read_exact_at(&self, buf: &mut [u8], _offset: u64) -> io::Result<()> {
-                buf.fill(0);
-                Ok(())
-            }
-
-            fn len(&self) -> u64 {
-                9
-            }
-        }
-
-        impl Drop for Disc {
-            fn drop(&mut self) {
-                self.0.send(current().id()).unwrap();
-            }
-        }
-
         let (sender, dropped) = channel();
         let with_iso = || {
             let extents = [Extent { offset: 0, len: 9 }];
-            let segments = Segments::new(Arc::new(Disc(sender.clone())), 1).extents(&extents);
+            let segments = Segments::new(Arc::new(Image(sender.clone())), 1).extents(&extents);
             let mut builder = Builder::new(SystemTime::UNIX_EPOCH);
             builder.file(Tree::ROOT, "iso", Content::Segments(segments), SystemTime::UNIX_EPOCH);
             builder.build()
@@ -785,6 +800,40 @@ mod tests {
         drop(operations.replace(tree(&[])));
         assert!(operations.release(handle));
         elsewhere();
+    }
+
+    #[test]
+    fn of_two_who_let_go_of_a_file_one_has_dropped_it_before_the_other_is_asked() {
+        /// Notes that somebody lets go of it, until it is dropped.
+        struct Held(Content, Arc<AtomicBool>);
+
+        impl Held {
+            fn content(&self) -> Option<&Content> {
+                assert!(!self.1.swap(true, Ordering::Relaxed));
+                std::thread::yield_now();
+                Some(&self.0)
+            }
+        }
+
+        impl Drop for Held {
+            fn drop(&mut self) {
+                std::thread::yield_now();
+                self.1.store(false, Ordering::Relaxed);
+            }
+        }
+
+        let operations = Operations::new(tree(&[]));
+        let letting_go = Arc::<AtomicBool>::default();
+        std::thread::scope(|scope| {
+            let let_go = || {
+                for _ in 0..1000 {
+                    let held = Held(Content::text("text".into()), letting_go.clone());
+                    operations.let_go(Arc::new(held), Held::content);
+                }
+            };
+            scope.spawn(let_go);
+            scope.spawn(let_go);
+        });
     }
 
     #[test]

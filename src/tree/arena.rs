@@ -67,6 +67,14 @@ impl Node {
         }
     }
 
+    /// Its bytes; `None` if it isn't a file, or has them only when it is opened.
+    pub fn content(&self) -> Option<&Content> {
+        match &self.kind {
+            Kind::File(content) | Kind::Moment(content) => Some(content),
+            _ => None,
+        }
+    }
+
     /// Whether it is a file of text that is on no disk.
     pub fn is_rendered(&self) -> bool {
         matches!(&self.kind, Kind::File(content) if content.is_rendered())
