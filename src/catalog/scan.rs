@@ -326,6 +326,9 @@ pub struct Scanner {
 /// How long a scan waits for the next answer. Whatever has not answered by then is as it was, and looked at when it does.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// How often a scan lists the directory, where names go all the time.
+const MOST_LISTINGS: usize = 4;
+
 /// Each file is looked at by itself, so that one that hangs keeps none of the others out.
 const LOOKS: Limits =
     Limits { name: "scan", threads: 256, per_key: 1, waiting: usize::MAX, patience: None, nice: false };
@@ -397,9 +400,8 @@ impl Scanner {
     /// As for [`Scanner::scan`].
     pub fn scan_within(&mut self, patience: Duration) -> io::Result<Catalog> {
         let patience = if self.labels.names.is_empty() { PATIENCE } else { patience };
-        let Listing { names, remote } = self.list(patience)?;
+        let (Listing { names, remote }, mut looks) = self.list_and_look(patience)?;
         let mut catalog = Catalog { remote, ..Catalog::default() };
-        let mut looks = self.look_at(&names, patience);
         let mut candidates = Vec::new();
         let mut pending: Vec<OsString> = Vec::new();
         for name in names {
@@ -444,6 +446,22 @@ impl Scanner {
         let waited_for = |name: &OsString| asked(name) && !self.last.contains_key(name);
         let names = self.labels.names.iter().filter(|(name, _)| waited_for(name));
         names.map(|(_, (_, label))| label.clone()).collect()
+    }
+
+    /// What is in the directory: a file that is renamed between listing and look is there all the time, so it must not be
+    /// missed under both names.
+    fn list_and_look(&mut self, patience: Duration) -> io::Result<(Listing, HashMap<OsString, Look>)> {
+        let mut listings = 1;
+        let mut listing = self.list(patience)?;
+        let mut looks = self.look_at(&listing.names, patience);
+        while listings < MOST_LISTINGS
+            && listing.names.iter().any(|name| looks.get(name).is_some_and(Look::is_gone))
+        {
+            listings += 1;
+            listing = self.list(patience)?;
+            looks.extend(self.look_at(&listing.names, patience));
+        }
+        Ok((listing, looks))
     }
 
     fn list(&mut self, patience: Duration) -> io::Result<Listing> {

@@ -74,6 +74,25 @@ fn a_renamed_file_keeps_its_label() {
 }
 
 #[test]
+fn a_file_that_is_renamed_in_the_moment_of_a_scan_keeps_its_label() {
+    let mut isos = Isos::new();
+    isos.add("a.iso", "LIVE", hours_ago(2));
+    isos.add("b.iso", "LIVE", hours_ago(1));
+    assert_eq!(isos.labels(), ["LIVE a.iso", "LIVE-b b.iso"]);
+    let (b, c) = (isos.path("b.iso"), isos.path("c.iso"));
+    for round in 0..300 {
+        let (from, to) = if round % 2 == 0 { (&b, &c) } else { (&c, &b) };
+        let catalog = std::thread::scope(|scope| {
+            scope.spawn(|| fs::rename(from, to).unwrap());
+            isos.scan()
+        });
+        let labels: Vec<&str> = catalog.isos.iter().map(|iso| iso.label.as_str()).collect();
+        assert_eq!(labels, ["LIVE", "LIVE-b"]);
+        assert!(catalog.skipped.is_empty());
+    }
+}
+
+#[test]
 fn a_file_that_takes_the_place_of_another_goes_on_under_its_label() {
     let mut isos = Isos::new();
     isos.add("a.iso", "LIVE", hours_ago(5));

@@ -67,6 +67,14 @@ pub(super) struct Look {
     pub(super) remote: bool,
 }
 
+impl Look {
+    /// Whether there is nothing under the name any more.
+    pub(super) fn is_gone(&self) -> bool {
+        let error = self.found.as_ref().err().and_then(|skipped| skipped.reason.error());
+        error.is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
+    }
+}
+
 #[derive(Clone)]
 pub(super) struct Candidate {
     pub(super) name: OsString,
