@@ -55,6 +55,7 @@ use crate::storage::descriptors;
 use crate::storage::identity::identity;
 use crate::storage::late;
 use crate::storage::passthrough::DataPath;
+use crate::storage::signals;
 use crate::storage::state::StateDir;
 use crate::tree::layout::Given;
 
@@ -172,6 +173,10 @@ pub fn run(config: Config, ready: impl FnOnce() -> io::Result<()>) -> Result<()>
     let holder = store::parent();
     let (before, told) = (settings::last(), told::last());
     let (ledger, mut left) = mount::held(&config.mountpoint)?;
+    if left.mount.is_some() {
+        // Where a holder has started it that has been so from the beginning.
+        signals::put_off()?;
+    }
     let (old_queues, claims) = (std::mem::take(&mut left.queues), std::mem::take(&mut left.claims));
     ignore_lease_breaks()?;
     let config = Arc::new(config);
@@ -544,6 +549,7 @@ fn ignore_lease_breaks() -> io::Result<()> {
 
 fn forward_signals(events: &Sender<Event>, end: &Sender<End>) -> Result<()> {
     let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?;
+    signals::take()?;
     let (events, end) = (events.clone(), end.clone());
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in signals.forever() {

@@ -38,6 +38,7 @@ use super::upgrade;
 use crate::serve::{background, logging, mountpoint};
 use crate::storage::closing::Closing;
 use crate::storage::descriptors;
+use crate::storage::signals;
 
 /// Deaths in a row after which it isn't started again.
 const MOST: u32 = 5;
@@ -82,6 +83,8 @@ pub struct Holder {
     held: Vec<(String, OwnedFd)>,
     wake: UnixStream,
     signals: Vec<(Signal, Arc<AtomicBool>)>,
+    /// What has come for the daemon, and has not been passed on.
+    requests: Vec<Signal>,
     stopping: bool,
     /// Daemons that have ended but for a thread that waits for a disk.
     lingering: Vec<Child>,
@@ -134,6 +137,7 @@ impl Holder {
             held: Vec::new(),
             wake,
             signals,
+            requests: Vec::new(),
             stopping: false,
             lingering: Vec::new(),
             closing: Closing::new(),
@@ -243,7 +247,12 @@ impl Holder {
         let null = null.as_raw_fd();
         let (others, kept): (Vec<RawFd>, Vec<RawFd>) =
             (FIRST..end).partition(|fd| !held.contains_key(fd) && !filled.contains(fd));
+        let takes_over = !held.is_empty();
         let place = move || {
+            // Else a request that comes before it listens would be its end, and clients wait for the next.
+            if takes_over {
+                signals::put_off()?;
+            }
             for fd in &others {
                 // SAFETY: both are numbers; what lies at `fd` in this process is not needed by what it becomes.
                 if unsafe { libc::dup2(null, *fd) } < 0 {
@@ -256,7 +265,7 @@ impl Holder {
             }
             Ok(())
         };
-        // SAFETY: between fork and exec it only calls dup2 and fcntl, and allocates nothing.
+        // SAFETY: between fork and exec it only calls pthread_sigmask, dup2 and fcntl, and allocates nothing.
         let child = unsafe { command.pre_exec(place) }.spawn();
         let child = child.with_context(|| program.display().to_string())?;
         drop(room);
@@ -275,6 +284,7 @@ impl Holder {
     ) -> Result<ExitStatus> {
         let pid = Pid::from_child(&daemon.child);
         loop {
+            self.take_signals();
             let ended = daemon.child.try_wait()?.or_else(|| self.all_but_ended(pid));
             self.lingering.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
             // After the look: what it sent before its end is there.
@@ -289,11 +299,11 @@ impl Holder {
             if let Some(status) = ended {
                 return Ok(status);
             }
-            self.wait(LOOK);
-            for signal in self.arrived() {
+            for signal in self.requests.drain(..) {
                 // It may have ended just now.
                 let _ = kill_process(pid, signal);
             }
+            self.wait(LOOK);
         }
     }
 
@@ -368,24 +378,31 @@ impl Holder {
         while self.wake.read(&mut [0; 64]).is_ok_and(|len| len > 0) {}
     }
 
-    /// Signals for the daemon that have come.
-    fn arrived(&mut self) -> Vec<Signal> {
-        let arrived = self.signals.iter().filter(|(_, flag)| flag.swap(false, Ordering::Relaxed));
-        let signals: Vec<Signal> = arrived.map(|(signal, _)| *signal).collect();
-        self.stopping |= signals.iter().any(|signal| [Signal::TERM, Signal::INT].contains(signal));
-        // It has a log of its own for what it does by itself.
-        if signals.contains(&Signal::HUP) {
-            logging::open_again();
+    /// Takes the signals that have come.
+    fn take_signals(&mut self) {
+        for (signal, flag) in &self.signals {
+            if !flag.swap(false, Ordering::Relaxed) {
+                continue;
+            }
+            match *signal {
+                // That the daemon has ended is looked for anyhow.
+                Signal::CHILD => continue,
+                Signal::TERM | Signal::INT => self.stopping = true,
+                // It has a log of its own for what it does by itself.
+                Signal::HUP => logging::open_again(),
+                _ => {}
+            }
+            if !self.requests.contains(signal) {
+                self.requests.push(*signal);
+            }
         }
-        signals.into_iter().filter(|signal| *signal != Signal::CHILD).collect()
     }
 
     fn pause(&mut self, time: Duration) {
         let end = Instant::now() + time;
         while !self.stopping && Instant::now() < end {
             self.wait(end.saturating_duration_since(Instant::now()));
-            // There is no daemon to pass them on to.
-            self.arrived();
+            self.take_signals();
         }
     }
 

@@ -7,7 +7,7 @@ use std::process::Command;
 use rustix::process::{Signal, WaitOptions, kill_process, waitpid};
 
 use crate::handover::kept::kill;
-use crate::support::place::{Place, said};
+use crate::support::place::{Place, said, status};
 use testkit::disc::Disc;
 
 #[test]
@@ -184,6 +184,31 @@ fn a_stop_while_the_next_daemon_begins_unmounts_as_any_other() {
         assert_eq!(daemon.wait().code(), Some(0), "{signal:?}: {}", place.log());
         assert_eq!(place.mounts(), 0, "{signal:?}");
     }
+}
+
+#[test]
+fn what_is_asked_of_the_next_daemon_before_it_listens_is_done_and_is_not_its_end() {
+    let place = Place::with("one.iso", &Disc::new("One", 1));
+    let daemon = place.start(&[]);
+    for deaths in 1..=3 {
+        let server = daemon.server().expect("a daemon");
+        // The holder finds both when it goes on: a death, and what it is to tell the one that has just begun.
+        daemon.signal(Signal::STOP);
+        place.eventually("it to stand still", || status(daemon.pid).contains("State:\tT"));
+        daemon.kill_server();
+        place.eventually("the death", || status(server).contains("State:\tZ"));
+        daemon.signal(Signal::HUP);
+        daemon.signal(Signal::USR1);
+        daemon.signal(Signal::CONT);
+        place.eventually("another daemon", || daemon.server().is_some_and(|pid| pid != server));
+        place.eventually("both to be done", || {
+            let log = place.log();
+            let done = |line| log.matches(line).count() == deaths;
+            done("told to look again") && done("INFO ] cache: ")
+        });
+        assert_eq!(place.log().matches("the daemon has ended").count(), deaths, "{}", place.log());
+    }
+    daemon.stop();
 }
 
 #[test]

@@ -7,12 +7,8 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::process::{Pid, Signal, kill_process};
 use testkit::disc::Disc;
 
-use crate::support::place::{Daemon, Place};
+use crate::support::place::{Daemon, Place, status};
 use crate::support::readers::open_direct;
-
-fn status(pid: Pid) -> String {
-    fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap_or_default()
-}
 
 fn whole(file: &File) -> Vec<u8> {
     let mut bytes = vec![0; file.metadata().unwrap().len() as usize];

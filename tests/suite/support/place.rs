@@ -329,6 +329,11 @@ fn holder_of(top: &Path) -> Option<Pid> {
     found.iter().find(|pid| !found.contains(&parent(**pid))).copied().and_then(Pid::from_raw)
 }
 
+/// What proc_pid_status(5) says of a process; nothing if there is none.
+pub fn status(pid: Pid) -> String {
+    fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap_or_default()
+}
+
 /// The parent of a process: field 4 of proc_pid_stat(5).
 fn parent(pid: i32) -> i32 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
