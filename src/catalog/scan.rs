@@ -109,6 +109,19 @@ pub struct Skipped {
     pub pending: bool,
 }
 
+impl Skipped {
+    /// Whether the file is there and can't be looked at just now, so that what is kept for it stays its own.
+    pub fn is_waited_for(&self) -> bool {
+        let out_of_reach = matches!(self.reason, Reason::Denied | Reason::DanglingLink);
+        self.pending || out_of_reach || !self.reason.lasts() && !self.is_gone()
+    }
+
+    /// Whether there is nothing under the name any more.
+    fn is_gone(&self) -> bool {
+        self.reason.error().is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
+    }
+}
+
 /// Why a file is not served.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Reason {
@@ -403,21 +416,22 @@ impl Scanner {
         let (Listing { names, remote }, mut looks) = self.list_and_look(patience)?;
         let mut catalog = Catalog { remote, ..Catalog::default() };
         let mut candidates = Vec::new();
-        let mut pending: Vec<OsString> = Vec::new();
+        // Whoever can't be looked at just now keeps its label.
+        let mut waiting: Vec<OsString> = Vec::new();
         for name in names {
             let look = looks.remove(&name).unwrap_or_else(|| self.unanswered(&name));
             catalog.remote |= look.remote;
             match look.found {
                 Ok(candidate) => candidates.extend(candidate),
                 Err(skipped) => {
-                    pending.extend(skipped.pending.then_some(name));
+                    waiting.extend(skipped.is_waited_for().then_some(name));
                     catalog.skipped.push(skipped);
                 }
             }
         }
         let with_name = |candidate: &Candidate| (candidate.name.clone(), candidate.clone());
         self.last = candidates.iter().map(with_name).collect();
-        let present: HashSet<&OsString> = self.last.keys().chain(&pending).collect();
+        let present: HashSet<&OsString> = self.last.keys().chain(&waiting).collect();
         self.labels.names.retain(|name, _| present.contains(name));
         self.enter(candidates, &mut catalog);
         catalog.isos.sort_by(|one, other| one.label.cmp(&other.label));
@@ -557,7 +571,7 @@ impl Scanner {
                 labels.insert(key, label);
             }
         }
-        // Those that are left are of files that are being written anew.
+        // Those that are left are of files that are being written anew or can't be read.
         taken.extend(self.labels.names.values().map(|(_, label)| label.clone()));
         let mut arrivals = self.arrivals(&discs, &labels);
         let mut names = Vec::new();
@@ -597,7 +611,7 @@ impl Scanner {
 }
 
 impl Scanner {
-    /// In which order those came that have a label already, and those that are being written anew.
+    /// In which order those came that have a label already, and those that wait for their file.
     fn arrivals(
         &self,
         discs: &[(OsString, Arc<IsoFile>)],

@@ -30,7 +30,7 @@ pub enum Standing {
     Open,
     /// It has this label.
     Iso(Label),
-    /// It is there, and is being written or doesn't answer.
+    /// It is there, and is being written or can't be reached.
     Away,
 }
 
@@ -66,10 +66,10 @@ impl Memory {
         let is_file = |iso: &&Iso| (iso.disc.id.device, iso.disc.id.inode) == (stored.device, stored.inode);
         let isos = || catalog.isos.iter().filter(same_id);
         let found = isos().find(is_file).or_else(|| isos().find(|iso| iso.name == stored.name));
-        let is_pending = || catalog.skipped.iter().any(|file| file.pending && file.name == stored.name);
+        let is_away = || catalog.skipped.iter().any(|file| file.is_waited_for() && file.name == stored.name);
         match found {
             Some(iso) => Standing::Iso(iso.label.clone()),
-            None if is_pending() => Standing::Away,
+            None if is_away() => Standing::Away,
             None => Standing::Open,
         }
     }

@@ -132,6 +132,24 @@ fn the_label_of_a_file_that_is_written_anew_is_kept_for_it() {
 }
 
 #[test]
+fn the_label_of_a_file_that_is_out_of_reach_is_kept_for_it() {
+    let mut isos = Isos::new();
+    // What a link leads to is gone and comes again, as a mount does.
+    let server = tempfile::tempdir().unwrap();
+    let (there, gone) = (server.path().join("there"), server.path().join("gone"));
+    fs::create_dir(&there).unwrap();
+    isos.add("a", "LIVE", hours_ago(5));
+    fs::rename(isos.path("a"), there.join("a.iso")).unwrap();
+    symlink(there.join("a.iso"), isos.path("a.iso")).unwrap();
+    assert_eq!(isos.labels(), ["LIVE a.iso"]);
+    fs::rename(&there, &gone).unwrap();
+    isos.add("b.iso", "LIVE", hours_ago(9));
+    assert_eq!(isos.labels(), ["LIVE-b b.iso"]);
+    fs::rename(&gone, &there).unwrap();
+    assert_eq!(isos.labels(), ["LIVE a.iso", "LIVE-b b.iso"]);
+}
+
+#[test]
 fn a_label_that_the_administrator_gave_is_nobody_elses() {
     let mut isos = Isos::pinned(&[("x.iso", "LIVE")]);
     isos.add("a.iso", "LIVE", hours_ago(9));

@@ -70,8 +70,7 @@ pub(super) struct Look {
 impl Look {
     /// Whether there is nothing under the name any more.
     pub(super) fn is_gone(&self) -> bool {
-        let error = self.found.as_ref().err().and_then(|skipped| skipped.reason.error());
-        error.is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
+        self.found.as_ref().err().is_some_and(Skipped::is_gone)
     }
 }
 

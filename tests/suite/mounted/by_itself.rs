@@ -1,10 +1,11 @@
 //! What boots by itself where nobody has named anything.
 
 use std::fs::{self, File, FileTimes};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, symlink};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use rustix::process::Signal;
 use testkit::disc::Disc;
 
 use crate::support::isos::Files;
@@ -169,6 +170,29 @@ fn as_long_as_the_one_that_boots_by_itself_is_written_anew_no_other_takes_its_pl
     place.look_again("Next");
     assert_eq!(by_itself(&place), ".local");
     drop(writer);
+    place.eventually("it again", || by_itself(&place) == "Older");
+    daemon.stop();
+}
+
+#[test]
+fn as_long_as_the_one_that_boots_by_itself_can_not_be_reached_no_other_takes_its_place() {
+    let place = Place::new();
+    put(&place, "Older", 20);
+    put(&place, "Newer", 10);
+    // What a link leads to is gone and comes again, as a mount does.
+    let (there, gone) = (place.elsewhere("there"), place.elsewhere("gone"));
+    fs::create_dir(&there).unwrap();
+    fs::rename(place.iso("Older.iso"), there.join("Older.iso")).unwrap();
+    symlink(there.join("Older.iso"), place.iso("Older.iso")).unwrap();
+    let daemon = place.start(&[]);
+    place.eventually("the choice", || by_itself(&place) == "Older");
+    fs::rename(&there, &gone).unwrap();
+    daemon.signal(Signal::HUP);
+    place.eventually("the local disk", || by_itself(&place) == ".local");
+    place.look_again("Next");
+    assert_eq!(by_itself(&place), ".local");
+    fs::rename(&gone, &there).unwrap();
+    daemon.signal(Signal::HUP);
     place.eventually("it again", || by_itself(&place) == "Older");
     daemon.stop();
 }
