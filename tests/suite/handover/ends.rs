@@ -109,7 +109,9 @@ fn a_program_that_can_not_be_started_leaves_the_mount_to_the_one_before() {
     for instead in [None, Some("#!/bin/sh\nexit 1\n")] {
         let place = Place::with("one.iso", &disc);
         let (program, new) = (place.elsewhere("netrootfs"), place.elsewhere("new"));
-        fs::copy(env!("CARGO_BIN_EXE_netrootfs"), &program).unwrap();
+        // By another process: what this one writes, another test's child may have open when it is executed (ETXTBSY).
+        let copy = Command::new("cp").arg(env!("CARGO_BIN_EXE_netrootfs")).arg(&program).status();
+        assert!(copy.unwrap().success());
         let daemon = place.start_by(Command::new(&program).args(place.command(&[]).get_args()));
         let file = File::open(place.tree("images/One.iso")).unwrap();
         match instead {
