@@ -2,7 +2,7 @@
 //! one, whatever its time says.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::sync::Arc;
@@ -22,6 +22,9 @@ const VERSION: u32 = 1;
 /// Longest file: of tens of thousands of ISOs.
 const MAX_LEN: u64 = 64 << 20;
 
+/// Most files that are gone and whose labels are remembered.
+const MOST_GONE: usize = 1000;
+
 /// The thing that a label sticks to: the file, whatever its name, as long as its volume id is the same.
 pub(super) type Key = (u64, u64, Vec<u8>);
 
@@ -34,6 +37,36 @@ pub(super) struct Labels {
     pub names: HashMap<OsString, (Vec<u8>, Label)>,
     /// In which order they came, kept as labels are: by label.
     pub arrived: HashMap<Label, u64>,
+    /// Those of files that are gone, the last one at the end: for one that comes back, as with its directory's mount.
+    pub gone: Vec<Gone>,
+}
+
+/// A label that its file has left, and that anybody may have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Gone {
+    pub name: OsString,
+    pub volume_id: Vec<u8>,
+    pub label: Label,
+    pub arrived: u64,
+}
+
+impl Labels {
+    /// Leaves the labels of all names but these to whoever comes.
+    pub fn keep_only(&mut self, present: &HashSet<&OsString>) {
+        let mut gone: Vec<_> = self.names.extract_if(|name, _| !present.contains(name)).collect();
+        gone.sort();
+        for (name, (volume_id, label)) in gone {
+            let arrived = self.arrived.get(&label).copied().unwrap_or_default();
+            self.gone.push(Gone { name, volume_id, label, arrived });
+        }
+        let beyond = self.gone.len().saturating_sub(MOST_GONE);
+        self.gone.drain(..beyond);
+    }
+
+    /// What a file of that name had, which comes back.
+    pub fn of_returned(&self, name: &OsStr, volume_id: &[u8]) -> Option<&Gone> {
+        self.gone.iter().rev().find(|gone| gone.name == name && gone.volume_id == volume_id)
+    }
 }
 
 /// What is known of files that were served before the start.
@@ -57,7 +90,7 @@ struct StoredLabel {
     /// Bytes, as file names are.
     name: Vec<u8>,
     volume_id: Vec<u8>,
-    /// Both are 0 for a file that is being written anew, or doesn't answer: then its name alone has the label.
+    /// Both are 0 for a file that is being written anew, or can't be reached: then its name alone has the label.
     device: u64,
     inode: u64,
     /// Number of its coming, from 1 on.
@@ -70,6 +103,27 @@ struct StoredLabel {
     len: u64,
     #[serde(default)]
     mtime: i64,
+    /// Whether there is no such file any more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    gone: bool,
+}
+
+impl StoredLabel {
+    /// One of a file that isn't looked at.
+    fn by_name(name: &OsStr, volume_id: &[u8], label: &Label) -> Self {
+        Self {
+            label: label.to_string(),
+            name: name.as_bytes().to_vec(),
+            volume_id: volume_id.to_vec(),
+            device: 0,
+            inode: 0,
+            arrived: 0,
+            written: 0,
+            len: 0,
+            mtime: 0,
+            gone: false,
+        }
+    }
 }
 
 /// Where they are kept.
@@ -87,7 +141,7 @@ impl Kept {
     }
 
     /// Writes them, if they are others than before: those of ISOs that are served, under these names, and those of `all`
-    /// whose files can't be served just now.
+    /// whose files can't be served just now or are gone.
     ///
     /// # Errors
     /// If they can't be written.
@@ -96,23 +150,21 @@ impl Kept {
             let FileId { device, inode, len, mtime, written } = iso.disc.id;
             let (label, volume_id) = (iso.label.to_string(), iso.disc.facts.volume_id.clone());
             let (name, arrived) = (name.as_bytes().to_vec(), iso.arrived);
-            StoredLabel { label, name, volume_id, device, inode, arrived, written, len, mtime }
+            StoredLabel { label, name, volume_id, device, inode, arrived, written, len, mtime, gone: false }
         };
         let mut labels: Vec<_> = isos.iter().zip(names).map(stored).collect();
         let served: HashSet<&OsString> = names.iter().collect();
         let waiting = all.names.iter().filter(|(name, _)| !served.contains(name));
         labels.extend(waiting.map(|(name, (volume_id, label))| StoredLabel {
-            label: label.to_string(),
-            name: name.as_bytes().to_vec(),
-            volume_id: volume_id.clone(),
-            device: 0,
-            inode: 0,
             arrived: all.arrived.get(label).copied().unwrap_or_default(),
-            written: 0,
-            len: 0,
-            mtime: 0,
+            ..StoredLabel::by_name(name, volume_id, label)
         }));
         labels.sort_by(|one, other| one.label.cmp(&other.label));
+        labels.extend(all.gone.iter().map(|gone| StoredLabel {
+            arrived: gone.arrived,
+            gone: true,
+            ..StoredLabel::by_name(&gone.name, &gone.volume_id, &gone.label)
+        }));
         let bytes = serde_json::to_vec(&Stored { version: VERSION, labels })?;
         if bytes == self.last {
             return Ok(());
@@ -129,6 +181,11 @@ fn parse(bytes: &[u8]) -> Option<(Labels, Before)> {
     for entry in stored.labels.into_iter().filter(|_| stored.version == VERSION) {
         // A label of another version may be none any more.
         let Ok(label) = Label::parse(&entry.label) else { continue };
+        if entry.gone {
+            let (name, volume_id) = (OsString::from_vec(entry.name), entry.volume_id);
+            labels.gone.push(Gone { name, volume_id, label, arrived: entry.arrived });
+            continue;
+        }
         if entry.written != 0 {
             before.written.insert((entry.device, entry.inode), entry.written);
         }

@@ -432,7 +432,7 @@ impl Scanner {
         let with_name = |candidate: &Candidate| (candidate.name.clone(), candidate.clone());
         self.last = candidates.iter().map(with_name).collect();
         let present: HashSet<&OsString> = self.last.keys().chain(&waiting).collect();
-        self.labels.names.retain(|name, _| present.contains(name));
+        self.labels.keep_only(&present);
         self.enter(candidates, &mut catalog);
         catalog.isos.sort_by(|one, other| one.label.cmp(&other.label));
         catalog.standing = self.standing.find(&catalog);
@@ -573,6 +573,17 @@ impl Scanner {
         }
         // Those that are left are of files that are being written anew or can't be read.
         taken.extend(self.labels.names.values().map(|(_, label)| label.clone()));
+        for (name, disc) in &discs {
+            let key = label_key(disc);
+            if labels.contains_key(&key) {
+                continue;
+            }
+            let Some(before) = self.labels.of_returned(name, &disc.facts.volume_id) else { continue };
+            if taken.insert(before.label.clone()) {
+                labels.insert(key, before.label.clone());
+                self.labels.arrived.insert(before.label.clone(), before.arrived);
+            }
+        }
         let mut arrivals = self.arrivals(&discs, &labels);
         let mut names = Vec::new();
         for (name, disc) in discs {
@@ -583,7 +594,11 @@ impl Scanner {
                 continue;
             }
             let label = labels.get(&key).cloned().unwrap_or_else(|| new_label(&name, &disc, &taken));
-            let next = self.labels.arrived.values().chain(arrivals.values()).max().map_or(1, |last| last + 1);
+            let known = self.labels.arrived.values().chain(arrivals.values());
+            let next = known
+                .chain(self.labels.gone.iter().map(|gone| &gone.arrived))
+                .max()
+                .map_or(1, |last| last + 1);
             let arrived = *arrivals.entry(label.clone()).or_insert(next);
             taken.insert(label.clone());
             self.labels.names.insert(name.clone(), (disc.facts.volume_id.clone(), label.clone()));
@@ -602,6 +617,7 @@ impl Scanner {
         }
         self.labels.files = labels;
         self.labels.arrived = arrivals;
+        self.labels.gone.retain(|gone| !taken.contains(&gone.label));
         if let Some(Err(error)) =
             self.kept.as_mut().map(|file| file.save(&catalog.isos, &names, &self.labels))
         {

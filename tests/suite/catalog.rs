@@ -150,6 +150,37 @@ fn the_label_of_a_file_that_is_out_of_reach_is_kept_for_it() {
 }
 
 #[test]
+fn who_comes_back_has_the_label_that_it_had_unless_another_has_it_by_now() {
+    let (mut isos, _directory, state) = Isos::kept();
+    isos.add("a.iso", "LIVE", hours_ago(1));
+    assert_eq!(isos.labels(), ["LIVE a.iso"]);
+    isos.add("b.iso", "LIVE", hours_ago(5));
+    assert_eq!(isos.labels(), ["LIVE a.iso", "LIVE-b b.iso"]);
+    // The file system of the directory goes, and comes again; so it is at a start before it is mounted.
+    let flap = |isos: &mut Isos, add: &str, age| {
+        isos.rename("a.iso", "a");
+        isos.rename("b.iso", "b");
+        assert!(isos.labels().is_empty());
+        isos.restart(Plain, state.clone());
+        assert!(isos.labels().is_empty());
+        isos.rename("a", "a.iso");
+        isos.rename("b", "b.iso");
+        isos.add(add, "LIVE", age);
+    };
+    flap(&mut isos, "c.iso", hours_ago(9));
+    assert_eq!(isos.labels(), ["LIVE a.iso", "LIVE-b b.iso", "LIVE-c c.iso"]);
+    let numbers = |isos: &mut Isos| isos.scan().isos.iter().map(|iso| iso.arrived).collect::<Vec<_>>();
+    assert_eq!(numbers(&mut isos), [1, 2, 3]);
+    isos.rename("a.iso", "a");
+    assert_eq!(isos.labels(), ["LIVE-b b.iso", "LIVE-c c.iso"]);
+    isos.add("d.iso", "LIVE", hours_ago(1));
+    assert_eq!(isos.labels(), ["LIVE d.iso", "LIVE-b b.iso", "LIVE-c c.iso"]);
+    assert_eq!(numbers(&mut isos), [4, 2, 3]);
+    isos.rename("a", "a.iso");
+    assert_eq!(isos.labels(), ["LIVE d.iso", "LIVE-a a.iso", "LIVE-b b.iso", "LIVE-c c.iso"]);
+}
+
+#[test]
 fn a_label_that_the_administrator_gave_is_nobody_elses() {
     let mut isos = Isos::pinned(&[("x.iso", "LIVE")]);
     isos.add("a.iso", "LIVE", hours_ago(9));
