@@ -66,7 +66,7 @@ impl Report {
     /// The report, if it is complete; an error if the log says that there will be none.
     pub fn read(serial: &str) -> Result<Option<Self>> {
         let complete = serial.rfind('\n').map_or("", |end| &serial[..end]);
-        let lines = || complete.lines().map(str::trim);
+        let lines = || complete.lines().map(printed);
         if let Some(line) = lines().find(|line| FATAL.iter().any(|fatal| line.contains(fatal))) {
             bail!("the machine says: {line}");
         }
@@ -97,6 +97,27 @@ impl Report {
             says: all("says"),
         }))
     }
+}
+
+/// A line without what it begins with for the terminal: systemd erases the line that tells what it waits for (`ESC [ K`), and
+/// another program's may come right behind that.
+fn printed(line: &str) -> &str {
+    let mut rest = line.trim();
+    while let Some((_, behind)) =
+        rest.strip_prefix("\x1b[").and_then(|rest| rest.split_once(|end: char| ('@'..='~').contains(&end)))
+    {
+        rest = behind.trim();
+    }
+    rest
+}
+
+#[test]
+fn a_line_behind_one_that_is_erased_is_read() -> Result<()> {
+    let log = "[ *** ] Job a/start running\r\r\x1b[Kguest: cmdline quiet\r\n\r\x1b[Kguest: cmdline console\r\n\x1b[0m\x1b[Kguest: uptime 1\r\n\
+        guest: kernel 6.1\r\nguest: used 1\r\nguest: manager none -\r\nguest: firmware bios\r\n\x1b[KNETROOTFS-BOOT-OK L\r\n";
+    let report = Report::read(log)?.context("a report")?;
+    assert_eq!((report.cmdline.as_str(), report.uptime.as_str()), ("console", "1"));
+    Ok(())
 }
 
 #[test]
