@@ -465,17 +465,16 @@ impl Scanner {
     /// What is in the directory: a file that is renamed between listing and look is there all the time, so it must not be
     /// missed under both names.
     fn list_and_look(&mut self, patience: Duration) -> io::Result<(Listing, HashMap<OsString, Look>)> {
-        let mut listings = 1;
-        let mut listing = self.list(patience)?;
-        let mut looks = self.look_at(&listing.names, patience);
-        while listings < MOST_LISTINGS
-            && listing.names.iter().any(|name| looks.get(name).is_some_and(Look::is_gone))
-        {
-            listings += 1;
-            listing = self.list(patience)?;
+        let (mut looks, mut listings) = (HashMap::new(), 0);
+        loop {
+            let listing = self.list(patience)?;
             looks.extend(self.look_at(&listing.names, patience));
+            listings += 1;
+            let is_gone = |name| looks.get(name).is_some_and(Look::is_gone);
+            if listings == MOST_LISTINGS || !listing.names.iter().any(is_gone) {
+                return Ok((listing, looks));
+            }
         }
-        Ok((listing, looks))
     }
 
     fn list(&mut self, patience: Duration) -> io::Result<Listing> {
@@ -585,6 +584,9 @@ impl Scanner {
             }
         }
         let mut arrivals = self.arrivals(&discs, &labels);
+        let gone = self.labels.gone.iter().map(|gone| &gone.arrived);
+        let known = self.labels.arrived.values().chain(arrivals.values()).chain(gone);
+        let mut last = known.max().copied().unwrap_or_default();
         let mut names = Vec::new();
         for (name, disc) in discs {
             let key = label_key(&disc);
@@ -594,12 +596,10 @@ impl Scanner {
                 continue;
             }
             let label = labels.get(&key).cloned().unwrap_or_else(|| new_label(&name, &disc, &taken));
-            let known = self.labels.arrived.values().chain(arrivals.values());
-            let next = known
-                .chain(self.labels.gone.iter().map(|gone| &gone.arrived))
-                .max()
-                .map_or(1, |last| last + 1);
-            let arrived = *arrivals.entry(label.clone()).or_insert(next);
+            let arrived = *arrivals.entry(label.clone()).or_insert_with(|| {
+                last += 1;
+                last
+            });
             taken.insert(label.clone());
             self.labels.names.insert(name.clone(), (disc.facts.volume_id.clone(), label.clone()));
             labels.insert(key, label.clone());
