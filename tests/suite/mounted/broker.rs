@@ -50,7 +50,7 @@ fn who_stops_all_processes_at_once_unmounts() {
 #[test]
 fn signals_come_to_the_process_that_mounts_and_to_what_it_runs() {
     let place = Place::with("one.iso", &Disc::new("One", 1));
-    let said = place.top().join("elsewhere/said");
+    let said = place.elsewhere("said");
     let command = format!("grep SigBlk: /proc/self/status >{0}.new && mv {0}.new {0}", said.display());
     let daemon = place.start(&["--on-change", &command]);
     let broker = daemon.broker().expect("the process that mounts");

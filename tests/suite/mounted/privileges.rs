@@ -6,10 +6,10 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use rustix::process::{Pid, Signal};
+use rustix::process::Signal;
 use testkit::disc::Disc;
 
-use crate::support::place::{Daemon, Place, said};
+use crate::support::place::{Daemon, Place, said, status};
 
 /// CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_KILL, CAP_SETGID, CAP_SETUID and CAP_LEASE by their numbers (Linux,
 /// include/uapi/linux/capability.h).
@@ -20,10 +20,6 @@ const BROKER: u64 = 1 << 1 | 1 << 2 | 1 << 19 | 1 << 21;
 fn field(status: &str, name: &str) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{status}"));
     u64::from_str_radix(line.trim(), 16).unwrap()
-}
-
-fn status(pid: Pid) -> String {
-    fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap_or_default()
 }
 
 /// Each thread's rights are no others than these, for ever.
